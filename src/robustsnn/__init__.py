@@ -1,0 +1,1 @@
+"""Train, attack and understand adversarially robust spiking neural networks."""
