@@ -1,0 +1,87 @@
+"""The attacks of the literature, each a line over the one loop. All need an explicit eps."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from robustsnn.attacks.attack import Attack
+from robustsnn.attacks.start import AtImage, Boundary, SignNoise, Uniform
+from robustsnn.attacks.step import APGD, GradientStep
+from robustsnn.attacks.threat import L2, Linf, Threat
+from robustsnn.errors import UserError
+from robustsnn.losses import cross_entropy
+from robustsnn.neurons import GradientRule
+from robustsnn.types import Loss
+from robustsnn.units import fraction
+
+Norm = Literal["Linf", "L2"]
+
+
+def ball(norm: Norm, eps: float | str) -> Threat:
+    """The threat of that norm and radius on pixels in [0, 1]; eps as a float or "8/255"."""
+    if norm not in ("Linf", "L2"):
+        raise UserError(f"norm={norm!r}: allowed are 'Linf' and 'L2'")
+    return (Linf if norm == "Linf" else L2)(fraction(eps))
+
+
+def fgsm(
+    eps: float | str, *, norm: Norm = "Linf", rule: GradientRule | None = None, loss: Loss = cross_entropy
+) -> Attack:
+    """Fast gradient (sign) method: one step of size eps. Goodfellow et al. 2015; eq. 3 of the SR paper."""
+    threat = ball(norm, eps)
+    return Attack(threat, GradientStep(threat.eps), rule=rule, loss=loss, steps=1)
+
+
+def rfgsm(
+    eps: float | str,
+    *,
+    variant: Literal["one-step", "ten-step"] = "one-step",
+    rule: GradientRule | None = None,
+    loss: Loss = cross_entropy,
+) -> Attack:
+    """FGSM after a random sign step, Linf. The literature has several under this name:
+
+    "one-step": sign noise of eps/2, then one step of eps/2, so always within eps (Tramer et al. 2018).
+    "ten-step": sign noise of eps/2, then ten projected steps of eps/4, which is PGD in disguise; the
+    default of a widely used attack library has this form.
+    """
+    threat = ball("Linf", eps)
+    start = SignNoise(threat.eps / 2)
+    if variant == "one-step":
+        return Attack(threat, GradientStep(threat.eps / 2), start=start, rule=rule, loss=loss, steps=1)
+    if variant == "ten-step":
+        return Attack(threat, GradientStep(threat.eps / 4), start=start, rule=rule, loss=loss, steps=10)
+    raise UserError(f"rfgsm variant={variant!r}: allowed are 'one-step' and 'ten-step'")
+
+
+def pgd(
+    eps: float | str,
+    steps: int,
+    *,
+    alpha: float | str | None = None,
+    random_start: bool = True,
+    norm: Norm = "Linf",
+    rule: GradientRule | None = None,
+    loss: Loss = cross_entropy,
+    restarts: int = 1,
+    keep: Literal["worst", "last"] = "worst",
+) -> Attack:
+    """Projected gradient descent (Madry et al. 2018; eq. 4 of the SR paper), alpha = 2.5 eps / steps unless given."""
+    threat = ball(norm, eps)
+    size = 2.5 * threat.eps / max(steps, 1) if alpha is None else fraction(alpha)
+    start = Uniform() if random_start else AtImage()
+    return Attack(threat, GradientStep(size), start, rule, loss, steps, restarts, keep)
+
+
+def apgd(
+    eps: float | str,
+    steps: int,
+    *,
+    norm: Norm = "Linf",
+    rule: GradientRule | None = None,
+    loss: Loss = cross_entropy,
+    restarts: int = 1,
+) -> Attack:
+    """Auto-PGD (Croce and Hein 2020): first step 2 eps, start on the sphere. Loss `cross_entropy` or `dlr`."""
+    threat = ball(norm, eps)
+    return Attack(threat, APGD(2 * threat.eps), Boundary(), rule, loss, steps, restarts)

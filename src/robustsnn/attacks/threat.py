@@ -1,0 +1,166 @@
+"""Threats: which perturbed images an attacker may show. Geometry only, no model and no loss.
+
+All work on batches: `x` is the clean image and `z` a perturbed one, both `[B, ...]`, and everything is
+per sample. `project` lands inside the ball around x and inside the data range, keeps points that are
+already there, and is idempotent.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor
+
+from robustsnn.errors import UserError
+from robustsnn.units import show_fraction
+
+TOLERANCE = 1e-6
+"""By how much a distance may exceed eps through float32 rounding; checked in float64."""
+
+
+class Threat(Protocol):
+    """A ball of radius `eps` around the clean image, cut by the data range [low, high]."""
+
+    norm: ClassVar[str]
+    eps: float
+    low: float
+    high: float
+
+    def sample(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """A random point of the ball around x, cut to the range."""
+        ...
+
+    def steepest(self, gradient: Tensor, size: float | Tensor) -> Tensor:
+        """The displacement of norm `size` (a number or `[B, 1, ...]`) along which g^T d is largest."""
+        ...
+
+    def project(self, z: Tensor, x: Tensor) -> Tensor:
+        """A point of ball and range near z."""
+        ...
+
+    def distance(self, z: Tensor, x: Tensor) -> Tensor:
+        """||z - x|| per sample, float64 `[B]`."""
+        ...
+
+
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """`[B]` as `[B, 1, 1, ...]`, to broadcast over the samples of `like`."""
+    return values.view(-1, *(1,) * (like.ndim - 1))
+
+
+@dataclass(frozen=True)
+class _Ball:
+    eps: float
+    low: float = 0.0
+    high: float = 1.0
+
+    norm: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise UserError(f"data range [{self.low}, {self.high}]: low must be below high")
+        largest = self.largest()
+        if not 0 <= self.eps <= largest:
+            hint = f"; {self.eps:g} grey levels of 255 are eps={self.eps:g}/255" if 1 < self.eps <= 255 else ""
+            raise UserError(
+                f"eps={self.eps!r} for {self.norm} on data in [{self.low:g}, {self.high:g}]: "
+                f"allowed is 0 to {largest:g}{hint}"
+            )
+
+    def largest(self) -> float:
+        return self.high - self.low
+
+    def __repr__(self) -> str:
+        span = "" if (self.low, self.high) == (0.0, 1.0) else f", low={self.low:g}, high={self.high:g}"
+        return f"{type(self).__name__}(eps={show_fraction(self.eps)}{span})"
+
+
+@dataclass(frozen=True, repr=False)
+class Linf(_Ball):
+    """max_i |z_i - x_i| <= eps."""
+
+    norm: ClassVar[str] = "Linf"
+
+    def sample(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.rand(x.shape, generator=generator, device=generator.device, dtype=x.dtype).to(x.device)
+        return self.project(x + (2 * noise - 1) * self.eps, x)
+
+    def steepest(self, gradient: Tensor, size: float | Tensor) -> Tensor:
+        return gradient.sign() * size
+
+    def project(self, z: Tensor, x: Tensor) -> Tensor:
+        lowest = (x - self.eps).clamp_min(self.low)
+        return torch.minimum(torch.maximum(z, lowest), (x + self.eps).clamp_max(self.high))
+
+    def distance(self, z: Tensor, x: Tensor) -> Tensor:
+        return (z.double() - x.double()).abs().flatten(1).amax(1)
+
+
+@dataclass(frozen=True, repr=False)
+class L2(_Ball):
+    """(sum_i (z_i - x_i)^2)^(1/2) <= eps.
+
+    `project` scales z - x into the ball and then cuts to the range; since x lies in the range, the cut
+    only shortens. The result is in the intersection, though not always its nearest point.
+    """
+
+    norm: ClassVar[str] = "L2"
+
+    def largest(self) -> float:
+        return math.inf
+
+    def sample(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype).to(x.device)
+        radius = torch.rand(len(x), generator=generator, device=generator.device).to(x.device)
+        radius = self.eps * radius ** (1 / max(1, x[0].numel()))
+        return self.project(x + self.steepest(noise, per_sample(radius, x)), x)
+
+    def steepest(self, gradient: Tensor, size: float | Tensor) -> Tensor:
+        # Scaled by the largest entry first, so that tiny gradients do not underflow when squared.
+        peak = gradient.abs().flatten(1).amax(1)
+        g = gradient / per_sample(peak.clamp_min(torch.finfo(gradient.dtype).tiny), gradient)
+        length = g.flatten(1).norm(dim=1)
+        return g / per_sample(length.clamp_min(torch.finfo(g.dtype).tiny), g) * size
+
+    def project(self, z: Tensor, x: Tensor) -> Tensor:
+        length = self.distance(z, x)
+        # A point on the sphere up to rounding stays, which makes the projection idempotent.
+        inside = length <= self.eps * (1 + 1e-6)
+        factor = torch.where(inside, 1.0, self.eps / length.clamp_min(1e-300)).to(x.dtype)
+        scaled = torch.where(per_sample(inside, x), z, x + (z - x) * per_sample(factor, x))
+        return scaled.clamp(self.low, self.high)
+
+    def distance(self, z: Tensor, x: Tensor) -> Tensor:
+        return (z.double() - x.double()).flatten(1).norm(dim=1)
+
+
+def verify(threat: Threat, z: Tensor, x: Tensor, source: object) -> Tensor:
+    """The distances `[B]` of perturbed images, after checking shape, budget and range.
+
+    A breach is a defect of the attack, not of the user's input: RuntimeError naming the attack.
+    """
+    if z.shape != x.shape:
+        raise RuntimeError(f"{source!r} returned shape {tuple(z.shape)} for images {tuple(x.shape)}")
+    distance = threat.distance(z, x)
+    # Written so that NaN fails too.
+    if not bool((distance <= threat.eps + TOLERANCE).all()):
+        raise RuntimeError(f"{source!r} left its budget: {threat.norm} distance {distance.max().item():.9g}")
+    if not bool(((z >= threat.low) & (z <= threat.high)).all()):
+        raise RuntimeError(f"{source!r} left the data range [{threat.low:g}, {threat.high:g}]")
+    return distance
+
+
+def check_images(x: Tensor, y: Tensor, low: float = 0.0, high: float = 1.0) -> None:
+    """UserError unless x is a float batch in [low, high] with one integer label per image."""
+    if not x.is_floating_point():
+        raise UserError(f"images of dtype {x.dtype}: give floats in [{low:g}, {high:g}] (uint8 images: x / 255)")
+    if y.shape != x.shape[:1] or y.dtype != torch.int64:
+        raise UserError(f"labels of shape {tuple(y.shape)}, {y.dtype}: needed is int64 [{len(x)}], one per image")
+    if len(x) and not bool(((x >= low) & (x <= high)).all()):
+        raise UserError(
+            f"images span [{x.min().item():.4g}, {x.max().item():.4g}] where [{low:g}, {high:g}] is needed: "
+            f"give pixels and normalise inside the model, or state the range in the threat"
+        )

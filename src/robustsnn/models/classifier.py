@@ -1,0 +1,68 @@
+"""A spiking network as a map from images to logits, with normalisation and time inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.errors import UserError
+from robustsnn.types import Images, Logits
+
+
+class Classifier(nn.Module):
+    """Images `[B, C, H, W]` in [0, 1] -> logits `[B, K]`: normalise, encode, run, average over time.
+
+        z = (1/T) sum_t body(encode((x - mean) / std))[t]
+
+    Time-averaged outputs of the last linear layer are what the released codes of this field read out;
+    the softmax over summed outputs (eq. 9 of the sparsity-regularisation paper) differs by the
+    temperature T alone.
+
+    Args:
+        body: `[T or 1, B, C, H, W]` -> `[T, B, K]`.
+        encoder: `[B, C, H, W]` -> `[T or 1, B, C, H, W]`.
+        image: the (C, H, W) that the network is made for; others are refused.
+        mean, std: per channel, of pixels in [0, 1]; one number stands for all channels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        body: nn.Module,
+        encoder: nn.Module,
+        image: tuple[int, int, int],
+        mean: Sequence[float] = (0.5,),
+        std: Sequence[float] = (0.25,),
+    ) -> None:
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) not in (1, image[0]):
+                raise UserError(f"{name} has {len(values)} numbers for {image[0]} channels; give one or {image[0]}")
+        if min(std) <= 0:
+            raise UserError(f"std={list(std)}: all must be positive")
+        self.body = body
+        self.encoder = encoder
+        self.image = tuple(image)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+
+    def forward(self, x: Images) -> Logits:
+        if x.shape[1:] != self.image:
+            raise UserError(f"images of shape {tuple(x.shape[1:])} given to a network made for {self.image}")
+        return self.body(self.encoder((x - self.mean) / self.std)).float().mean(0)
+
+
+def initialise(model: nn.Module) -> None:
+    """He initialisation (normal, fan out) of convolutions and linear layers, zero biases, in place.
+
+    Uses torch's global generator: seed it before for a reproducible network.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)

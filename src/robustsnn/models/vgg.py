@@ -1,0 +1,82 @@
+"""Spiking VGG networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from robustsnn.encoders import Direct
+from robustsnn.errors import UserError
+from robustsnn.models.classifier import Classifier, initialise
+from robustsnn.models.time import Fold
+from robustsnn.neurons import LIF, GradientRule, Neurons
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Channels of the 3x3 convolutions, stage by stage with a 2x2 average pooling between stages, then
+    the widths of the hidden fully connected layers."""
+
+    stages: tuple[tuple[int, ...], ...]
+    hidden: tuple[int, ...]
+
+
+PLANS = {
+    # The reference of the sparsity-regularisation paper (Ding et al. 2022): average pooling, 4096-4096-K.
+    "vgg11": Plan(((64,), (128, 256), (512, 512, 512), (512, 512)), (4096, 4096)),
+    # For 8x8 images: seconds per training on a CPU.
+    "vgg_small": Plan(((16, 32), (64,)), (128,)),
+}
+
+
+def vgg(
+    plan: str | Plan,
+    *,
+    image: tuple[int, int, int],
+    classes: int,
+    neuron: LIF,
+    steps: int,
+    rule: GradientRule | None = None,
+    mean: Sequence[float] = (0.5,),
+    std: Sequence[float] = (0.25,),
+) -> Classifier:
+    """A VGG of spiking neurons: (conv 3x3, batch norm, neurons)+ pool ... linear, neurons ... linear.
+
+    Args:
+        plan: a name of `PLANS`, or a `Plan`.
+        image: (C, H, W); H and W must be multiples of 2 to the number of poolings.
+        classes: K >= 2.
+        neuron, steps, rule: see `Neurons`.
+        mean, std: normalisation, see `Classifier`.
+    """
+    if isinstance(plan, str):
+        if plan not in PLANS:
+            raise UserError(f"VGG plan {plan!r}: allowed are {', '.join(PLANS)}")
+        plan = PLANS[plan]
+    channels, height, width = image
+    factor = 2 ** (len(plan.stages) - 1)
+    if height % factor or width % factor or not height or not width:
+        raise UserError(
+            f"image of {height}x{width} pixels: this VGG halves it {len(plan.stages) - 1} times, "
+            f"so height and width must be multiples of {factor}"
+        )
+
+    layers: list[nn.Module] = []
+    for i, stage in enumerate(plan.stages):
+        if i:
+            layers.append(Fold(nn.AvgPool2d(2)))
+        for out in stage:
+            layers.append(Fold(nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out)))
+            layers.append(Neurons(neuron, steps, rule))
+            channels = out
+    layers.append(nn.Flatten(2))
+    features = channels * (height // factor) * (width // factor)
+    for hidden in plan.hidden:
+        layers += [nn.Linear(features, hidden), Neurons(neuron, steps, rule)]
+        features = hidden
+    layers.append(nn.Linear(features, classes))
+    model = Classifier(nn.Sequential(*layers), Direct(), image, mean, std)
+    initialise(model)
+    return model

@@ -1,0 +1,137 @@
+"""One autograd function for a layer of neurons over all T steps, eager or compiled.
+
+Forward and backward each act on a flat `[T, M]` view in memory order, so that any layout (also
+channels_last) is read and written without a copy. Only the input current is saved for the backward
+pass: potentials and spikes are recomputed from it, which costs less than storing them, and no
+step-by-step autograd graph exists.
+
+The same source runs eagerly or through `torch.compile` (one compilation per neuron, rule, dtype and T,
+not per layer size). Compiling takes seconds, so it is chosen by a rule that depends on nothing but the
+shape: calls with at least `COMPILE_FROM` elements are compiled, smaller ones run eagerly. Equal runs
+therefore take equal paths, and a resumed training stays bit-identical.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from robustsnn.neurons.integrate import LIF
+from robustsnn.neurons.rules import GradientRule
+
+COMPILE_FROM = 1 << 22
+Mode = Literal["auto", "always", "never"]
+_mode: Mode = "auto"
+
+
+@contextmanager
+def compilation(mode: Mode) -> Iterator[None]:
+    """Compile the neuron kernels "always", "never" or by size ("auto", the default) inside the block."""
+    global _mode
+    previous, _mode = _mode, mode
+    try:
+        yield
+    finally:
+        _mode = previous
+
+
+@functools.cache
+def compiler_available(device: str) -> bool:
+    """Whether `torch.compile` can be expected to work for this device type ("cpu", "cuda")."""
+    if device == "cpu":
+        return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
+    from torch.utils import _triton
+
+    return bool(_triton.has_triton())
+
+
+@functools.cache
+def _forward(neuron: LIF) -> Callable[[Tensor, int], Tensor]:
+    return torch.compile(neuron.spikes, dynamic=True)
+
+
+@functools.cache
+def _backward(rule: GradientRule, neuron: LIF) -> Callable[[Tensor, Tensor], Tensor]:
+    return torch.compile(lambda upstream, current: rule.input_gradient(upstream, current, neuron), dynamic=True)
+
+
+def _call(eager: Callable[..., Tensor], compiled: Callable[[], Callable[..., Tensor]], *args: Any) -> Tensor:
+    """Run `eager(*args)`, or its compiled twin where the mode, the size and the machine say so."""
+    global _mode
+    first: Tensor = args[0]
+    wanted = _mode == "always" or (_mode == "auto" and first.numel() >= COMPILE_FROM)
+    if not wanted or not compiler_available(first.device.type):
+        return eager(*args)
+    import torch._dynamo.config
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    # One cache entry per (neuron, rule, dtype, T): more than the default limit for one piece of code.
+    with torch._dynamo.config.patch(recompile_limit=256, accumulated_recompile_limit=1024):
+        try:
+            return compiled()(*args)
+        except BackendCompilerFailed as error:
+            _mode = "never"
+            reason = str(error).strip().splitlines()[0]
+            warnings.warn(f"neurons run eagerly from here on, compiling them failed: {reason}", stacklevel=2)
+            return eager(*args)
+
+
+def _rows(x: Tensor, order: list[int]) -> Tensor:
+    """`[T, ...]` as `[T, M]`, the trailing dimensions in the given order; a view where that is dense."""
+    return x.permute(0, *order).reshape(x.shape[0], -1)
+
+
+class _Fire(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, current: Tensor, steps: int, neuron: LIF, rule: GradientRule) -> Tensor:
+        # Slowest dimension first: the order in which the elements lie in memory.
+        order = sorted(range(1, current.ndim), key=lambda d: (-current.stride(d), d))
+        rows = _rows(current, order)
+        spikes = _call(neuron.spikes, lambda: _forward(neuron), rows, steps)
+        ctx.save_for_backward(rows)
+        ctx.neuron, ctx.rule, ctx.order, ctx.shape = neuron, rule, order, current.shape[1:]
+        return _Fire.restore(spikes, ctx.shape, order)
+
+    @staticmethod
+    def restore(rows: Tensor, shape: torch.Size, order: list[int]) -> Tensor:
+        """The inverse of `_rows`."""
+        permuted = rows.view(rows.shape[0], *(shape[d - 1] for d in order))
+        inverse = [order.index(d) + 1 for d in range(1, len(order) + 1)]
+        return permuted.permute(0, *inverse)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *upstreams: Tensor) -> tuple[Tensor | None, ...]:
+        (rows,) = ctx.saved_tensors
+        neuron, rule = ctx.neuron, ctx.rule
+        gradient = _call(
+            lambda upstream, current: rule.input_gradient(upstream, current, neuron),
+            lambda: _backward(rule, neuron),
+            _rows(upstreams[0], ctx.order),
+            rows,
+        )
+        return _Fire.restore(gradient, ctx.shape, ctx.order), None, None, None
+
+
+def fire(current: Tensor, steps: int, neuron: LIF, rule: GradientRule) -> Tensor:
+    """Spikes `[steps, ...]` of a layer of neurons, differentiable by `rule`.
+
+    Args:
+        current: input current, `[steps, ...]`, or `[1, ...]` for one current shown at every step.
+        steps: T.
+        neuron: the dynamics.
+        rule: the gradient rule of the backward pass, which differentiates once.
+
+    Returns spikes in the dtype and memory order of `current`.
+    """
+    if current.shape[0] not in (1, steps):
+        raise ValueError(f"current has {current.shape[0]} time steps, expected {steps} (or 1, constant in time)")
+    return _Fire.apply(current, steps, neuron, rule)  # type: ignore[no-any-return]

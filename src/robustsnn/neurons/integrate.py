@@ -1,0 +1,110 @@
+"""Integrate and fire: the membrane of a neuron over T steps, as a value without state.
+
+Everything here is plain element-wise PyTorch on `[T, ...]` tensors, written once; `fused` runs it
+eagerly or compiled. Every call starts from an empty membrane.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from robustsnn.errors import UserError
+
+
+@dataclass(frozen=True)
+class LIF:
+    """A leaky integrate-and-fire neuron; `tau = 1` is the integrate-and-fire (IF) neuron.
+
+    For t = 1 .. T, with input current I[t], V[0] = 0 and gain k:
+
+        u[t] = tau V[t-1] + k I[t]               charge
+        s[t] = 1 if u[t] >= theta else 0         fire (a potential equal to theta fires)
+        V[t] = u[t] (1 - s[t])                   hard reset, to zero
+        V[t] = u[t] - theta s[t]                 soft reset, by subtraction
+
+    This is eq. 1-2 of the sparsity-regularisation paper, so `tau` is the factor that the membrane
+    keeps per step. A library that writes the leak as a time constant c (u += (I - u)/c) has
+    tau = 1 - 1/c.
+
+    Args:
+        tau: what the membrane keeps in a step, in (0, 1].
+        theta: firing threshold, > 0, in the units of the current.
+        decay_input: k = 1 - tau (the current is leaked too) instead of k = 1. Needs tau < 1.
+        reset: "hard" or "soft".
+        detach_reset: leave the derivative of s[t] in the reset out of the backward pass. The forward
+            pass does not change, the gradient does.
+
+    The membrane is kept in float32 also when the current is bfloat16 or float16.
+    """
+
+    tau: float = 1.0
+    theta: float = 1.0
+    decay_input: bool = False
+    reset: Literal["hard", "soft"] = "hard"
+    detach_reset: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tau <= 1:
+            raise UserError(
+                f"LIF(tau={self.tau!r}): tau is the share of the potential kept per step, in (0, 1]; "
+                f"a time constant c >= 1 is tau = 1 - 1/c"
+            )
+        if not (math.isfinite(self.theta) and self.theta > 0):
+            raise UserError(f"LIF(theta={self.theta!r}): the threshold must be positive")
+        if self.decay_input and self.tau == 1:
+            raise UserError("LIF(tau=1, decay_input=True) would ignore its input; use tau < 1 or decay_input=False")
+        if self.reset not in ("hard", "soft"):
+            raise UserError(f"LIF(reset={self.reset!r}): allowed are 'hard' and 'soft'")
+
+    @property
+    def gain(self) -> float:
+        """k, the factor on the input current."""
+        return 1 - self.tau if self.decay_input else 1.0
+
+    def run(self, current: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (u[t], s[t]) for t = 1 .. steps, both in the membrane's dtype.
+
+        `current` is `[steps, ...]`, or `[1, ...]` for a current that is the same at every step.
+        """
+        dtype = torch.promote_types(current.dtype, torch.float32)
+        constant = current.shape[0] == 1
+        voltage = None
+        for t in range(steps):
+            charge = current[0 if constant else t].to(dtype)
+            if self.gain != 1:
+                charge = charge * self.gain
+            if voltage is None:
+                potential = charge
+            else:
+                potential = (voltage if self.tau == 1 else voltage * self.tau) + charge
+            # A float spike written by the comparison itself: several times faster than a bool and a cast.
+            spike = torch.ge(potential, self.theta, out=torch.empty_like(potential))
+            yield potential, spike
+            if self.reset == "hard":
+                voltage = torch.addcmul(potential, potential, spike, value=-1)
+            else:
+                voltage = potential - self.theta * spike
+
+    def spikes(self, current: Tensor, steps: int) -> Tensor:
+        """The spike train s `[steps, ...]` (0 or 1), in the dtype of `current`."""
+        return torch.stack([spike.to(current.dtype) for _, spike in self.run(current, steps)])
+
+    def reset_slope(self, potential: Tensor, spike: Tensor, slope: Tensor) -> Tensor:
+        """dV[t]/du[t] when ds/du is `slope`: (1 - s) - u g (hard), 1 - theta g (soft); g = 0 if detached."""
+        if self.reset == "hard":
+            kept = 1 - spike
+            return kept if self.detach_reset else kept - potential * slope
+        return torch.ones_like(slope) if self.detach_reset else 1 - self.theta * slope
+
+
+def IF(
+    *, theta: float = 1.0, reset: Literal["hard", "soft"] = "hard", detach_reset: bool = False
+) -> LIF:
+    """The integrate-and-fire neuron: an `LIF` that forgets nothing (tau = 1)."""
+    return LIF(tau=1.0, theta=theta, reset=reset, detach_reset=detach_reset)

@@ -1,0 +1,71 @@
+"""The neuron layer of a network, and the context manager that swaps its gradient rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from robustsnn.errors import UserError
+from robustsnn.neurons.fused import fire
+from robustsnn.neurons.integrate import LIF
+from robustsnn.neurons.rules import STBP, GradientRule
+
+
+class Neurons(nn.Module):
+    """A layer of spiking neurons: currents `[T, B, ...]` (or `[1, B, ...]`) -> spikes `[T, B, ...]`.
+
+    It has no parameters and no state: each call starts from an empty membrane.
+
+    Args:
+        neuron: the dynamics, for example `IF()`.
+        steps: T, the number of time steps.
+        rule: how to differentiate; `gradient_rule` swaps it for a while.
+    """
+
+    def __init__(self, neuron: LIF, steps: int, rule: GradientRule | None = None) -> None:
+        super().__init__()
+        if steps < 1:
+            raise UserError(f"steps={steps}: a spiking network needs at least one time step")
+        self.neuron = neuron
+        self.steps = steps
+        self.rule: GradientRule = rule if rule is not None else STBP()
+
+    def forward(self, current: Tensor) -> Tensor:
+        return fire(current, self.steps, self.neuron, self.rule)
+
+    def extra_repr(self) -> str:
+        return f"{self.neuron}, steps={self.steps}, rule={self.rule}"
+
+
+def neuron_layers(model: nn.Module) -> list[Neurons]:
+    """All neuron layers of a model, in the order of registration."""
+    return [module for module in model.modules() if isinstance(module, Neurons)]
+
+
+@contextmanager
+def gradient_rule(model: nn.Module, rule: GradientRule | None) -> Iterator[None]:
+    """Differentiate all neuron layers of `model` by `rule` inside the block; None changes nothing.
+
+    Each layer gets its own rule back at the end, after an exception too. The forward pass is not
+    affected. Raises UserError if the model has no neuron layers, since the rule would silently do
+    nothing.
+    """
+    if rule is None:
+        yield
+        return
+    layers = neuron_layers(model)
+    if not layers:
+        raise UserError(
+            f"gradient rule {rule!r} asked of {type(model).__name__}, which has no robustsnn neuron layers; "
+            f"use rule=None to attack it by its own autograd"
+        )
+    previous = [layer.rule for layer in layers]
+    try:
+        for layer in layers:
+            layer.rule = rule
+        yield
+    finally:
+        for layer, old in zip(layers, previous, strict=True):
+            layer.rule = old

@@ -1,0 +1,52 @@
+"""Objectives: what training minimises, as named terms per sample.
+
+An objective is called with the model in train mode and returns `{name: [B]}`; the trainer minimises the
+sum of the means and logs each by name. It has two parts, so that one objective can be wrapped around
+another: `inputs` chooses the points at which the network is trained, `terms` what is asked of it there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.losses import cross_entropy
+from robustsnn.types import Images, Labels, Logits
+
+Terms = dict[str, Tensor]
+
+
+class Objective(Protocol):
+    """What `fit` needs: terms of the loss `{name: [B]}` and the logits that they came from."""
+
+    def __call__(
+        self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator
+    ) -> tuple[Terms, Logits]: ...
+
+
+class PointObjective(Objective, Protocol):
+    """An objective that others can wrap."""
+
+    def inputs(self, model: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Images: ...
+
+    def terms(self, logits: Logits, y: Labels) -> Terms: ...
+
+
+@dataclass(frozen=True)
+class Natural:
+    """Cross-entropy on the images as they are."""
+
+    def inputs(self, model: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Images:
+        return x
+
+    def terms(self, logits: Logits, y: Labels) -> Terms:
+        return {"cross_entropy": cross_entropy(logits, y)}
+
+    def __call__(
+        self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator
+    ) -> tuple[Terms, Logits]:
+        logits = model(self.inputs(model, x, y, generator))
+        return self.terms(logits, y), logits
