@@ -41,9 +41,7 @@ class Attacker(Protocol):
     @property
     def threat(self) -> Threat: ...
 
-    def run(
-        self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator | None = None
-    ) -> Attempt: ...
+    def run(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator | None = None) -> Attempt: ...
 
 
 @dataclass(frozen=True)
@@ -84,14 +82,10 @@ class Attack:
         if self.keep == "last" and self.restarts > 1:
             raise UserError("keep='last' with restarts > 1 would discard all but one restart; use keep='worst'")
 
-    def __call__(
-        self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator | None = None
-    ) -> Images:
+    def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator | None = None) -> Images:
         return self.run(model, x, y, generator=generator).images
 
-    def run(
-        self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator | None = None
-    ) -> Attempt:
+    def run(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator | None = None) -> Attempt:
         """Attack a batch. Without a generator a fresh one with seed 0 is used."""
         check_images(x, y, self.threat.low, self.threat.high)
         x = x.detach()

@@ -120,9 +120,7 @@ class APGD:
         target = project(z + now.threat.steepest(gradient, size), now.x)
         m = 1.0 if k == 0 else self.momentum
         following = project(z + m * (target - z) + (1 - m) * (z - state.previous), now.x)
-        return following, APGDState(
-            z, best, best_gradient, best_loss, now.loss, alpha, rises, halved, mark
-        )
+        return following, APGDState(z, best, best_gradient, best_loss, now.loss, alpha, rises, halved, mark)
 
     def __repr__(self) -> str:
         return f"APGD(alpha={show_fraction(self.alpha)})"

@@ -38,6 +38,12 @@ class Suite:
         """(column, attack) in the order of execution."""
         return [(column, attack) for column, attacks in self.columns for attack in attacks]
 
+    def merged(self) -> Suite:
+        """All attacks in one column, cheapest first: the worst case alone, at less cost."""
+        attacks = [attack for _, column in self.columns for attack in column]
+        attacks.sort(key=lambda attack: getattr(attack, "steps", 0))
+        return Suite(f"{self.name}-merged", (("worst case", tuple(attacks)),))
+
     def without_rules(self) -> Suite:
         """For a model without neuron layers: its own autograd is the only gradient rule there is."""
         columns = []
@@ -60,9 +66,7 @@ def paper_sr(eps: float | str, *, iterations: tuple[int, ...] = (10, 30, 50)) ->
         ("FGSM", tuple(fgsm(eps, rule=rule) for rule in rules)),
         ("RFGSM", tuple(rfgsm(eps, rule=rule) for rule in rules)),
     ]
-    columns += [
-        (f"PGD{n}", tuple(pgd(eps, n, alpha=alpha, rule=rule) for rule in rules)) for n in iterations
-    ]
+    columns += [(f"PGD{n}", tuple(pgd(eps, n, alpha=alpha, rule=rule) for rule in rules)) for n in iterations]
     columns.append(("APGD10", tuple(apgd(eps, 10, rule=rule) for rule in rules)))
     name = "paper-sr" if iterations == (10, 30, 50) else f"paper-sr-{max(iterations)}"
     return Suite(name, tuple(columns))

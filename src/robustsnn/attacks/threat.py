@@ -25,9 +25,15 @@ class Threat(Protocol):
     """A ball of radius `eps` around the clean image, cut by the data range [low, high]."""
 
     norm: ClassVar[str]
-    eps: float
-    low: float
-    high: float
+
+    @property
+    def eps(self) -> float: ...
+
+    @property
+    def low(self) -> float: ...
+
+    @property
+    def high(self) -> float: ...
 
     def sample(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """A random point of the ball around x, cut to the range."""

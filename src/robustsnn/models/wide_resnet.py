@@ -30,9 +30,7 @@ class WideBlock(nn.Module):
         super().__init__()
         self.norm1 = Fold(nn.BatchNorm2d(channels))
         self.neurons1 = Neurons(neuron, steps, rule)
-        self.conv1 = Fold(
-            nn.Conv2d(channels, out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out)
-        )
+        self.conv1 = Fold(nn.Conv2d(channels, out, 3, stride, padding=1, bias=False), nn.BatchNorm2d(out))
         self.neurons2 = Neurons(neuron, steps, rule)
         self.conv2 = Fold(nn.Conv2d(out, out, 3, padding=1, bias=False))
         same = channels == out and stride == 1

@@ -109,7 +109,7 @@ class _Fire(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *upstreams: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *upstreams: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (rows,) = ctx.saved_tensors
         neuron, rule = ctx.neuron, ctx.rule
         gradient = _call(

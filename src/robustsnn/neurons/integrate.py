@@ -79,10 +79,8 @@ class LIF:
             charge = current[0 if constant else t].to(dtype)
             if self.gain != 1:
                 charge = charge * self.gain
-            if voltage is None:
-                potential = charge
-            else:
-                potential = (voltage if self.tau == 1 else voltage * self.tau) + charge
+            kept = voltage if voltage is None or self.tau == 1 else voltage * self.tau
+            potential = charge if kept is None else kept + charge
             # A float spike written by the comparison itself: several times faster than a bool and a cast.
             spike = torch.ge(potential, self.theta, out=torch.empty_like(potential))
             yield potential, spike
@@ -103,8 +101,6 @@ class LIF:
         return torch.ones_like(slope) if self.detach_reset else 1 - self.theta * slope
 
 
-def IF(
-    *, theta: float = 1.0, reset: Literal["hard", "soft"] = "hard", detach_reset: bool = False
-) -> LIF:
+def IF(*, theta: float = 1.0, reset: Literal["hard", "soft"] = "hard", detach_reset: bool = False) -> LIF:
     """The integrate-and-fire neuron: an `LIF` that forgets nothing (tau = 1)."""
     return LIF(tau=1.0, theta=theta, reset=reset, detach_reset=detach_reset)

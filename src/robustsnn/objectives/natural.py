@@ -45,8 +45,6 @@ class Natural:
     def terms(self, logits: Logits, y: Labels) -> Terms:
         return {"cross_entropy": cross_entropy(logits, y)}
 
-    def __call__(
-        self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator
-    ) -> tuple[Terms, Logits]:
+    def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
         logits = model(self.inputs(model, x, y, generator))
         return self.terms(logits, y), logits

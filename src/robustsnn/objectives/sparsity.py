@@ -61,9 +61,7 @@ class SparsityRegularised:
         if self.form not in ("paper", "reference-code"):
             raise UserError(f"SparsityRegularised(form={self.form!r}): allowed are 'paper' and 'reference-code'")
 
-    def __call__(
-        self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator
-    ) -> tuple[Terms, Logits]:
+    def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
         x = self.over.inputs(model, x, y, generator).detach().requires_grad_()
         logits = model(x)
         if self.form == "paper":

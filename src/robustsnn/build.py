@@ -1,0 +1,98 @@
+"""The composition root: the only place where strings become objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from robustsnn.attacks import Suite, pgd, suites
+from robustsnn.config import DataConfig, ModelConfig, ObjectiveConfig, TrainConfig
+from robustsnn.data import cifar
+from robustsnn.data.batches import Splits
+from robustsnn.data.digits import digits
+from robustsnn.data.procedural import procedural
+from robustsnn.errors import UserError
+from robustsnn.models import Classifier, vgg, wide_resnet16
+from robustsnn.neurons import LIF, STBP, surrogate
+from robustsnn.objectives import Adversarial, Natural, Objective, SparsityRegularised
+from robustsnn.units import fraction
+
+
+def suite(name: str) -> Callable[[float | str], Suite]:
+    """The suite of that name, still to be given eps."""
+    built = {"paper-sr": suites.paper_sr, "paper-sr-10": suites.paper_sr_10}
+    if name not in built:
+        raise UserError(f"suite {name!r}: allowed are {', '.join(built)}")
+    return built[name]
+
+
+def build_data(config: DataConfig, progress: Callable[[int, int | None], None] | None = None) -> Splits:
+    """The images, split into training, validation and test."""
+    if config.name == "digits":
+        return digits(seed=config.seed)
+    if config.name == "procedural":
+        return procedural(seed=config.seed)
+    if config.root is None:
+        raise UserError(f"data.name={config.name} needs data.root, the folder of its files (or where to put them)")
+    load = cifar.cifar10 if config.name == "cifar10" else cifar.cifar100
+    return load(
+        config.root, validation=config.validation, seed=config.seed, download=config.download, progress=progress
+    )
+
+
+def build_model(config: ModelConfig, data: Splits, seed: int) -> Classifier:
+    """The network for these images, initialised from the seed, normalising by the training set's statistics."""
+    shape = getattr(surrogate, config.surrogate.name.capitalize())
+    value = config.surrogate.value
+    pixels = data.train.images.double() / 255
+    arguments: dict[str, Any] = {
+        "image": data.train.shape,
+        "classes": len(data.train.classes),
+        "neuron": LIF(**asdict(config.neuron)),
+        "steps": config.steps,
+        "rule": STBP(shape() if value is None else shape(value)),
+        "mean": pixels.mean((0, 2, 3)).tolist(),
+        "std": pixels.std((0, 2, 3)).clamp_min(1e-3).tolist(),
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return wide_resnet16(**arguments) if config.name == "wide_resnet16" else vgg(config.name, **arguments)
+
+
+def build_objective(config: ObjectiveConfig) -> Objective:
+    """The training objective; UserError where an option is missing or would have no effect."""
+    inner: Natural = Natural()
+    if config.attack is not None:
+        if config.name == "natural":
+            raise UserError("objective.attack has no effect on objective.name=natural; use adversarial or sparsity")
+        attack = config.attack
+        eps, alpha = fraction(attack.eps), fraction(attack.alpha)
+        inner = Adversarial(pgd(eps, attack.steps, alpha=alpha, keep="last"))
+    if config.name == "sparsity":
+        if config.lam is None:
+            raise UserError("objective.name=sparsity needs objective.lam (the paper: 0.002 to 0.008)")
+        return SparsityRegularised(config.lam, inner, config.h, config.form)
+    if config.lam is not None:
+        raise UserError(f"objective.lam has no effect on objective.name={config.name}; use sparsity")
+    if config.name == "adversarial" and config.attack is None:
+        raise UserError("objective.name=adversarial needs objective.attack.eps, for example 2/255")
+    return inner
+
+
+def build_optimiser(config: TrainConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """SGD with momentum, or Adam."""
+    if not config.lr > 0:
+        raise UserError(f"train.lr={config.lr}: must be positive")
+    if config.optimiser == "adam":
+        return torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay)
+    return torch.optim.SGD(model.parameters(), config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+
+
+def pick_device(name: str) -> torch.device:
+    """auto, cpu or cuda as a torch device."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("train.device=cuda, but torch sees no GPU here; use auto or cpu (see `robustsnn doctor`)")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

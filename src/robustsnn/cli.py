@@ -1,0 +1,209 @@
+"""The command line: parse, call one function, write one folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from robustsnn.errors import UserError
+
+HELP = """usage: robustsnn COMMAND ...
+
+Train, attack and understand adversarially robust spiking neural networks.
+
+  demo        the main job on embedded data: train vanilla, SR, AT, SR*; attack all; write a report
+  train       CONFIG.yaml [--objective.lam 0.002 ...] --out RUN [--resume]
+  evaluate    RUN --suite NAME --eps 8/255 [--curve 2/255,4/255] [--limit N] [--resume]   (also: attack)
+  report      RUN... --out report.html
+  list        models | attacks | objectives | datasets | suites
+  doctor      versions, device, precision, compiler: what works here
+
+robustsnn COMMAND --help shows the options of a command; --debug shows the traceback of an error.
+Exit codes: 0 done, 1 a defect of this program, 2 something about the input is wrong.
+"""
+COMMANDS = ("demo", "train", "evaluate", "attack", "report", "list", "doctor")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("\nrobustsnn: interrupted; what is complete is kept, continue with --resume", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (UserError, OSError) as error:
+        if debug:
+            raise
+        print(f"robustsnn: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return 0
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("robustsnn"))
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    if command not in COMMANDS:
+        raise UserError(f"unknown command {command!r}; allowed are {', '.join(COMMANDS)}")
+    actions = {
+        "demo": _demo,
+        "train": _train,
+        "evaluate": _evaluate,
+        "attack": _evaluate,
+        "report": _report,
+        "list": _list,
+        "doctor": _doctor,
+    }
+    try:
+        actions[command](rest)
+    except SystemExit as stop:  # --help of a command
+        return int(stop.code or 0)
+    return 0
+
+
+def _demo(arguments: list[str]) -> None:
+    from robustsnn.parsing import Parser
+
+    parser = Parser(prog="robustsnn demo", description="Train, attack and report four networks on embedded digits.")
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of initial weights, order and attacks (%(default)s)")
+    options = parser.parse_args(arguments)
+    from robustsnn.progress import Display
+
+    with Display() as display:
+        display(0, 1, "loading")
+        from robustsnn.demo import demo
+        from robustsnn.runs import summary
+
+        results = demo(options.out, seed=options.seed, progress=display)
+    for name, entry in results["models"].items():
+        print(f"{name:8} {summary(entry)}")
+    print(f"\n{options.out / 'report.html'}\n{options.out / 'results.json'}")
+
+
+def _train(arguments: list[str]) -> None:
+    from jsonargparse import ActionConfigFile  # type: ignore[reportPrivateImportUsage]
+
+    from robustsnn.parsing import config_parser, to_config
+
+    parser = config_parser()
+    parser.prog = "robustsnn train [CONFIG.yaml]"
+    parser.description = "Train a network as a YAML file and options say."
+    parser.add_argument("--config", action=ActionConfigFile, help="YAML file; options after it override it")
+    parser.add_argument("--out", type=Path, help="the run's folder, new or with --resume")
+    parser.add_argument("--resume", action="store_true", help="continue the run that is in --out")
+    if arguments and not arguments[0].startswith("-"):
+        _readable(arguments[0])
+        arguments = ["--config", *arguments]
+    options = parser.parse_args(arguments)
+    if options.out is None:
+        raise UserError("train needs --out, the folder to write the run to")
+    config = to_config(parser, options)
+    from robustsnn.progress import Display
+
+    with Display() as display:
+        display(0, 1, "loading")
+        from robustsnn.runs import train_run
+
+        train_run(config, options.out, resume=options.resume, progress=display)
+    print(f"{options.out}: trained; next: robustsnn evaluate {options.out} --suite paper-sr-10 --eps 8/255")
+
+
+def _readable(path: str) -> None:
+    if not Path(path).is_file():
+        raise UserError(f"config file {path} does not exist; see configs/ of the project for examples")
+
+
+def _evaluate(arguments: list[str]) -> None:
+    from robustsnn.parsing import Parser
+
+    parser = Parser(prog="robustsnn evaluate", description="Attack a run's test images and judge the results.")
+    parser.add_argument("run", type=Path, help="folder made by train")
+    parser.add_argument("--suite", type=str, help="which attacks, see `robustsnn list suites`")
+    parser.add_argument("--eps", type=str, help="radius of the threat, as 0.03 or 8/255")
+    parser.add_argument("--curve", type=str, default="", help="further radii for accuracy against eps, with commas")
+    parser.add_argument("--limit", type=int, default=None, help="only the first so many test images")
+    parser.add_argument("--batch_size", type=int, default=128, help="images per batch (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the attacks (%(default)s)")
+    parser.add_argument("--resume", action="store_true", help="use outcomes of an interrupted evaluation")
+    options = parser.parse_args(arguments)
+    for name, example in (("suite", "paper-sr-10"), ("eps", "8/255")):
+        if getattr(options, name) is None:
+            raise UserError(f"evaluate needs --{name}, for example --{name} {example}")
+    from robustsnn.progress import Display
+
+    with Display() as display:
+        display(0, 1, "loading")
+        from robustsnn.runs import evaluate_run, summary
+
+        results = evaluate_run(
+            options.run,
+            options.suite,
+            options.eps,
+            curve=[value for value in options.curve.split(",") if value],
+            limit=options.limit,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            resume=options.resume,
+            progress=display,
+        )
+    for name, entry in results["models"].items():
+        print(f"{name}: {summary(entry)}")
+        for flag in entry["flags"]:
+            print(f"  flag {flag['name']}: {flag['message']}")
+    print(f"{options.run / 'results.json'}; next: robustsnn report {options.run} --out report.html")
+
+
+def _report(arguments: list[str]) -> None:
+    from robustsnn.parsing import Parser
+
+    parser = Parser(prog="robustsnn report", description="Write one HTML page on one or more runs.")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders made by train and evaluate")
+    parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page (%(default)s)")
+    parser.add_argument("--title", type=str, default=None, help="of the page")
+    options = parser.parse_args(arguments)
+    from robustsnn.report.page import write_report
+
+    write_report(options.runs, options.out, title=options.title)
+    print(options.out)
+
+
+def _list(arguments: list[str]) -> None:
+    from robustsnn import config
+    from robustsnn.parsing import Parser
+
+    parser = Parser(prog="robustsnn list", description="What there is to choose from.")
+    kinds = ("models", "attacks", "objectives", "datasets", "suites")
+    parser.add_argument("kind", nargs="?", choices=kinds, help="one kind; all without it")
+    kind = parser.parse_args(arguments).kind
+    for name in [kind] if kind else kinds:
+        print(name)
+        for key, text in getattr(config, name.upper()).items():
+            print(f"  {key:14} {text}")
+
+
+def _doctor(arguments: list[str]) -> None:
+    from robustsnn.parsing import Parser
+
+    Parser(prog="robustsnn doctor", description="Versions, device, precision, compiler.").parse_args(arguments)
+    from robustsnn.doctor import findings
+
+    for what, found in findings():
+        print(f"{what:14} {found}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

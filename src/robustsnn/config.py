@@ -1,0 +1,205 @@
+"""The options of a run, as dataclasses that YAML files and flags fill. `build` turns them into objects.
+
+Nothing is imported here, so that help and errors about options are instant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+
+@dataclass
+class DataConfig:
+    """Which images.
+
+    Args:
+        name: digits (8x8, embedded), procedural (32x32 RGB, generated), cifar10 or cifar100.
+        root: folder of the CIFAR files, an archive or an extracted folder in either layout.
+        download: fetch the CIFAR archive into root if it is missing.
+        validation: images taken out of CIFAR's training set for validation.
+        seed: of the split and of procedural images.
+    """
+
+    name: Literal["digits", "procedural", "cifar10", "cifar100"] = "digits"
+    root: str | None = None
+    download: bool = False
+    validation: int = 5000
+    seed: int = 0
+
+
+@dataclass
+class NeuronConfig:
+    """The spiking neuron.
+
+    Args:
+        tau: share of the membrane potential kept per step, in (0, 1]; 1 is integrate-and-fire.
+        theta: firing threshold.
+        decay_input: scale the input current by 1 - tau.
+        reset: to zero (hard) or by subtracting theta (soft).
+        detach_reset: no gradient through the reset.
+    """
+
+    tau: float = 1.0
+    theta: float = 1.0
+    decay_input: bool = False
+    reset: Literal["hard", "soft"] = "hard"
+    detach_reset: bool = False
+
+
+@dataclass
+class SurrogateConfig:
+    """The derivative that stands in for that of the step in training.
+
+    Args:
+        name: its shape.
+        value: width (triangle, rectangle) or sharpness (sigmoid, arctan, gaussian); null is the shape's usual one.
+    """
+
+    name: Literal["triangle", "sigmoid", "arctan", "rectangle", "gaussian"] = "triangle"
+    value: float | None = None
+
+
+@dataclass
+class ModelConfig:
+    """The network.
+
+    Args:
+        name: architecture.
+        steps: T, time steps.
+        neuron: dynamics.
+        surrogate: gradient.
+    """
+
+    name: Literal["vgg11", "vgg_small", "wide_resnet16"] = "vgg_small"
+    steps: int = 4
+    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+
+
+@dataclass
+class TrainingAttackConfig:
+    """PGD inside adversarial training, Linf, uniform start, last iterate.
+
+    Args:
+        eps: radius, as 0.00784 or 2/255.
+        alpha: step size, likewise.
+        steps: gradient steps.
+    """
+
+    eps: float | str
+    alpha: float | str = 0.01
+    steps: int = 5
+
+
+@dataclass
+class ObjectiveConfig:
+    """What training minimises: natural, adversarial (AT), sparsity (SR), or sparsity with an attack (SR*).
+
+    Args:
+        name: the objective.
+        lam: lambda, weight of the sparsity term; sparsity needs it.
+        h: step of the finite difference, in pixel units.
+        form: paper (absolute, softmax) or reference-code (squared, two-way logistic).
+        attack: adversarial needs it; with sparsity it makes SR*.
+    """
+
+    name: Literal["natural", "adversarial", "sparsity"] = "natural"
+    lam: float | None = None
+    h: float = 0.01
+    form: Literal["paper", "reference-code"] = "paper"
+    attack: TrainingAttackConfig | None = None
+
+
+@dataclass
+class TrainConfig:
+    """How it is trained.
+
+    Args:
+        epochs: passes over the training images.
+        batch_size: images per step.
+        optimiser: sgd or adam.
+        lr: learning rate at the start.
+        momentum: of sgd.
+        weight_decay: L2 penalty.
+        schedule: of the learning rate, per epoch.
+        crop: pixels of zero padding for random crops; 0 is none.
+        flip: random horizontal flips.
+        select: weights of the last epoch, or of the best one on validation images.
+        precision: float32, or bfloat16 autocast.
+        device: auto takes a GPU if there is one.
+        seed: of initial weights, order, augmentation and attacks.
+        tensorboard: write TensorBoard event files too.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    optimiser: Literal["sgd", "adam"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: Literal["cosine", "constant"] = "cosine"
+    crop: int = 1
+    flip: bool = False
+    select: Literal["last", "validation"] = "last"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = 0
+    tensorboard: bool = False
+
+
+@dataclass
+class Config:
+    """A training run.
+
+    Args:
+        name: shown in reports; null makes one of the objective.
+        data: images.
+        model: network.
+        objective: loss.
+        train: optimisation.
+    """
+
+    name: str | None = None
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def title(self) -> str:
+        """The given name, or the objective's usual abbreviation."""
+        attacked = self.objective.attack is not None
+        usual = {"natural": "vanilla", "adversarial": "AT", "sparsity": "SR*" if attacked else "SR"}
+        return self.name or usual[self.objective.name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, complete, for YAML."""
+        return {**asdict(self), "name": self.title()}
+
+
+OBJECTIVES = {
+    "natural": "cross-entropy on clean images (vanilla)",
+    "adversarial": "cross-entropy on PGD images (AT); needs objective.attack.eps",
+    "sparsity": "SR: natural plus lambda |f_y(x + h d) - f_y(x)| / h; needs objective.lam; with objective.attack SR*",
+}
+DATASETS = {
+    "digits": "1,797 handwritten digits, 8x8 grey, embedded",
+    "procedural": "32x32 RGB shapes and textures in ten classes, generated from a seed",
+    "cifar10": "CIFAR-10 from data.root, either layout",
+    "cifar100": "CIFAR-100 (fine labels) from data.root, either layout",
+}
+MODELS = {
+    "vgg_small": "VGG with 3 convolutions for 8x8 images",
+    "vgg11": "VGG-11, average pooling, two hidden layers of 4096",
+    "wide_resnet16": "WRN-16-4 with convex shortcuts",
+}
+SUITES = {
+    "paper-sr": "tables 1-2 of the SR paper: FGSM, RFGSM, PGD10/30/50, APGD10, each over four gradient rules",
+    "paper-sr-10": "the same with PGD10 alone: a fifth of the cost",
+}
+ATTACKS = {
+    "fgsm": "one step of size eps",
+    "rfgsm": "sign noise of eps/2, then one step of eps/2",
+    "pgd": "projected gradient descent from a uniform start",
+    "apgd": "Auto-PGD: momentum, halving step, restart from the best point",
+}

@@ -1,0 +1,152 @@
+"""Labelled images in memory, their splits, and the batches that training and attacks see."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from robustsnn.data.augment import Augment
+from robustsnn.data.split import split
+from robustsnn.errors import UserError
+
+__all__ = ["Augment", "ImageSet", "Splits", "batches", "split"]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Labelled images.
+
+    `images` is uint8 [N, C, H, W], `labels` int64 [N] with values in 0..len(classes)-1. `UserError`
+    if a type, a shape, a length or a label does not fit, or if there is no image at all.
+    Two sets compare equal only if they are the same object; compare `fingerprint()` for content.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    name: str
+
+    def __post_init__(self) -> None:
+        images, labels = self.images, self.labels
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            raise UserError(f"{self.name}: images are {_describe(images)}; give uint8 of shape [N, C, H, W]")
+        if labels.dtype != torch.int64 or labels.ndim != 1:
+            raise UserError(f"{self.name}: labels are {_describe(labels)}; give int64 of shape [N]")
+        if len(images) != len(labels):
+            raise UserError(f"{self.name}: {len(images)} images but {len(labels)} labels; give one label per image")
+        if images.numel() == 0:
+            raise UserError(f"{self.name}: no images (shape {list(images.shape)}); give at least one")
+        wrong = ((labels < 0) | (labels >= len(self.classes))).nonzero()
+        if len(wrong):
+            first = int(wrong[0])
+            raise UserError(
+                f"{self.name}: label {int(labels[first])} of image {first} is outside "
+                f"0..{len(self.classes) - 1}; correct it or add its class"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one image."""
+        _, channels, height, width = self.images.shape
+        return channels, height, width
+
+    def take(self, which: int | Sequence[int] | Tensor) -> ImageSet:
+        """The first `which` images if it is a number, else the images at these indices, in this order.
+
+        `UserError` if that is none, more than there are, or an index outside 0..N-1.
+        """
+        if isinstance(which, int):
+            if not 1 <= which <= len(self):
+                raise UserError(f"{self.name}: cannot take {which} images; allowed are 1..{len(self)}")
+            which = torch.arange(which)
+        index = torch.as_tensor(which, device=self.labels.device)
+        if index.ndim != 1 or len(index) == 0 or index.is_floating_point() or index.dtype == torch.bool:
+            raise UserError(f"{self.name}: indices are {_describe(index)}; give integers of shape [n], n >= 1")
+        index = index.long()
+        wrong = index[(index < 0) | (index >= len(self))]
+        if len(wrong):
+            raise UserError(f"{self.name}: index {int(wrong[0])} is outside 0..{len(self) - 1}; leave it out")
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def floats(self, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
+        """(x, y) on `device`: x float32 [N, C, H, W] in [0, 1] = images / 255, y int64 [N]."""
+        images = self.images.to(device)
+        # Dividing by a tensor on the device, not by a Python number: CUDA kernels replace the latter by a
+        # multiplication with 1/255, and then a GPU and a CPU would see different images.
+        return images.float() / torch.tensor(255.0, device=images.device), self.labels.to(device)
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the images and labels, their shape included; names do not count."""
+        digest = hashlib.sha256(str(list(self.images.shape)).encode())
+        digest.update(self.images.cpu().contiguous().numpy().data)
+        digest.update(self.labels.cpu().contiguous().numpy().astype("<i8").data)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """Three disjoint sets of the same kind of image. `note` says in one sentence how they were made."""
+
+    train: ImageSet
+    validation: ImageSet
+    test: ImageSet
+    note: str
+
+    def __post_init__(self) -> None:
+        for part in (self.validation, self.test):
+            if (part.shape, part.classes) != (self.train.shape, self.train.classes):
+                raise UserError(
+                    f"{self.train.name}: training images of shape {self.train.shape} in "
+                    f"{len(self.train.classes)} classes, others of {part.shape} in {len(part.classes)}; "
+                    "give every part the same"
+                )
+
+
+def batches(
+    data: ImageSet,
+    size: int,
+    *,
+    generator: torch.Generator | None = None,
+    augment: Augment | None = None,
+    device: torch.device | str | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One pass over `data` in batches (x float32 [B, C, H, W] in [0, 1], y int64 [B]) on `device`.
+
+    In order without `generator`, else shuffled by it; it also draws what `augment` needs. The last
+    batch holds what is left, so B <= `size`. The same generator state gives the same batches.
+    `UserError` at once if `size` < 1 or if there is an `augment` without a `generator`.
+    """
+    if size < 1:
+        raise UserError(f"batch size {size} is not allowed; give 1 or more")
+    if augment is not None and generator is None:
+        raise UserError("augment without a generator; give the torch.Generator to draw crops and flips from")
+    order = torch.arange(len(data))
+    if generator is not None:
+        order = torch.randperm(len(data), generator=generator, device=generator.device)
+    return _walk(data, order.to(data.labels.device), size, generator, augment, device)
+
+
+def _walk(
+    data: ImageSet,
+    order: Tensor,
+    size: int,
+    generator: torch.Generator | None,
+    augment: Augment | None,
+    device: torch.device | str | None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    for index in order.split(size):
+        x, y = data.take(index).floats(device)
+        if augment is not None and generator is not None:
+            x = augment(x, generator=generator)
+        yield x, y
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {list(tensor.shape)}"

@@ -1,0 +1,80 @@
+"""How long work tells that it is alive."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeAlias
+
+Progress: TypeAlias = Callable[[int, int, str], None]
+"""Called with (units done, units in all, what is going on)."""
+
+
+def silent(done: int, total: int, text: str) -> None:
+    """Tells nobody."""
+
+
+def part(whole: Progress, before: float, weight: float, all_weights: float, label: str) -> Progress:
+    """The progress of one stage as part of a whole, given the weights of the stages before it and of all."""
+
+    def tell(done: int, total: int, text: str) -> None:
+        share = (before + weight * done / max(total, 1)) / all_weights
+        whole(round(share * 10_000), 10_000, f"{label}: {text}")
+
+    return tell
+
+
+class Display:
+    """A `Progress` on stderr with the time left: a bar on a terminal, else a line every few seconds.
+
+    The estimate assumes that what is left goes at the mean pace of this process, so work that was resumed
+    does not count.
+    """
+
+    def __init__(self, every: float = 5.0) -> None:
+        self.every = every
+        self.started = time.monotonic()
+        self.first: float | None = None
+        self.told = -every
+        self.bar = None
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn
+
+            columns = (BarColumn(30), TextColumn("{task.percentage:3.0f} % {task.description}"))
+            self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.task = self.bar.add_task("", total=1.0)
+
+    def __enter__(self) -> Display:
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def __call__(self, done: int, total: int, text: str) -> None:
+        now, share = time.monotonic() - self.started, done / max(total, 1)
+        if self.first is None:
+            self.first, self.started, now = share, time.monotonic(), 0.0
+        gained = share - self.first
+        left = f"{_clock(now * (1 - share) / gained)} left" if gained > 0 and now > 1 else "estimating"
+        if self.bar is not None:
+            from rich.markup import escape
+
+            self.bar.update(self.task, completed=share, description=escape(f"{left}  {text}"))
+        elif now - self.told >= self.every or done == total:
+            self.told = now
+            print(f"{100 * share:5.1f} %  {left}  {text}", file=sys.stderr, flush=True)
+
+
+def _clock(seconds: float) -> str:
+    """1:02:03 or 2:03."""
+    whole = round(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,60 @@
+"""The picture beside the summary: per model, clean and worst-case accuracy with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup, escape
+
+from robustsnn.report.marks import marker, short, style
+from robustsnn.report.reading import Model
+from robustsnn.report.results import Rate
+from robustsnn.report.wording import rate_text
+
+_ROW = 46
+
+
+def overview(models: Sequence[Model], width: int) -> Markup:
+    """An `<svg>` with a line per evaluated model: hollow mark clean, filled mark worst case."""
+    shown = [
+        (model, model.result.clean, model.result.worst_case)
+        for model in models
+        if model.result is not None and (model.result.clean or model.result.worst_case)
+    ]
+    height, left, right = _ROW * len(shown) + 40, 12, width - 16
+    bottom = height - 28
+
+    def place(share: float) -> float:
+        return round(left + share * (right - left), 1)
+
+    parts = []
+    for tick in range(0, 101, 20):
+        x = place(tick / 100)
+        parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="4" y2="{bottom}"/>')
+        parts.append(f'<text class="tick mid" x="{x}" y="{bottom + 17}">{tick} %</text>')
+    for row, (model, clean, worst) in enumerate(shown):
+        y = _ROW * row + 34
+        parts.append(f'<g class="at"><title>{escape(_tip(model, clean, worst))}</title>')
+        parts.append(f'<rect class="hit" x="0" y="{_ROW * row + 6}" width="{width}" height="{_ROW}"/>')
+        parts.append(f'<g class="{style(model.colour)}">')
+        parts.append(f'<text class="name" x="{left}" y="{y - 13}">{escape(short(model.name, 40))}</text>')
+        if clean and worst:
+            ends = f'x1="{place(worst.accuracy)}" x2="{place(clean.accuracy)}"'
+            parts.append(f'<line class="span" {ends} y1="{y}" y2="{y}"/>')
+        for rate, hollow in ((clean, True), (worst, False)):
+            if rate is not None:
+                if rate.interval is not None:
+                    ends = f'x1="{place(rate.interval[0])}" x2="{place(rate.interval[1])}"'
+                    parts.append(f'<line class="whisker" {ends} y1="{y}" y2="{y}"/>')
+                parts.append(marker(model.colour, place(rate.accuracy), y, hollow=hollow, size=5))
+        parts.append("</g></g>")
+    alt = "Clean and worst-case accuracy per model. " + " ".join(_tip(*line).replace("\n", ", ") for line in shown)
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    return Markup(f'<svg {size} role="img" aria-label="{escape(alt)}">{"".join(parts)}</svg>')
+
+
+def _tip(model: Model, clean: Rate | None, worst: Rate | None) -> str:
+    lines = [model.name]
+    lines += [f"clean: {rate_text(clean)}"] if clean else []
+    lines += [f"worst case: {rate_text(worst)}"] if worst else []
+    return "\n".join(lines)

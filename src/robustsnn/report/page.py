@@ -1,0 +1,156 @@
+"""The report: run folders in, one self-contained HTML page and its main table as files out."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from robustsnn.errors import UserError
+from robustsnn.files import write_atomic
+from robustsnn.report import wording
+from robustsnn.report.curves import eps_curves, training
+from robustsnn.report.main_table import MainTable, main_table
+from robustsnn.report.marks import legend_mark
+from robustsnn.report.overview import overview
+from robustsnn.report.pictures import MAGNIFY, Gallery, gallery
+from robustsnn.report.reading import Model, Run, models_of, read_runs
+from robustsnn.report.settings import config_sheet, cost_words, objective_words, provenance_sheet
+from robustsnn.report.summary import data_name, summary, threat_text
+
+_MIME = {"csv": "text/csv", "md": "text/markdown", "tex": "application/x-tex"}
+
+
+def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -> None:
+    """Write the page about `runs` to `out`, and its main table beside it as .csv, .md and .tex.
+
+    The files depend on the run folders, the name of `out` and `title` alone. `out` must end in .html or
+    .htm; files that exist are replaced. Raises `UserError` for another ending, no run folder, one without
+    config.yaml, a corrupt file in one, or an `out` that cannot be written.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"out = {str(out)!r} must end in .html or .htm; give such a name")
+    read = read_runs([Path(folder) for folder in runs])
+    models = models_of(read)
+    table = main_table(models)
+    files = {
+        "csv": table.numbers().csv(),
+        "md": table.words().markdown(table.caption),
+        "tex": table.words().latex(table.caption),
+    }
+    links = [(f"{out.stem}.{kind}", _address(_MIME[kind], text)) for kind, text in files.items()]
+    page = _render(_content(read, models, table, title) | {"files": links})
+    try:
+        for kind, text in files.items():
+            write_atomic(out.with_suffix(f".{kind}"), text)
+        write_atomic(out, page)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error}); choose another place") from error
+
+
+def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, title: str | None) -> dict[str, Any]:
+    data = list(dict.fromkeys(data_name(model) for model in models))
+    pictures = gallery(models)
+    drawn = any(model.result and (model.result.clean or model.result.worst_case) for model in models)
+    trained = [model for model in models if model.trained_here]
+    return {
+        "title": title or f"Adversarial robustness on {wording.listing(data)}",
+        "lede": _lede(models, data),
+        "summary": summary(models),
+        "overview": overview(models, 340) if drawn else None,
+        "main": table,
+        "marked": any(entry.standing for _, row in table.rows for entry in row),
+        "curves": eps_curves(models),
+        "gallery": pictures,
+        "gallery_attacks": _attacks_shown(pictures),
+        "magnify": MAGNIFY,
+        "trainings": training(models),
+        "how": [(model, objective_words(model.run), cost_words(model.run)) for model in trained],
+        "config": config_sheet(trained),
+        "attacked": [(m, m.result) for m in models if m.result and (m.result.attacks or m.result.flags)],
+        "provenance": provenance_sheet(trained),
+        "limits": _limits(data),
+        "citation": _citation(runs),
+        "folders": wording.listing([run.folder.resolve().name for run in runs]),
+    }
+
+
+def _lede(models: Sequence[Model], data: Sequence[str]) -> str:
+    results = [model.result for model in models if model.result is not None]
+    threats = list(dict.fromkeys(threat_text(result) for result in results))
+    images = {r.clean.n for r in results if r.clean is not None and r.clean.n is not None}
+    parts = [f"Data: {wording.listing(data)}", wording.count(len(models), "model")]
+    parts[1] += f": {wording.listing([model.name for model in models])}"
+    parts += [f"Threat: {'; '.join(threats)}"] if threats else []
+    parts += [f"{images.pop()} test images"] if len(images) == 1 else []
+    return " · ".join(parts)
+
+
+def _attacks_shown(pictures: Gallery | None) -> list[tuple[str, str]]:
+    names: dict[str, dict[str, None]] = {}
+    for image in pictures.images if pictures else []:
+        for shot in image.shots:
+            names.setdefault(shot.attack, {})[shot.model.name] = None
+    return [(attack, wording.listing(list(models))) for attack, models in names.items()]
+
+
+def _limits(data: Sequence[str]) -> list[str]:
+    limits = [
+        "What stands here holds for these weights, these test images and these attacks. An accuracy under "
+        "attack is an upper bound; gradients that vanish or are ill-matched to the network make it loose."
+    ]
+    if "digits" in data:
+        limits.append(
+            "The digits are grey pictures of 8 by 8 pixels. Results on them check the method and the code; "
+            "they say nothing about CIFAR-10 or any larger data set."
+        )
+    return limits
+
+
+def _citation(runs: Sequence[Run]) -> str:
+    versions = [run.setting("provenance", "robustsnn") for run in runs]
+    revisions = [run.setting("provenance", "git") for run in runs]
+    version = wording.listing(sorted({str(version) for version in versions if version}))
+    revision = wording.listing(sorted({str(revision) for revision in revisions if revision}))
+    software = f"robustsnn {version}".strip() + (f" (git {revision})" if revision else "")
+    return f"{software}, with the settings above."
+
+
+def _address(mime: str, text: str) -> str:
+    return f"data:{mime};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
+
+
+def _keep(text: str) -> Markup:
+    """Escape `text`; percentages and intervals do not break across lines."""
+    number = r"\d+\.\d %( of \d+)?( \[\d+\.\d, \d+\.\d\])?|\[\d+\.\d, \d+\.\d\]|\d+/255"
+    return Markup(re.sub(number, r'<span class="nb">\g<0></span>', str(escape(text))))
+
+
+def _render(content: dict[str, Any]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "key": lambda colour: Markup(legend_mark(colour)),
+        "keep": _keep,
+        "percent": lambda rate: wording.percent(rate.accuracy),
+        "interval": wording.interval_text,
+        "eps": wording.eps_text,
+        "count": wording.count,
+        "number": lambda value: "\N{EN DASH}" if value is None else f"{value:.6g}",
+    }
+    script = environment.get_template("script.js.j2").render()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = environment.get_template("template.html.j2")
+    return page.render(content, script=Markup(script), script_hash=digest)

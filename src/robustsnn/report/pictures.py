@@ -1,0 +1,128 @@
+"""Saved samples as pictures: clean, adversarial, perturbation and input gradient, model beside model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from robustsnn.report.png import png_address
+from robustsnn.report.reading import Model
+from robustsnn.report.samples import Samples
+from robustsnn.report.wording import eps_text
+
+MAGNIFY = 10
+NEAR_ZERO = 0.01
+_LARGEST_SIDE = 64
+_BLUE, _WHITE, _ORANGE = (0.0, 0.447, 0.698), (1.0, 1.0, 1.0), (0.835, 0.369, 0.0)
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One model on one image: the addresses of three pictures and what to say below them."""
+
+    model: Model
+    adversarial: str
+    perturbation: str
+    gradient: str
+    predicted: str
+    predicted_adversarial: str
+    outcome: str
+    sparsity: str
+    attack: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """One test image with the shots of every model that saved it."""
+
+    index: int
+    label: str
+    clean: str
+    shots: list[Shot]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The images shown; `shared` says whether every model with samples is shown on the same ones."""
+
+    images: list[Image]
+    shared: bool
+    models: list[Model]
+    reduced: bool
+
+
+def gallery(models: Sequence[Model], most: int = 5) -> Gallery | None:
+    """The first `most` images that all runs saved (fewer for many models); None where none has samples."""
+    saved = [(m, m.run.samples) for m in models if m.trained_here and m.run.samples is not None]
+    saved = [(model, samples) for model, samples in saved if len(samples.index) > 0]
+    if not saved:
+        return None
+    most = max(1, min(most, 60 // len(saved)))
+    first = saved[0][1]
+    common = [k for k in range(len(first.index)) if all(_row(s, first, k) is not None for _, s in saved)]
+    images = []
+    for k in common[:most]:
+        images.append(_image(first, k, [_shot(m, s, _row(s, first, k) or 0) for m, s in saved]))
+    if not common:
+        for model, s in saved:
+            images += [_image(s, k, [_shot(model, s, k)]) for k in range(min(most, len(s.index)))]
+    reduced = any(max(samples.image.shape[2:]) > _LARGEST_SIDE for _, samples in saved)
+    return Gallery(images, bool(common) and len(saved) > 1, [model for model, _ in saved], reduced)
+
+
+def _image(samples: Samples, k: int, shots: list[Shot]) -> Image:
+    label = samples.class_name(int(samples.label[k]))
+    return Image(int(samples.index[k]), label, png_address(_small(samples.image[k])), shots)
+
+
+def _row(samples: Samples, other: Samples, k: int) -> int | None:
+    """Where `samples` holds the image that is row k of `other`: same index, label and pixels."""
+    for row in np.flatnonzero(samples.index == other.index[k]):
+        if samples.label[row] == other.label[k] and np.array_equal(samples.image[row], other.image[k]):
+            return int(row)
+    return None
+
+
+def _shot(model: Model, samples: Samples, k: int) -> Shot:
+    clean, adversarial, gradient = samples.image[k], samples.adversarial[k], samples.gradient[k]
+    label, before, after = (int(part[k]) for part in (samples.label, samples.predicted, samples.predicted_adversarial))
+    outcome = "stands" if after == label else "fooled"
+    if before != label:
+        outcome = "already wrong"
+    eps = "" if samples.eps is None or "eps=" in samples.attack else f"eps = {eps_text(samples.eps)}"
+    return Shot(
+        model=model,
+        adversarial=png_address(_small(adversarial)),
+        perturbation=png_address(0.5 + MAGNIFY * (_small(adversarial) - _small(clean))),
+        gradient=png_address(_diverging(_small(gradient))),
+        predicted=samples.class_name(before),
+        predicted_adversarial=samples.class_name(after),
+        outcome=outcome,
+        sparsity=_sparsity(gradient),
+        attack=", ".join(part for part in (samples.attack, eps) if part),
+    )
+
+
+def _small(picture: np.ndarray) -> np.ndarray:
+    """At most 64 pixels a side, by leaving lines out; what is not a number becomes 0."""
+    step = -(-max(picture.shape[1:]) // _LARGEST_SIDE)
+    return np.nan_to_num(picture[:, ::step, ::step].astype(np.float64))
+
+
+def _diverging(gradient: np.ndarray) -> np.ndarray:
+    """The sum over channels, blue below 0, white at 0, orange above; the ends are its largest magnitude."""
+    total = gradient.sum(axis=0)
+    scaled = total / (np.abs(total).max() or 1.0)
+    return np.stack([np.interp(scaled, (-1, 0, 1), ends) for ends in zip(_BLUE, _WHITE, _ORANGE, strict=True)])
+
+
+def _sparsity(gradient: np.ndarray) -> str:
+    size = np.abs(gradient.astype(np.float64))
+    if not np.isfinite(size).all():
+        return f"{int((~np.isfinite(size)).sum())} gradient entries are not finite"
+    if size.max() == 0:
+        return "every entry is exactly 0"
+    near = float((size < NEAR_ZERO * size.max()).mean())
+    return f"{100 * near:.0f} % near zero; max |g| {size.max():.2g}"

@@ -1,0 +1,106 @@
+"""Run folders, read and checked; and the models in them, in the order and colour the page shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robustsnn.errors import UserError
+from robustsnn.report.metrics import Epoch, read_metrics
+from robustsnn.report.results import Result, Results, read_results
+from robustsnn.report.samples import Samples, read_samples
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run folder holds; whatever was not saved is empty or None."""
+
+    folder: Path
+    config: dict[str, Any]
+    epochs: list[Epoch]
+    results: Results
+    samples: Samples | None
+
+    def setting(self, *keys: str) -> Any:
+        """The value under `config[keys[0]][keys[1]]...`, or None where any of them is missing."""
+        value: Any = self.config
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the page. `trained_here`: its run's training, samples and settings are its own."""
+
+    name: str
+    colour: int
+    run: Run
+    result: Result | None
+    trained_here: bool
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read run folders. Raises `UserError` for none, one twice, one without config, a corrupt file."""
+    if not folders:
+        raise UserError("no run folder was given; name at least one folder that holds a config.yaml")
+    twice = [str(folder) for folder, times in Counter(map(Path.resolve, folders)).items() if times > 1]
+    if twice:
+        raise UserError(f"the run {twice[0]} was given more than once; name each run folder once")
+    return [_read_run(folder) for folder in folders]
+
+
+def models_of(runs: Sequence[Run]) -> list[Model]:
+    """The models in the order of the runs; a name that occurs twice gets its folder's name appended."""
+    found: list[tuple[str, Run, Result | None, bool]] = []
+    for run in runs:
+        own = str(run.config.get("name") or run.folder.resolve().name)
+        results = run.results.models
+        if not results:
+            found.append((own, run, None, True))
+        trained = own if own in results else next(iter(results), own)
+        found += [(name, run, result, name == trained) for name, result in results.items()]
+    names = _distinct([(name, run.folder.resolve().name) for name, run, _, _ in found])
+    return [
+        Model(name, colour, run, result, here)
+        for colour, (name, (_, run, result, here)) in enumerate(zip(names, found, strict=True))
+    ]
+
+
+def _distinct(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    once = Counter(name for name, _ in pairs)
+    longer = [name if once[name] == 1 else f"{name} ({folder})" for name, folder in pairs]
+    taken: set[str] = set()
+    for position, name in enumerate(longer):
+        number = 1
+        while longer[position] in taken:
+            number += 1
+            longer[position] = f"{name} #{number}"
+        taken.add(longer[position])
+    return longer
+
+
+def _read_run(folder: Path) -> Run:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{folder} is not a run folder: it holds no config.yaml; give a folder made by training")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read as YAML ({reason}); restore it or train again") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} holds {type(config).__name__}, not settings; restore it or train again")
+    metrics, results, samples = folder / "metrics.jsonl", folder / "results.json", folder / "samples.npz"
+    return Run(
+        folder=folder,
+        config=config,
+        epochs=read_metrics(metrics) if metrics.exists() else [],
+        results=read_results(results) if results.exists() else Results({}, {}),
+        samples=read_samples(samples) if samples.exists() else None,
+    )

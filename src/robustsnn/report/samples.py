@@ -1,0 +1,80 @@
+"""The saved pictures of a run, `samples.npz`, read and checked."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robustsnn.errors import UserError
+
+_PICTURES = ("image", "adversarial", "gradient")
+_INTEGERS = ("label", "predicted", "predicted_adversarial", "index")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """K images with their attack: pictures are [K, C, H, W], the integer fields [K]."""
+
+    image: np.ndarray
+    adversarial: np.ndarray
+    gradient: np.ndarray
+    label: np.ndarray
+    predicted: np.ndarray
+    predicted_adversarial: np.ndarray
+    index: np.ndarray
+    classes: list[str]
+    attack: str
+    eps: float | None
+
+    def class_name(self, number: int) -> str:
+        """The name of a class; its number where no name was saved."""
+        return self.classes[number] if 0 <= number < len(self.classes) else str(number)
+
+
+def read_samples(path: Path) -> Samples:
+    """Read `path` without unpickling. Raises `UserError`, naming the file, where it is not as saved."""
+    broken = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+    try:
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays: dict[str, np.ndarray] = {name: archive[name] for name in archive.files}
+    except (*broken, AttributeError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); evaluate the run again") from error
+    missing = [name for name in (*_PICTURES, *_INTEGERS) if name not in arrays]
+    if missing:
+        raise UserError(f"{path} lacks {', '.join(missing)}; evaluate the run again")
+    shape = arrays["image"].shape
+    fits = len(shape) == 4 and shape[1] in (1, 3) and min(shape[2:]) > 0
+    for name in _PICTURES:
+        fits = fits and arrays[name].shape == shape and arrays[name].dtype.kind == "f"
+    for name in _INTEGERS:
+        fits = fits and arrays[name].shape == shape[:1] and arrays[name].dtype.kind in "iu"
+    if not fits:
+        shapes = ", ".join(f"{name} {arrays[name].shape}" for name in (*_PICTURES, *_INTEGERS))
+        raise UserError(
+            f"{path} must hold float pictures [K, 1 or 3, H, W] and integers [K], "
+            f"but holds {shapes}; evaluate the run again"
+        )
+    return Samples(
+        **{name: arrays[name] for name in (*_PICTURES, *_INTEGERS)},
+        classes=[str(name) for name in arrays.get("classes", np.array([])).reshape(-1)],
+        attack=str(_scalar(arrays.get("attack"), "")),
+        eps=_eps(_scalar(arrays.get("eps"), None), path),
+    )
+
+
+def _scalar(array: np.ndarray | None, default: Any) -> Any:
+    return default if array is None or array.size != 1 else array.reshape(-1)[0]
+
+
+def _eps(value: Any, path: Path) -> float | None:
+    if value is None:
+        return None
+    try:
+        return float(value)
+    except ValueError as error:
+        raise UserError(f"{path}: eps = {value!r} is not a number; evaluate the run again") from error

@@ -1,0 +1,171 @@
+"""The summary in words. It orders two models only where their 95 % intervals do not overlap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import combinations
+from typing import TypeVar
+
+from robustsnn.report.reading import Model
+from robustsnn.report.results import Rate, Result
+from robustsnn.report.wording import count, eps_text, listing, percent, rate_text
+
+Key = TypeVar("Key")
+_FEW = 6  # of more models only the highest is compared in words
+_BOUND = (
+    "An accuracy under attack is an upper bound on the true robust accuracy: a stronger attack can only "
+    "lower it. Intervals are 95 % (Clopper-Pearson) for the sampling of the test images; they say nothing "
+    "about another training seed."
+)
+
+
+def summary(models: Sequence[Model]) -> list[tuple[str, list[str]]]:
+    """Parts as (what it is about, paragraphs), from the figures of `models` alone."""
+    evaluated = [(model, model.result) for model in models if model.result is not None]
+    parts: list[tuple[str, list[str]]] = []
+    by_data = _groups(evaluated, lambda model, _: data_name(model))
+    for data, group in by_data.items():
+        rates = {model.name: result.clean for model, result in group if result.clean is not None}
+        if rates:
+            where = f" ({data})" if len(by_data) > 1 else ""
+            parts.append(("Without attack", _rates(rates, f"Without an attack{where}", "gets", "right")))
+    by_threat = _groups(evaluated, threat)
+    for group in by_threat.values():
+        model, result = group[0]
+        rates = {model.name: result.worst_case for model, result in group if result.worst_case is not None}
+        if rates:
+            where = f" of {data_name(model)}" if len(by_data) > 1 else ""
+            start = f"At {threat_text(result)}{where}, after every attack of the suite,"
+            parts.append(("Under attack", _rates(rates, start, "keeps", "")))
+    columns = _columns([(model.name, result.columns) for model, result in evaluated if result.columns])
+    if columns:
+        parts.append(("By attack", columns))
+    if any(result.worst_case or result.columns for _, result in evaluated):
+        parts.append(("How to read this", [_BOUND]))
+    cautions = _cautions(models, len(by_threat), len(by_data))
+    return [*parts, ("Caution", cautions)] if cautions else parts
+
+
+def claims(rates: Mapping[str, Rate]) -> list[tuple[str, str]]:
+    """Every pair (higher, lower) whose intervals are apart; a pair that overlaps or touches is left out."""
+    return [
+        (a, b)
+        for a in sorted(rates, key=lambda name: -rates[name].accuracy)
+        for b in rates
+        if apart(rates[a], rates[b]) and rates[a].accuracy > rates[b].accuracy
+    ]
+
+
+def apart(one: Rate, other: Rate) -> bool:
+    """Whether both have an interval and the two share no point."""
+    if one.interval is None or other.interval is None:
+        return False
+    return one.interval[0] > other.interval[1] or other.interval[0] > one.interval[1]
+
+
+def threat(model: Model, result: Result) -> tuple[str, str, str, str]:
+    """What two accuracies under attack must have in common to be compared."""
+    eps = "" if result.eps is None else eps_text(result.eps)
+    return data_name(model), result.norm, eps, result.suite
+
+
+def threat_text(result: Result) -> str:
+    """'eps = 32/255 (Linf)', or as much of it as is known."""
+    eps = "the saved eps" if result.eps is None else f"eps = {eps_text(result.eps)}"
+    return f"{eps} ({result.norm})" if result.norm else eps
+
+
+def data_name(model: Model) -> str:
+    """The name of the data set the model's run was configured with."""
+    return str(model.run.setting("data", "name") or "unnamed data")
+
+
+def _groups(
+    evaluated: Sequence[tuple[Model, Result]], key: Callable[[Model, Result], Key]
+) -> dict[Key, list[tuple[Model, Result]]]:
+    groups: dict[Key, list[tuple[Model, Result]]] = {}
+    for model, result in evaluated:
+        groups.setdefault(key(model, result), []).append((model, result))
+    return groups
+
+
+def _rates(rates: Mapping[str, Rate], start: str, verb: str, adverb: str) -> list[str]:
+    numbers = {rate.n for rate in rates.values() if rate.n is not None}
+    images = f"{numbers.pop()} test images" if len(numbers) == 1 else "its test images"
+    ending = f" {adverb}" if adverb else ""
+    if len(rates) > _FEW:
+        shares = sorted(rate.accuracy for rate in rates.values())
+        span = f"between {percent(shares[0])} and {percent(shares[-1])}"
+        return [f"{start} each of {len(rates)} models {verb} {span} of {images}{ending}.", _order(rates)]
+    parts = []
+    for position, (name, rate) in enumerate(rates.items()):
+        of = f" of {images}" if position == 0 else ""
+        word = f" {verb}" if position == 0 else ""
+        parts.append(f"{name}{word} {percent(rate.accuracy)}{of}{ending if position == 0 else ''} {_range(rate)}")
+    figures = f"{start} {'; '.join(part.rstrip() for part in parts)}."
+    return [text for text in (figures, _order(rates)) if text]
+
+
+def _range(rate: Rate) -> str:
+    return rate_text(rate).removeprefix(percent(rate.accuracy)).strip()
+
+
+def _order(rates: Mapping[str, Rate]) -> str:
+    rates = {name: rate for name, rate in rates.items() if rate.interval is not None}
+    if len(rates) < 2:
+        return ""
+    ordered = claims(rates)
+    if not ordered:
+        which = "The two intervals" if len(rates) == 2 else "Every two of these intervals"
+        return f"{which} overlap: these figures do not settle an order."
+    subjects = list(rates) if len(rates) <= _FEW else [max(rates, key=lambda name: rates[name].accuracy)]
+    above: dict[str, list[str]] = {}
+    for a, b in ordered:
+        above.setdefault(a, []).append(b)
+    unsettled: dict[str, list[str]] = {}
+    for a, b in combinations(sorted(rates, key=lambda name: name not in subjects), 2):
+        if not apart(rates[a], rates[b]):
+            unsettled.setdefault(a, []).append(b)
+    clauses = [f"{a} is above {listing(others)}" for a, others in above.items() if a in subjects]
+    pairs = [f"{a} and {listing(others)}" for a, others in unsettled.items() if a in subjects]
+    text = [f"{'; '.join(clauses)}: {'the' if len(ordered) == 1 else 'these'} intervals do not overlap."]
+    text = text if clauses else []
+    text += [f"Not settled, because the intervals overlap: {'; '.join(pairs)}."] if pairs else []
+    text += ["The figures of the others are in the table."] if len(rates) > _FEW else []
+    return " ".join(text)
+
+
+def _columns(models: Sequence[tuple[str, Mapping[str, Rate]]]) -> list[str]:
+    said = {name: _extremes(columns) for name, columns in models}
+    if len(said) > 1 and len({text for text, _ in said.values()}) == 1:
+        text, _ = next(iter(said.values()))
+        return [f"Against every model {text}."]
+    return [f"Against {name} {text} ({left})." for name, (text, left) in said.items()]
+
+
+def _extremes(columns: Mapping[str, Rate]) -> tuple[str, str]:
+    """Which columns leave least and most, and how much that is."""
+    shares = sorted({rate.accuracy for rate in columns.values()})
+    strongest = [column for column, rate in columns.items() if rate.accuracy == shares[0]]
+    weakest = [column for column, rate in columns.items() if rate.accuracy == shares[-1]]
+    if len(columns) == 1:
+        return f"only {strongest[0]} was run", f"{percent(shares[0])} left"
+    if len(shares) == 1:
+        return f"all {len(columns)} attack columns are equally strong", f"{percent(shares[0])} left"
+    left = f"{percent(shares[0])} and {percent(shares[-1])} left"
+    return f"the strongest column is {listing(strongest)}, the weakest {listing(weakest)}", left
+
+
+def _cautions(models: Sequence[Model], threats: int, data_sets: int) -> list[str]:
+    sentences = []
+    if threats > 1:
+        what = "on different data sets" if data_sets > 1 else "with different suites, norms or eps"
+        sentences.append(f"The models were attacked {what}; only figures of the same test are compared.")
+    for model in models:
+        if model.result is None:
+            sentences.append(f"{model.name} is trained but not evaluated yet: its run has no results.")
+        elif model.result.flags:
+            names = listing(list(dict.fromkeys(name for name, _ in model.result.flags)))
+            raised = count(len(model.result.flags), "warning")
+            sentences.append(f"{model.name}: {raised} ({names}); its accuracy under attack may be overstated.")
+    return sentences

@@ -1,0 +1,185 @@
+"""A run is a folder: made by training, filled by evaluation, read by reports."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from robustsnn.build import (
+    build_data,
+    build_model,
+    build_objective,
+    build_optimiser,
+    pick_device,
+    suite,
+)
+from robustsnn.config import Config
+from robustsnn.data.augment import Augment
+from robustsnn.data.batches import Splits
+from robustsnn.errors import UserError
+from robustsnn.evaluate import evaluate, pictures
+from robustsnn.files import write_atomic, write_json
+from robustsnn.models import Classifier
+from robustsnn.parsing import parse_config
+from robustsnn.progress import Progress, silent
+from robustsnn.provenance import provenance, versions
+from robustsnn.train.checkpoint import load_weights
+from robustsnn.train.fit import constant, cosine, fit
+from robustsnn.units import fraction, show_fraction
+
+
+def train_run(config: Config, run: Path, *, resume: bool = False, progress: Progress = silent) -> None:
+    """Train as `config` says into the folder `run`; with `resume`, continue what is there.
+
+    UserError if the folder holds a run already and `resume` is not asked for, or if it holds a run of
+    another config.
+    """
+    path = run / "config.yaml"
+    if path.exists():
+        if not resume:
+            raise UserError(f"{run} holds a run already; use --resume to continue it, or another --out")
+        if _plain(path) != config.to_dict():
+            raise UserError(f"{run} was begun with another config; resume with {path}, or use another --out")
+        if (run / "weights.safetensors").exists():
+            return
+    objective = build_objective(config.objective)
+    device = pick_device(config.train.device)
+    data = build_data(config.data, _download_progress(progress))
+    model = build_model(config.model, data, config.train.seed).to(device)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if not path.exists():
+        record = provenance() | {
+            "data_note": data.note,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "device": str(device),
+        }
+        document = {**config.to_dict(), "provenance": record}
+        write_atomic(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    options = config.train
+    fit(
+        model,
+        data.train,
+        objective,
+        build_optimiser(options, model),
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        schedule=cosine if options.schedule == "cosine" else constant,
+        validation=data.validation,
+        augment=Augment(crop=options.crop, flip=options.flip) if options.crop or options.flip else None,
+        select=options.select,
+        autocast=options.precision,
+        seed=options.seed,
+        run=run,
+        resume=resume,
+        tensorboard=options.tensorboard,
+        progress=progress,
+    )
+
+
+def _download_progress(progress: Progress) -> Any:
+    return lambda done, total: progress(done, total or 1 << 28, f"downloading, {done >> 20} MiB")
+
+
+def _plain(path: Path) -> dict[str, Any]:
+    """A config file's content without its provenance."""
+    try:
+        document = yaml.safe_load(path.read_text())
+        if not isinstance(document, dict):
+            raise ValueError("it is not a mapping")
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path} cannot be read ({reason}); give the folder of a run made by train") from None
+    return {key: value for key, value in document.items() if key != "provenance"}
+
+
+def load_run(run: Path | str) -> tuple[Config, Classifier, Splits]:
+    """The config, the trained network (eval mode, on its device) and the data of a run folder."""
+    run = Path(run)
+    if not (run / "config.yaml").exists():
+        raise UserError(f"{run} is not a run: it has no config.yaml; give a folder made by `robustsnn train`")
+    config = parse_config(_plain(run / "config.yaml"), str(run / "config.yaml"))
+    if not (run / "weights.safetensors").exists():
+        raise UserError(f"{run} is not trained to the end; continue it with `robustsnn train ... --resume`")
+    data = build_data(config.data)
+    model = build_model(config.model, data, config.train.seed)
+    load_weights(run / "weights.safetensors", model)
+    model = model.to(pick_device(config.train.device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return config, model.eval(), data
+
+
+def evaluate_run(
+    run: Path,
+    suite_name: str,
+    eps: float | str,
+    *,
+    curve: Sequence[float | str] = (),
+    limit: int | None = None,
+    batch_size: int = 128,
+    seed: int = 0,
+    resume: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Attack a run's test images; write outcomes, `samples.npz` and `results.json` into its folder.
+
+    `limit` takes the first so many test images. Outcomes are kept per suite, eps, limit and seed; with
+    `resume` those that are there are used, otherwise they are made anew.
+    """
+    build, radius = suite(suite_name), fraction(eps)
+    attacks = build(radius)  # refuses a bad eps before anything is loaded
+    config, model, data = load_run(run)
+    test = data.test if limit is None else data.test.take(limit)
+    out = run / "outcomes" / f"{attacks.name}-n{len(test)}-b{batch_size}-s{seed}"
+    if out.exists() and not resume:
+        shutil.rmtree(out)
+    entry = evaluate(
+        model,
+        test,
+        build,
+        radius,
+        curve=[fraction(value) for value in curve],
+        batch_size=batch_size,
+        seed=seed,
+        out=out,
+        progress=progress,
+    )
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **pictures(model, test, attacks, seed=seed))
+    write_atomic(run / "samples.npz", stream.getvalue())
+    results = make_results({config.title(): {**entry, "seed": seed}})
+    write_json(run / "results.json", results)
+    return results
+
+
+def make_results(models: dict[str, Any]) -> dict[str, Any]:
+    """The content of `results.json`: entries of models by name, and versions."""
+    return {"schema": 1, "models": models, "versions": versions()}
+
+
+def read_results(run: Path) -> dict[str, Any]:
+    """The models' entries of a run's `results.json`."""
+    try:
+        return json.loads((run / "results.json").read_text())["models"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{run / 'results.json'} cannot be read ({error}); run `robustsnn evaluate` again") from None
+
+
+def summary(entry: dict[str, Any]) -> str:
+    """One line of a model's entry: clean and worst-case accuracy with intervals."""
+
+    def show(part: dict[str, Any]) -> str:
+        low, high = part["interval"]
+        return f"{100 * part['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+
+    worst = entry["worst_case"]
+    return (
+        f"clean {show(entry['clean'])}, worst case of {entry['suite']} at {entry['norm']} "
+        f"eps {show_fraction(entry['eps'])} {show(worst)}, n = {worst['n']}"
+    )
