@@ -91,7 +91,7 @@ class Outcomes:
     def load(path: Path) -> tuple[Outcomes, int]:
         """Read what `save` wrote."""
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
                 arrays = {field.name: file[field.name] for field in fields(Outcomes)}
                 return Outcomes(**arrays), int(file["done"])
         except (BadZipFile, ValueError, KeyError, EOFError, OSError) as error:

@@ -105,7 +105,7 @@ class Attack:
             value = getattr(self, f.name)
             default = f.default_factory() if callable(f.default_factory) else f.default
             if value != default:
-                shown.append(f"{f.name}={value.__name__ if f.name == 'loss' else repr(value)}")
+                shown.append(f"{f.name}={getattr(value, '__name__', None) or repr(value)}")
         return f"Attack({', '.join(shown)})"
 
 

@@ -133,8 +133,8 @@ class L2(_Ball):
 
     def project(self, z: Tensor, x: Tensor) -> Tensor:
         length = self.distance(z, x)
-        # A point on the sphere up to rounding stays, which makes the projection idempotent.
-        inside = length <= self.eps * (1 + 1e-6)
+        # A point on the sphere up to float32 rounding stays, which makes the projection idempotent.
+        inside = length <= self.eps + TOLERANCE / 2
         factor = torch.where(inside, 1.0, self.eps / length.clamp_min(1e-300)).to(x.dtype)
         scaled = torch.where(per_sample(inside, x), z, x + (z - x) * per_sample(factor, x))
         return scaled.clamp(self.low, self.high)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from robustsnn.report.charts import Axes, Series, line_chart, nice_ticks
+from robustsnn.report.marks import short
 from robustsnn.report.metrics import Epoch
 from robustsnn.report.reading import Model
 from robustsnn.report.results import Rate
@@ -19,10 +20,11 @@ _SHARES = [(tick / 100, f"{tick} %") for tick in range(0, 101, 20)]
 
 @dataclass(frozen=True)
 class EpsCurve:
-    """The chart in two widths, and the same figures as a table: rows (eps in words, rate per model)."""
+    """The chart in two widths (`named`: the wide one names its lines), and its figures as a table."""
 
     wide: Markup
     narrow: Markup
+    named: bool
     norm: str
     models: list[Model]
     rows: list[tuple[str, list[Rate | None]]]
@@ -68,9 +70,11 @@ def _eps_curve(norm: str, group: Sequence[tuple[Model, dict[float, Rate]]]) -> E
         y_ticks=_SHARES,
         x_names={eps: f"eps = {eps_text(eps)}" for eps in grid},
     )
+    named = len(group) <= 6 and all(short(model.name) == model.name for model, _ in group)
     return EpsCurve(
-        wide=line_chart(series, axes, 1000, 420, names=True),
+        wide=line_chart(series, axes, 1000, 420, names=named),
         narrow=line_chart(series, axes, 340, 300),
+        named=named,
         norm=norm,
         models=[model for model, _ in group],
         rows=[(eps_text(eps), [points.get(eps) for _, points in group]) for eps in grid],

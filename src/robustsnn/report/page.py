@@ -106,6 +106,8 @@ def _limits(data: Sequence[str]) -> list[str]:
         "What stands here holds for these weights, these test images and these attacks. An accuracy under "
         "attack is an upper bound; gradients that vanish or are ill-matched to the network make it loose."
     ]
+    if "procedural" in data:
+        limits.append("The procedural images are generated; results on them say nothing about photographs.")
     if "digits" in data:
         limits.append(
             "The digits are grey pictures of 8 by 8 pixels. Results on them check the method and the code; "

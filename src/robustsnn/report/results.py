@@ -45,6 +45,7 @@ class Result:
     curve: list[tuple[float, Rate]]
     flags: list[tuple[str, str]]
     seconds: float | None
+    seed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ def _result(value: Any, where: str) -> Result:
             for flag in (_mapping(flag, f"{where}.flags") for flag in _list(value.get("flags") or [], f"{where}.flags"))
         ],
         seconds=_number(value.get("seconds"), f"{where}.seconds"),
+        seed=_number(value.get("seed"), f"{where}.seed"),
     )
 
 

@@ -51,11 +51,14 @@ def provenance_sheet(models: Sequence[Model]) -> Sheet:
     for model in models:
         saved = model.run.config.get("provenance")
         seeds = {"data": model.run.setting("data", "seed"), "train": model.run.setting("train", "seed")}
+        evaluated = dict(model.run.results.versions)
+        if model.result is not None and model.result.seed is not None:
+            evaluated["seed"] = model.result.seed
         parts[model.name] = {
             "folder": model.run.folder.resolve().name,
             **(saved if isinstance(saved, Mapping) else {}),
             "seed": {key: seed for key, seed in seeds.items() if seed is not None},
-            "evaluated": model.run.results.versions,
+            "evaluated": evaluated,
         }
     return sheet(models, parts)
 
@@ -76,6 +79,12 @@ def objective_words(run: Run) -> str:
     what = "Gradient sparsity regularisation (SR)"
     if attack:
         what = f"SR*: gradient sparsity regularisation (SR) on adversarial inputs{_attack(attack)}"
+    if form == "reference-code":
+        return (
+            f"{what}, in the form of the released code: L = CE + λ ((f(x + h d) - f(x)) / h)², where f is the "
+            "logistic function of the true class's logit minus the strongest other, and d the sign of its input "
+            f"gradient{'; ' + ', '.join(values) if values else ''}."
+        )
     if form not in (None, "paper"):
         return f"{what}; form “{form}”{', ' + ', '.join(values) if values else ''}."
     return (

@@ -136,11 +136,17 @@ def _order(rates: Mapping[str, Rate]) -> str:
 
 
 def _columns(models: Sequence[tuple[str, Mapping[str, Rate]]]) -> list[str]:
-    said = {name: _extremes(columns) for name, columns in models}
-    if len(said) > 1 and len({text for text, _ in said.values()}) == 1:
-        text, _ = next(iter(said.values()))
-        return [f"Against every model {text}."]
-    return [f"Against {name} {text} ({left})." for name, (text, left) in said.items()]
+    said: dict[str, list[str]] = {}
+    left: dict[str, str] = {}
+    for name, columns in models:
+        text, left[name] = _extremes(columns)
+        said.setdefault(text, []).append(name)
+    if len(said) == 1 and len(models) > 1:
+        return [f"Against every model {text}." for text in said]
+    return [
+        f"Against {listing(names)} {text}{f' ({left[names[0]]})' if len(names) == 1 else ''}."
+        for text, names in said.items()
+    ]
 
 
 def _extremes(columns: Mapping[str, Rate]) -> tuple[str, str]:
@@ -163,7 +169,7 @@ def _cautions(models: Sequence[Model], threats: int, data_sets: int) -> list[str
         sentences.append(f"The models were attacked {what}; only figures of the same test are compared.")
     for model in models:
         if model.result is None:
-            sentences.append(f"{model.name} is trained but not evaluated yet: its run has no results.")
+            sentences.append(f"{model.name} is trained but not evaluated yet; robustsnn evaluate does that.")
         elif model.result.flags:
             names = listing(list(dict.fromkeys(name for name, _ in model.result.flags)))
             raised = count(len(model.result.flags), "warning")

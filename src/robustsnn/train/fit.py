@@ -156,7 +156,8 @@ def fit(
     if select == "validation":
         _restore_best(model, best, run)
     if run is not None:
-        save_weights(run / "weights.safetensors", model, epoch=_best_epoch(history) if best else len(history))
+        chosen = _best_epoch(history) if select == "validation" else len(history)
+        save_weights(run / "weights.safetensors", model, epoch=chosen)
     model.eval()
     return history
 

@@ -1,0 +1,43 @@
+"""Small models with known answers, shared by the tests."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.models import Classifier, Plan, vgg
+from robustsnn.neurons import IF
+
+
+class Linear(nn.Module):
+    """z = W x + b on flattened images: every worst case is known in closed form."""
+
+    def __init__(self, classes: int = 3, image: tuple[int, int, int] = (1, 4, 4), seed: int = 0) -> None:
+        super().__init__()
+        draws = torch.Generator().manual_seed(seed)
+        size = image[0] * image[1] * image[2]
+        self.weight = nn.Parameter(torch.randn(classes, size, generator=draws))
+        # The boundaries pass near the middle of the cube, where the test images lie.
+        self.bias = nn.Parameter(0.3 * torch.randn(classes, generator=draws) - 0.5 * self.weight.detach().sum(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.weight.T + self.bias
+
+
+def images(
+    n: int, shape: tuple[int, int, int] = (1, 4, 4), seed: int = 0, low: float = 0.3, high: float = 0.7
+) -> Tensor:
+    """Random images with values in [low, high]."""
+    return low + (high - low) * torch.rand(n, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def spiking(seed: int = 0, steps: int = 3, image: tuple[int, int, int] = (1, 8, 8), classes: int = 4) -> Classifier:
+    """A tiny spiking VGG in eval mode whose batch-norm statistics have seen some data."""
+    torch.manual_seed(seed)
+    model = vgg(Plan(((6,), (8,)), (12,)), image=image, classes=classes, neuron=IF(), steps=steps)
+    model.train()
+    with torch.no_grad():
+        model.body[-1].bias.normal_(std=0.01)  # no ties where the hidden neurons are silent
+        for i in range(4):
+            model(torch.rand(32, *image, generator=torch.Generator().manual_seed(i)))
+    return model.eval()

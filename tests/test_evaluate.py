@@ -1,0 +1,227 @@
+"""Evaluation: closed forms, worst cases, intervals, resuming, and lies that must be caught."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from helpers import Linear, images, spiking
+from robustsnn.attacks import Attempt, Linf, fgsm, pgd
+from robustsnn.attacks.suites import Suite, paper_sr_10
+from robustsnn.data.batches import ImageSet
+from robustsnn.errors import UserError
+from robustsnn.evaluate import evaluate, input_gradient, pictures, run_suite
+from robustsnn.losses import margin
+from robustsnn.outcome import Outcomes, clopper_pearson, rate
+
+EPS = 0.08
+
+
+def suite(*attacks, column="all"):
+    return Suite("test", ((column, attacks),))
+
+
+def problem(n=60):
+    model, x = Linear(2), images(n)
+    y = model(x).argmax(1)
+    y[:5] = 1 - y[:5]  # wrong from the start
+    return model, x, y
+
+
+def test_linear_model_has_its_exact_robust_accuracy():
+    model, x, y = problem()
+    w = (model.weight[1] - model.weight[0]).abs().sum()
+    eps = 0.03
+    expected = (margin(model(x), y) + eps * w < 0).detach().numpy()
+    found = run_suite(model, (x, y), suite(fgsm(eps), pgd(eps, 5)), batch_size=16)
+    assert 10 < expected.sum() < 50
+    assert np.array_equal(found.standing(), expected)
+    assert np.array_equal(found.correct, np.arange(60) >= 5)
+    assert not found.attacked[:, :5].any()  # what is wrong already is not attacked
+    assert not found.attacked[1][found.broken[0]].any()  # survivors only
+    assert found.distance[found.broken].max() <= eps + 1e-6
+
+
+def test_outcomes_agree_with_the_model_and_count_all_passes():
+    model, x, y = problem(20)
+
+    class Counting(torch.nn.Module):
+        n = 0
+
+        def forward(self, x):
+            Counting.n += len(x)
+            return model(x)
+
+    found = run_suite(Counting(), (x, y), suite(pgd(EPS, 4)), batch_size=7)
+    assert np.allclose(found.clean_margin, margin(model(x), y).detach())
+    assert int(found.forwards.sum()) + 20 == Counting.n  # plus one clean forward per image
+    assert found.label.tolist() == y.tolist()
+    assert np.array_equal(found.predicted == found.label, found.correct)
+
+
+@dataclass(frozen=True)
+class Liar:
+    """Claims what it likes."""
+
+    threat: Linf
+    images: str
+
+    def run(self, model, x, y, *, generator=None):
+        moved = {"outside": x + 0.2, "bright": x + (1 - x) + 1e-3, "nan": x * float("nan"), "lazy": x}[self.images]
+        return Attempt(
+            moved, *(Attempt.none(x).__dict__[k] for k in ("forwards", "backwards", "zero_gradient", "nan_gradient"))
+        )
+
+
+@pytest.mark.parametrize("lie", ["outside", "bright", "nan"])
+def test_attacks_that_leave_the_threat_are_caught(lie):
+    model, x, y = problem(8)
+    with pytest.raises(RuntimeError, match=r"budget|range"):
+        run_suite(model, (x, y), suite(Liar(Linf(EPS), lie)))
+
+
+def test_success_is_judged_by_fresh_forwards_not_by_claims():
+    model, x, y = problem(8)
+    assert not run_suite(model, (x, y), suite(Liar(Linf(EPS), "lazy"))).broken.any()
+
+
+def test_worst_case_is_element_wise_and_columns_are_complete():
+    model, x, y = problem()
+    two = Suite("two", (("weak", (pgd(0.01, 2),)), ("strong", (fgsm(EPS), pgd(EPS, 2)))))
+    found = run_suite(model, (x, y), two)
+    assert np.array_equal(found.attacked[1], found.correct)  # the second column starts anew
+    assert np.array_equal(found.standing(), found.standing([0]) & found.standing([1, 2]))
+
+
+def test_interrupted_evaluation_continues_to_identical_outcomes(tmp_path):
+    model = spiking()
+    x = images(30, (1, 8, 8), low=0.0, high=1.0)
+    y = model(x).argmax(1)
+    attacks = suite(pgd(0.02, 2), pgd(0.05, 3), fgsm(0.1))
+    whole = run_suite(model, (x, y), attacks, batch_size=8, out=tmp_path / "whole")
+    for stop in (1, 5, 9):
+
+        class Stop(Exception):
+            pass
+
+        def interrupt(done, total, text, stop=stop):
+            if done == stop:
+                raise Stop
+
+        out = tmp_path / str(stop)
+        with pytest.raises(Stop):
+            run_suite(model, (x, y), attacks, batch_size=8, out=out, progress=interrupt)
+        again = run_suite(model, (x, y), attacks, batch_size=8, out=out)
+        for name in Outcomes.__dataclass_fields__:
+            assert np.array_equal(getattr(again, name), getattr(whole, name)), name
+
+
+def test_a_folder_of_another_evaluation_is_refused(tmp_path):
+    model, x, y = problem(8)
+    run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
+    run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
+    with torch.no_grad():
+        model.bias += 1e-3
+    with pytest.raises(UserError, match="another evaluation"):
+        run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
+    with pytest.raises(UserError, match="another evaluation"):
+        run_suite(problem(8)[0], (x, y), suite(fgsm(0.01)), out=tmp_path)
+
+
+def test_damaged_outcomes_are_named(tmp_path):
+    model, x, y = problem(8)
+    run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
+    path = tmp_path / "batch-00000.npz"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"batch-00000.npz is damaged"):
+        run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_clopper_pearson_inverts_the_binomial_tails(case):
+    hits, n = case
+    low, high = clopper_pearson(hits, n)
+    assert 0 <= low <= hits / n <= high <= 1
+    if hits:
+        assert binom.sf(hits - 1, n, low) == pytest.approx(0.025, rel=1e-6)
+    if hits < n:
+        assert binom.cdf(hits, n, high) == pytest.approx(0.025, rel=1e-6)
+
+
+def test_results_entry():
+    model = spiking()
+    x = images(40, (1, 8, 8), low=0.0, high=1.0)
+    y = model(x).argmax(1)
+    y[:4] = (y[:4] + 1) % 4
+    entry = evaluate(model, (x, y), paper_sr_10, 0.03, curve=[0.01, 0.06], batch_size=20)
+    json.dumps(entry, allow_nan=False)
+    assert entry["clean"] == rate(np.arange(40) >= 4)
+    assert list(entry["columns"]) == ["FGSM", "RFGSM", "PGD10", "APGD10"]
+    assert [p["eps"] for p in entry["curve"]] == [0.0, 0.01, 0.03, 0.06]
+    accuracies = [p["accuracy"] for p in entry["curve"]]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert entry["worst_case"]["accuracy"] == accuracies[2]
+    assert entry["worst_case"]["accuracy"] <= min(c["accuracy"] for c in entry["columns"].values())
+    assert len(entry["attacks"]) == 16
+    for text, attack in entry["attacks"].items():
+        assert text.startswith("Attack(threat=Linf(eps=0.03)")
+        assert attack["column"] in entry["columns"]
+        assert attack["broken"] <= attack["attacked"] <= 36
+    last = [a for a in entry["attacks"].values() if a["column"] == "PGD10"][-1]
+    assert last["accuracy"] == entry["columns"]["PGD10"]["accuracy"]
+
+
+def test_model_without_neurons_is_evaluated_by_its_own_gradient():
+    model, x, y = problem(20)
+    entry = evaluate(model, (x, y), paper_sr_10, EPS)
+    assert len(entry["attacks"]) == 4
+    assert not any("rule" in text for text in entry["attacks"])
+
+
+def test_a_random_model_is_flagged():
+    class Noisy(torch.nn.Module):
+        def forward(self, x):
+            return Linear(2)(x) + torch.randn(len(x), 2)
+
+    _, x, y = problem(20)
+    assert [f["name"] for f in evaluate(Noisy(), (x, y), lambda e: suite(fgsm(e)), EPS)["flags"]] == ["random"]
+
+
+def test_input_gradient_is_that_of_the_true_probability():
+    model, x, y = problem(6)
+    z = model(x)
+    p = torch.softmax(z, 1)
+    py = p.gather(1, y[:, None])
+    expected = py * (model.weight[y] - p @ model.weight)
+    torch.testing.assert_close(input_gradient(model, x, y).flatten(1), expected.detach())
+
+
+def test_pictures_show_what_the_attack_found():
+    model = spiking()
+    x = torch.randint(0, 255, (9, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    y = model(x / 255).argmax(1)
+    shown = pictures(model, ImageSet(x, y, ("a", "b", "c", "d"), "test"), paper_sr_10(0.1), count=6)
+    assert shown["image"].shape == shown["adversarial"].shape == shown["gradient"].shape == (6, 1, 8, 8)
+    assert np.abs(shown["adversarial"] - shown["image"]).max() <= 0.1 + 1e-6
+    adversarial = torch.from_numpy(shown["adversarial"])
+    assert model(adversarial).argmax(1).tolist() == shown["predicted_adversarial"].tolist()
+    assert shown["predicted"].tolist() == shown["label"].tolist() == y[:6].tolist()
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "text"),
+    [
+        (torch.zeros(0, 1, 4, 4), torch.zeros(0, dtype=torch.int64), "no images"),
+        (torch.full((2, 1, 4, 4), 3.0), torch.zeros(2, dtype=torch.int64), "normalise inside"),
+        (torch.zeros(2, 1, 4, 4), torch.tensor([0, 7]), "label 7"),
+    ],
+)
+def test_bad_data(x, y, text):
+    with pytest.raises(UserError, match=text):
+        run_suite(Linear(2), (x, y), suite(fgsm(EPS)))
