@@ -47,19 +47,33 @@ def build_model(config: ModelConfig, data: Splits, seed: int) -> Classifier:
     """The network for these images, initialised from the seed, normalising by the training set's statistics."""
     shape = getattr(surrogate, config.surrogate.name.capitalize())
     value = config.surrogate.value
-    pixels = data.train.images.double() / 255
+    mean, std = _statistics(data.train.images)
     arguments: dict[str, Any] = {
         "image": data.train.shape,
         "classes": len(data.train.classes),
         "neuron": LIF(**asdict(config.neuron)),
         "steps": config.steps,
         "rule": STBP(shape() if value is None else shape(value)),
-        "mean": pixels.mean((0, 2, 3)).tolist(),
-        "std": pixels.std((0, 2, 3)).clamp_min(1e-3).tolist(),
+        "mean": mean,
+        "std": std,
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return wide_resnet16(**arguments) if config.name == "wide_resnet16" else vgg(config.name, **arguments)
+
+
+def _statistics(images: torch.Tensor) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the pixels of each channel, on the scale [0, 1]."""
+    levels = torch.arange(256, dtype=torch.float64) / 255
+    means, deviations = [], []
+    for channel in range(images.shape[1]):
+        # A histogram of the 256 grey levels is exact and needs no float copy of the images.
+        share = torch.bincount(images[:, channel].flatten(), minlength=256).double()
+        share /= share.sum()
+        mean = (share * levels).sum()
+        means.append(mean.item())
+        deviations.append(max((share * (levels - mean) ** 2).sum().sqrt().item(), 1e-3))
+    return means, deviations
 
 
 def build_objective(config: ObjectiveConfig) -> Objective:

@@ -27,7 +27,7 @@ PLANS = {
     # The reference of the sparsity-regularisation paper (Ding et al. 2022): average pooling, 4096-4096-K.
     "vgg11": Plan(((64,), (128, 256), (512, 512, 512), (512, 512)), (4096, 4096)),
     # For 8x8 images: seconds per training on a CPU.
-    "vgg_small": Plan(((16, 32), (64,)), (128,)),
+    "vgg_small": Plan(((12, 24), (48,)), (96,)),
 }
 
 

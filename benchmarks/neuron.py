@@ -1,0 +1,342 @@
+"""Time of one layer of spiking neurons, forward and backward to the input, against SpikingJelly.
+
+Each figure is a median over paired rounds in one process: ours, theirs, ours, theirs ... Compilation happens
+before and is reported apart. Nothing is timed unless both libraries give the same spikes and gradients first.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Compilation is reported as it costs on a fresh machine.
+os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
+
+import argparse
+import platform
+import shlex
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from robustsnn.files import write_json
+from robustsnn.neurons import IF, LIF, STBP, Arctan, compilation, fire
+from robustsnn.provenance import provenance
+
+Layer = Callable[[Tensor], Tensor]
+Pass = Callable[[], tuple[Tensor, Tensor]]
+
+RULE = STBP(Arctan(2.0))
+NEURONS = {
+    "IF": IF(),
+    "LIF": LIF(tau=0.5),
+    "LIF, decayed input": LIF(tau=0.5, decay_input=True),
+}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+WARM_UP = 5
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line and exits with 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{Path(self.prog).name}: {message}\n")
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number >= 1")
+    return int(text)
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """ "8,16" as (8, 16)."""
+    return tuple(positive(part.strip()) for part in text.split(","))
+
+
+def output(text: str) -> Path:
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a file name in an existing folder")
+    return path
+
+
+def spread(values: list[float], unit: float = 1.0) -> dict[str, float]:
+    """Minimum, median and maximum, to four significant digits."""
+    three = {"min": min(values), "median": statistics.median(values), "max": max(values)}
+    return {name: float(f"{value * unit:.4g}") for name, value in three.items()}
+
+
+def show(values: dict[str, float]) -> str:
+    return f"{values['median']:.3g} ({values['min']:.3g} - {values['max']:.3g})"
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """Processor, threads, device, and how busy the machine was before."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        flags = dict(line.split(":", 1) for line in info.read_text().splitlines() if ":" in line)
+        flags = {name.strip(): value.strip() for name, value in flags.items()}
+        cpu = flags.get("model name", cpu)
+        if "model" in flags:
+            cpu += f" (family {flags.get('cpu family')}, model {flags['model']})"
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def context(device: torch.device) -> dict[str, Any]:
+    """Command, machine and versions of a result."""
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    return {**provenance(), "command": command, "machine": machine(device)}
+
+
+def heading(document: dict[str, Any]) -> str:
+    host = document["machine"]
+    return (
+        f"{document['command']}\n{host['cpu']}, {host['cores']} cores, {host['threads']} threads, {host['device']}, "
+        f"load before {host['load_before']}, torch {document['torch']}"
+    )
+
+
+def preemptions() -> int:
+    """How often the scheduler has taken a core from this process."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def seconds(work: Callable[[], object], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def passes(layer: Layer, current: Tensor, upstream: Tensor) -> Pass:
+    """Forward and backward of a layer as one call: spikes and the gradient to the input."""
+
+    def run() -> tuple[Tensor, Tensor]:
+        leaf = current.detach().requires_grad_()
+        spikes = layer(leaf)
+        (gradient,) = torch.autograd.grad(spikes, leaf, upstream)
+        return spikes.detach(), gradient
+
+    return run
+
+
+def ours(neuron: LIF, mode: Any) -> Layer:
+    def layer(current: Tensor) -> Tensor:
+        return fire(current, len(current), neuron, RULE)
+
+    def chosen(current: Tensor) -> Tensor:
+        with compilation(mode):
+            return layer(current)
+
+    return chosen
+
+
+def ours_pass(neuron: LIF, mode: Any, current: Tensor, upstream: Tensor) -> Pass:
+    """As `passes`, with the backward under `mode` too."""
+    run = passes(ours(neuron, mode), current, upstream)
+
+    def chosen() -> tuple[Tensor, Tensor]:
+        with compilation(mode):
+            return run()
+
+    return chosen
+
+
+def their_layers(neuron: LIF, dtype: torch.dtype) -> dict[str, Layer]:
+    """SpikingJelly's layers of the same dynamics, by the way they are run."""
+    from spikingjelly.activation_based import functional, surrogate
+    from spikingjelly.activation_based import neuron as nodes
+
+    arctan = surrogate.ATan(alpha=2.0)
+    common = {"v_threshold": 1.0, "v_reset": 0.0, "detach_reset": False, "surrogate_function": arctan}
+    if neuron.tau == 1:
+        node = nodes.IFNode(step_mode="m", **common)
+    else:
+        node = nodes.LIFNode(tau=2.0, decay_input=neuron.decay_input, step_mode="m", **common)
+    if hasattr(node, "backend"):
+        node.backend = "torch"
+    compiled = torch.compile(node)
+
+    def module(current: Tensor) -> Tensor:
+        node.reset()
+        return node(current)
+
+    def compiled_module(current: Tensor) -> Tensor:
+        node.reset()
+        return compiled(current)
+
+    ways: dict[str, Layer] = {"module": module, "module, torch.compile": compiled_module}
+    if dtype != torch.float32 and hasattr(functional, "if_multi_step"):
+        # From version 2 on: a float32 membrane, as ours, takes their hand-written backward.
+        def function(current: Tensor) -> Tensor:
+            empty = torch.zeros_like(current[0], dtype=torch.float32)
+            if neuron.tau == 1:
+                return functional.if_multi_step(current, empty, **common)[0]
+            return functional.lif_multi_step(current, empty, tau=2.0, decay_input=neuron.decay_input, **common)[0]
+
+        ways |= {"function, float32 state": function, "function, float32 state, torch.compile": torch.compile(function)}
+    return ways
+
+
+def currents(size: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Input currents and upstream gradients, seeded.
+
+    Currents are multiples of 1/64 below 4: exact in bfloat16, and so are all potentials in float32. Both
+    libraries must therefore give equal spikes in spite of a different order of operations.
+    """
+    draws = torch.Generator().manual_seed(0)
+    current = torch.randn(size, generator=draws).mul(64).round().div(64).clamp(-3.5, 3.5)
+    upstream = torch.randn(size, generator=draws)
+    return current.to(device), upstream.to(device)
+
+
+def check(neuron: LIF, dtype: torch.dtype, current: Tensor, upstream: Tensor) -> None:
+    """Exit unless ours in `dtype` agrees with theirs in float32, on the same values."""
+    current, upstream = current.to(dtype), upstream.to(dtype)
+    spikes, gradient = ours_pass(neuron, "always", current, upstream)()
+    module = their_layers(neuron, torch.float32)["module"]
+    their_spikes, their_gradient = passes(module, current.float(), upstream.float())()
+    if not torch.equal(spikes.float(), their_spikes):
+        sys.exit(f"{neuron}, {dtype}: spikes differ from SpikingJelly's; not timed")
+    tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-2, "atol": 1e-3}
+    if not torch.allclose(gradient.float(), their_gradient, **tolerance):
+        sys.exit(f"{neuron}, {dtype}: gradients differ from SpikingJelly's; not timed")
+
+
+def measure(neuron: LIF, dtype: torch.dtype, current: Tensor, upstream: Tensor, rounds: int) -> dict[str, Any]:
+    """All figures of one neuron in one precision."""
+    device = current.device
+    torch._dynamo.reset()
+    current, upstream = current.to(dtype), upstream.to(dtype)
+    mine = ours_pass(neuron, "always", current, upstream)
+    eager = ours_pass(neuron, "never", current, upstream)
+    theirs = {way: passes(layer, current, upstream) for way, layer in their_layers(neuron, dtype).items()}
+    # As many bytes as the fused kernels have to move: I and s forward, I, upstream and gradient backward.
+    source = torch.ones(current.numel() * 5 // 2, dtype=dtype, device=device)
+    target = torch.empty_like(source)
+    copy = lambda: target.copy_(source)  # noqa: E731
+
+    first = seconds(mine, device)
+    their_first = {way: seconds(run, device) for way, run in theirs.items()}
+    agree = {way: (run()[0] == mine()[0]).double().mean().item() for way, run in theirs.items()}
+    if dtype == torch.float32 and min(agree.values()) < 1:
+        sys.exit(f"{neuron}, {dtype}: spikes differ from SpikingJelly's ({agree}); not timed")
+    for run in (mine, eager, copy, *theirs.values()):
+        for _ in range(WARM_UP):
+            run()
+
+    times: dict[str, list[float]] = {"ours": [], "eager": [], "copy": []}
+    pairs: dict[str, list[tuple[float, float]]] = {way: [] for way in theirs}
+    taken = preemptions()
+    for _ in range(rounds):
+        for way, run in theirs.items():
+            pairs[way].append((seconds(mine, device), seconds(run, device)))
+        times["ours"].append(seconds(mine, device))
+        times["eager"].append(seconds(eager, device))
+        times["copy"].append(seconds(copy, device))
+    taken = preemptions() - taken
+    all_ours = times["ours"] + [pair[0] for way in theirs for pair in pairs[way]]
+    return {
+        "ours_ms": spread(all_ours, 1e3),
+        "ours_first_call_s": round(first, 2),
+        "eager_ms": spread(times["eager"], 1e3),
+        "eager_over_ours": spread([b / a for a, b in zip(times["ours"], times["eager"], strict=True)]),
+        "copy_ms": spread(times["copy"], 1e3),
+        "ours_over_copy": spread([a / b for a, b in zip(times["ours"], times["copy"], strict=True)]),
+        "preemptions_per_round": round(taken / rounds, 2),
+        "spikingjelly": {
+            way: {
+                "ms": spread([pair[1] for pair in pairs[way]], 1e3),
+                "first_call_s": round(their_first[way], 2),
+                "ratio": spread([b / a for a, b in pairs[way]]),
+                "best_over_best": float(f"{min(b for _, b in pairs[way]) / min(all_ours):.4g}"),
+                "spikes_equal": agree[way],
+            }
+            for way in theirs
+        },
+    }
+
+
+def table(results: dict[str, dict[str, dict[str, Any]]]) -> Table:
+    made = Table(caption="ratio = time of the row / time of ours, pair by pair; ms and ratios: median (min - max)")
+    for column in ("neuron", "what", "ms", "ratio", "best / best", "first call s"):
+        made.add_column(column, justify="left" if column in ("neuron", "what") else "right")
+    for name, by_dtype in results.items():
+        for dtype, found in by_dtype.items():
+            ours_best = found["ours_ms"]["min"]
+            over_copy = f"{1 / found['ours_over_copy']['median']:.2g}"
+            rows = [("ours, compiled", found["ours_ms"], "1", 1.0, found["ours_first_call_s"])]
+            for way, row in found["spikingjelly"].items():
+                rows.append(
+                    (f"SpikingJelly, {way}", row["ms"], show(row["ratio"]), row["best_over_best"], row["first_call_s"])
+                )
+            eager = found["eager_ms"]
+            rows.append(("ours, eager", eager, show(found["eager_over_ours"]), eager["min"] / ours_best, None))
+            copied = found["copy_ms"]
+            rows.append(("copy of the same bytes", copied, over_copy, copied["min"] / ours_best, None))
+            for i, (what, ms, ratio, best, compiled) in enumerate(rows):
+                label = f"{name}, {dtype}" if i == 0 else ""
+                last = "" if compiled is None else f"{compiled:.1f}"
+                made.add_row(label, what, show(ms), ratio, f"{best:.3g}", last, end_section=i == len(rows) - 1)
+    return made
+
+
+def main() -> None:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--shape", type=shape, default="8,16,128,16,16", help="T, batch, neurons ...; default %(default)s"
+    )
+    parser.add_argument("--rounds", type=positive, default=21, help="default %(default)s")
+    parser.add_argument("--threads", type=positive, help="of torch; 1 is the least disturbed by other programs")
+    parser.add_argument("--json", type=output, metavar="OUT", help="write all figures to this file")
+    options = parser.parse_args()
+    try:
+        spikingjelly = version("spikingjelly")
+        import spikingjelly.activation_based.neuron
+    except (PackageNotFoundError, ImportError) as error:
+        parser.error(f"SpikingJelly cannot be used ({error}); pip install -r benchmarks/requirements.txt")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    document = {**context(device), "spikingjelly": spikingjelly, "shape": options.shape, "rounds": options.rounds}
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    console.print(f"{heading(document)}, SpikingJelly {spikingjelly}", highlight=False)
+
+    current, upstream = currents(options.shape, device)
+    results: dict[str, dict[str, dict[str, Any]]] = {}
+    for name, neuron in NEURONS.items():
+        results[name] = {}
+        for label, dtype in DTYPES.items():
+            check(neuron, dtype, current, upstream)
+            results[name][label] = measure(neuron, dtype, current, upstream, options.rounds)
+            print(f"{name}, {label}: done", file=sys.stderr, flush=True)
+    console.print(table(results))
+    if options.json:
+        write_json(options.json, {**document, "results": results})
+
+
+if __name__ == "__main__":
+    main()

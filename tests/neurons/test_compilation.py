@@ -1,0 +1,187 @@
+"""Compiled neuron kernels equal eager ones, and are used when and only when they should be."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustsnn.neurons import IF, LIF, RGA, STBP, Triangle, compilation, fire, fused
+
+STEPS = 5
+
+needs_a_compiler = pytest.mark.skipif(not fused.compiler_available("cpu"), reason="no C++ compiler on the path")
+# Torch itself warns when its compiler is imported.
+quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning:torch")
+
+
+def drive(size: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    draws = torch.Generator().manual_seed(seed)
+    return 0.5 + torch.randn(STEPS, size, generator=draws), torch.randn(STEPS, size, generator=draws)
+
+
+def both_passes(mode: Any, current: Tensor, upstream: Tensor, neuron: LIF, rule: Any) -> tuple[Tensor, Tensor]:
+    leaf = current.clone().requires_grad_()
+    with compilation(mode):
+        spikes = fire(leaf, len(upstream), neuron, rule)
+        (gradient,) = torch.autograd.grad(spikes, leaf, upstream)
+    return spikes.detach(), gradient
+
+
+@pytest.fixture
+def entries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every use of a compiled kernel, which runs eagerly here."""
+    used: list[str] = []
+
+    def forward(neuron: LIF) -> Any:
+        return lambda *arguments: used.append("forward") or neuron.spikes(*arguments)
+
+    def backward(rule: Any, neuron: LIF) -> Any:
+        return lambda *arguments: used.append("backward") or rule.input_gradient(*arguments, neuron)
+
+    monkeypatch.setattr(fused, "_forward", forward)
+    monkeypatch.setattr(fused, "_backward", backward)
+    monkeypatch.setattr(fused, "compiler_available", lambda device: True)
+    return used
+
+
+@needs_a_compiler
+@quiet
+@pytest.mark.parametrize(
+    ("neuron", "rule"),
+    [(LIF(tau=0.7), STBP(Triangle())), (LIF(tau=0.7, decay_input=True, reset="soft"), RGA())],
+    ids=["stbp", "rga"],
+)
+def test_compiled_equals_eager_bit_for_bit(neuron, rule):
+    import torch._dynamo.utils
+
+    def graphs() -> int:
+        return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+    before, counts = graphs(), []
+    for size in (1003, 64, 5000):
+        current, upstream = drive(size, seed=size)
+        with warnings.catch_warnings():
+            # Falling back to eager would compare eager with eager.
+            warnings.filterwarnings("error", message="neurons run eagerly")
+            spikes, gradient = both_passes("always", current, upstream, neuron, rule)
+        counts.append(graphs() - before)
+        expected_spikes, expected = both_passes("never", current, upstream, neuron, rule)
+        assert torch.equal(spikes, expected_spikes)
+        assert torch.equal(gradient, expected)
+        assert gradient.any()
+    # One graph for each direction, however large the layer.
+    assert counts == [2, 2, 2]
+
+
+def test_contracted_arithmetic_would_be_seen_above():
+    """With one rounding instead of two for tau V + I (a fused multiply-add), the gradient has other bits."""
+    current, upstream = drive(1003, seed=1003)
+
+    class Contracted(LIF):
+        def run(self, current: Tensor, steps: int) -> Any:
+            voltage = torch.zeros_like(current[0])
+            for t in range(steps):
+                factor = torch.tensor(self.tau, dtype=torch.float32).double()
+                potential = (factor * voltage.double() + current[t].double()).float()
+                spike = (potential >= self.theta).float()
+                yield potential, spike
+                voltage = potential * (1 - spike)
+
+    _, plain = both_passes("never", current, upstream, LIF(tau=0.7), STBP())
+    _, contracted = both_passes("never", current, upstream, Contracted(tau=0.7), STBP())
+    torch.testing.assert_close(plain, contracted, rtol=1e-4, atol=1e-5)
+    assert not torch.equal(plain, contracted)
+
+
+def test_auto_compiles_by_size_alone(monkeypatch, entries):
+    monkeypatch.setattr(fused, "COMPILE_FROM", STEPS * 10)
+    for size, expected in ((9, []), (10, ["forward", "backward"]), (11, ["forward", "backward"])):
+        entries.clear()
+        both_passes("auto", *drive(size), IF(), STBP())
+        assert entries == expected
+        entries.clear()
+        both_passes("always", *drive(size), IF(), STBP())
+        assert entries == ["forward", "backward"]
+        entries.clear()
+        both_passes("never", *drive(size), IF(), STBP())
+        assert entries == []
+
+
+def test_small_layers_are_never_compiled(monkeypatch):
+    """At the threshold as shipped."""
+
+    def refuse(*arguments: Any) -> Any:
+        raise AssertionError("compiled")
+
+    monkeypatch.setattr(fused, "_forward", refuse)
+    monkeypatch.setattr(fused, "_backward", refuse)
+    monkeypatch.setattr(fused, "compiler_available", lambda device: True)
+    spikes, gradient = both_passes("auto", *drive(10_000), IF(), STBP())
+    assert spikes.any()
+    assert gradient.any()
+    with pytest.raises(AssertionError, match="compiled"):
+        both_passes("auto", *drive(fused.COMPILE_FROM // STEPS + 1), IF(), STBP())
+
+
+def test_without_a_compiler_everything_runs_eagerly(monkeypatch, entries):
+    monkeypatch.setattr(fused, "compiler_available", lambda device: False)
+    both_passes("always", *drive(10), IF(), STBP())
+    assert entries == []
+
+
+def test_a_compiler_is_looked_for_on_the_path(monkeypatch):
+    for found, expected in (("clang++", True), (None, False)):
+        monkeypatch.setattr(fused.shutil, "which", lambda name, found=found: name if name == found else None)
+        assert fused.compiler_available.__wrapped__("cpu") is expected
+
+
+def test_the_mode_comes_back(entries):
+    before = fused._mode
+    with compilation("always"):
+        with pytest.raises(KeyError), compilation("never"):  # noqa: PT012
+            assert fused._mode == "never"
+            raise KeyError
+        assert fused._mode == "always"
+        with compilation("auto"):
+            assert fused._mode == "auto"
+        assert fused._mode == "always"
+    assert fused._mode == before
+
+
+@quiet
+@pytest.mark.parametrize("broken", ["_forward", "_backward"])
+def test_a_failing_compiler_means_eager_with_one_warning(monkeypatch, entries, broken):
+    from torch._inductor.exc import InductorError
+
+    def fail(*arguments: Any) -> Any:
+        raise InductorError(RuntimeError("no such header"), None)
+
+    monkeypatch.setattr(fused, broken, lambda *arguments: fail)
+    neuron, rule = LIF(tau=0.7), STBP()
+    current, upstream = drive(20)
+    expected_spikes, expected = both_passes("never", current, upstream, neuron, rule)
+    with compilation("always"), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            leaf = current.clone().requires_grad_()
+            spikes = fire(leaf, STEPS, neuron, rule)
+            (gradient,) = torch.autograd.grad(spikes, leaf, upstream)
+            assert torch.equal(spikes, expected_spikes)
+            assert torch.equal(gradient, expected)
+    (warning,) = [w for w in caught if "neurons run eagerly" in str(w.message)]
+    assert "no such header" in str(warning.message)
+    assert entries == (["forward"] if broken == "_backward" else [])
+
+
+@quiet
+def test_other_errors_of_a_compiled_kernel_are_not_hidden(monkeypatch, entries):
+    def fail(*arguments: Any) -> Any:
+        raise MemoryError("full")
+
+    monkeypatch.setattr(fused, "_forward", lambda neuron: fail)
+    with pytest.raises(MemoryError, match="full"):
+        both_passes("always", *drive(20), IF(), STBP())

@@ -1,0 +1,149 @@
+"""Surrogates: a slope is the derivative of its primitive, even, non-negative and of mass one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robustsnn.errors import UserError
+from robustsnn.neurons import Arctan, Gaussian, Rectangle, Sigmoid, Surrogate, Triangle, surrogate
+
+KINDS = [kind for kind in vars(surrogate).values() if isinstance(kind, type) and dataclasses.is_dataclass(kind)]
+# Where the primitive is not smooth, in units of the width.
+KINKS = {Triangle: 1.0, Rectangle: 0.5}
+PEAKS = {
+    Triangle: lambda width: 1 / width,
+    Rectangle: lambda width: 1 / width,
+    Sigmoid: lambda sharpness: sharpness / 4,
+    Arctan: lambda sharpness: sharpness / 2,
+    Gaussian: lambda sharpness: sharpness / math.sqrt(2 * math.pi),
+}
+
+parameters = st.floats(0.1, 10)
+every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+few = settings(deadline=None, max_examples=25)
+
+
+def test_every_surrogate_of_the_module_is_tested_here():
+    assert set(KINDS) == set(PEAKS)
+
+
+def scale(kind: type, parameter: float) -> float:
+    """The length over which the primitive rises."""
+    return parameter if kind in KINKS else 1 / parameter
+
+
+def grid(kind: type, parameter: float, reach: float, points: int) -> torch.Tensor:
+    return torch.linspace(-reach, reach, points, dtype=torch.float64) * scale(kind, parameter)
+
+
+@every_kind
+@few
+@given(parameter=parameters, u=st.lists(st.floats(-20, 20), min_size=1, max_size=30))
+def test_slope_is_the_derivative_of_the_primitive(kind, parameter, u):
+    member = kind(parameter)
+    u = torch.tensor(u, dtype=torch.float64)
+    if kind in KINKS:
+        kink = KINKS[kind] * parameter
+        u = u[(u.abs() - kink).abs() > 1e-9 * kink]
+    u.requires_grad_()
+    (derivative,) = torch.autograd.grad(member.primitive(u).sum(), u)
+    torch.testing.assert_close(member.slope(u.detach()), derivative, rtol=1e-9, atol=1e-9)
+
+
+@every_kind
+@few
+@given(parameter=parameters)
+def test_slope_has_mass_one(kind, parameter):
+    member = kind(parameter)
+    reach = 20.0
+    u = grid(kind, parameter, reach, 40_001)
+    rise = (member.primitive(u[-1]) - member.primitive(u[0])).item()
+    # The trapezoid rule is off by about one cell of the grid where the slope jumps.
+    assert torch.trapezoid(member.slope(u), u).item() == pytest.approx(rise, abs=2e-3)
+    ends = member.primitive(torch.tensor([-math.inf, math.inf], dtype=torch.float64))
+    torch.testing.assert_close(ends, torch.tensor([0.0, 1.0], dtype=torch.float64), rtol=0, atol=1e-15)
+    if kind is Arctan:  # tails of 1/u^2: the closed form of what lies outside
+        assert rise == pytest.approx(1 - 2 / math.pi * math.atan(2 / (math.pi * reach)), abs=1e-12)
+    else:
+        assert rise == pytest.approx(1, abs=1e-8)
+
+
+@every_kind
+@few
+@given(parameter=parameters, dtype=st.sampled_from([torch.float32, torch.float64]))
+def test_primitive_rises_from_zero_to_one_through_a_half(kind, parameter, dtype):
+    member = kind(parameter)
+    u = grid(kind, parameter, 5, 1001).to(dtype)
+    rounding = 2 * torch.finfo(dtype).eps
+    p = member.primitive(u)
+    assert p.dtype == dtype
+    assert p.min() >= 0
+    assert p.max() <= 1
+    assert p.diff().min() >= -rounding
+    assert p[-1] - p[0] > 0.7
+    assert member.primitive(torch.zeros(1, dtype=dtype)).item() == 0.5
+    torch.testing.assert_close(
+        p + p.flip(0), torch.ones_like(p), rtol=0, atol=1e-5 if dtype == torch.float32 else 1e-12
+    )
+
+
+@every_kind
+@few
+@given(parameter=parameters)
+def test_slope_is_even_non_negative_and_peaks_at_zero(kind, parameter):
+    member = kind(parameter)
+    u = grid(kind, parameter, 5, 1001)
+    slope = member.slope(u)
+    peak = PEAKS[kind](parameter)
+    torch.testing.assert_close(slope, member.slope(-u), rtol=0, atol=1e-13 * peak)
+    assert slope.min() >= 0
+    assert member.slope(torch.zeros(1, dtype=torch.float64)).item() == pytest.approx(peak, rel=1e-12)
+    assert slope.max().item() <= peak * (1 + 1e-12)
+    assert slope[0] < 0.1 * peak
+
+
+@pytest.mark.parametrize("kind", KINKS, ids=lambda kind: kind.__name__)
+@few
+@given(parameter=parameters, beyond=st.floats(1e-5, 10), sign=st.sampled_from([-1.0, 1.0]))
+def test_finite_support_means_exactly_zero_outside(kind, parameter, beyond, sign):
+    edge = KINKS[kind] * parameter
+    for dtype in (torch.float32, torch.float64):
+        outside = torch.tensor([sign * edge * (1 + beyond)], dtype=dtype)
+        assert kind(parameter).slope(outside).item() == 0
+        inside = torch.tensor([sign * edge * 0.99], dtype=dtype)
+        assert kind(parameter).slope(inside).item() > 0
+
+
+@every_kind
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0), (2, 3, 4)])
+def test_shape_and_dtype_stay(kind, dtype, shape):
+    u = torch.zeros(shape, dtype=dtype)
+    for value in (kind().primitive(u), kind().slope(u)):
+        assert value.shape == u.shape
+        assert value.dtype == dtype
+
+
+@every_kind
+@pytest.mark.parametrize("bad", [0, 0.0, -1.0, math.nan, math.inf, -math.inf])
+def test_parameters_that_are_not_positive_numbers_are_refused(kind, bad):
+    with pytest.raises(UserError, match=f"{kind.__name__}.*positive"):
+        kind(bad)
+
+
+@every_kind
+def test_a_surrogate_is_a_value(kind):
+    member = kind(2.0)
+    assert isinstance(member, Surrogate)
+    assert member == kind(2)
+    assert hash(member) == hash(kind(2))
+    assert member != kind(3.0)
+    assert eval(repr(member), {kind.__name__: kind}) == member
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(member, dataclasses.fields(kind)[0].name, 1.0)

@@ -1,0 +1,364 @@
+"""The structure of the package: which room may know which, and what no module does.
+
+The checkers take any folder, and are themselves tested on packages with planted violations.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import robustsnn
+
+SOURCE = Path(robustsnn.__file__).parent
+
+# Lowest first. A room (a module or folder of the package) imports from lower rows and from itself, never from
+# its own row or a higher one.
+ROWS = (
+    {"errors"},
+    {"units", "files", "seeds", "provenance", "types", "modes", "config", "progress"},
+    {"neurons", "losses"},
+    {"encoders"},
+    {"models", "attacks"},
+    {"objectives", "data", "outcome"},
+    {"train", "evaluate", "report", "parsing", "build"},
+    {"runs"},
+    {"doctor", "demo"},
+    {"cli"},
+)
+# Rooms that may import less than their row allows.
+ONLY = {
+    "objectives": {"errors", "types", "losses", "attacks"},
+    "data": {"errors", "files"},
+    "outcome": {"errors", "files"},
+    "report": {"errors", "files", "units"},
+    "parsing": {"errors", "config"},
+}
+# Rooms that must work, and start fast, without torch.
+WITHOUT_TORCH = {"errors", "units", "files", "provenance", "config", "progress", "outcome", "report", "parsing", "cli"}
+
+# Without a docstring still.
+UNDOCUMENTED = {"robustsnn.attacks.step.APGDState"}
+
+UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import of `module` (dotted), found in the module `importer`."""
+
+    importer: str
+    module: str
+    line: int
+    star: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.importer}:{self.line} imports {self.module}"
+
+
+def modules_of(package: Path) -> dict[str, Path]:
+    """Dotted name to file, the package's own `__init__` included."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = (package.name, *path.relative_to(package).with_suffix("").parts)
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(package: Path) -> Iterator[Import]:
+    """All imports of all modules, wherever in a module they are; `from a import b` counts as a.b if that is one."""
+    modules = modules_of(package)
+    for name, path in modules.items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (Import(name, alias.name, node.lineno) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                if node.level:
+                    # The package that the dots count from is the module itself if it is an `__init__`.
+                    up = node.level - (path.name == "__init__.py")
+                    parts = name.split(".")
+                    base = ".".join([*parts[: len(parts) - up], *([base] if base else [])])
+                for alias in node.names:
+                    within = f"{base}.{alias.name}"
+                    yield Import(name, within if within in modules else base, node.lineno, alias.name == "*")
+
+
+def cycle(package: Path) -> list[str]:
+    """A cycle of imports, or nothing. Importing a module also runs the packages that it lies in."""
+    graph: dict[str, set[str]] = {name: set() for name in modules_of(package)}
+    for found in imports_of(package):
+        parts = found.module.split(".")
+        for depth in range(1, len(parts) + 1):
+            target = ".".join(parts[:depth])
+            around = depth < len(parts) and f"{found.importer}.".startswith(f"{target}.")
+            if target in graph and not around:
+                graph[found.importer].add(target)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def room(module: str) -> str:
+    """The first name under the package; "" for the package itself."""
+    return [*module.split("."), ""][1]
+
+
+def wrong_ways(package: Path) -> list[str]:
+    """Imports against the order of the rooms, and rooms that the table does not know."""
+    rank = {name: i for i, row in enumerate(ROWS) for name in row}
+    wrong = [f"{name} is in no row" for name in modules_of(package) if room(name) and room(name) not in rank]
+    for found in imports_of(package):
+        if found.module.split(".")[0] != package.name:
+            continue
+        source, target = room(found.importer), room(found.module)
+        if source == target or (source not in rank and source):
+            continue
+        if target not in rank or not source or rank[target] >= rank[source]:
+            wrong.append(f"{found}, against the order of the rooms")
+        elif source in ONLY and target not in ONLY[source]:
+            wrong.append(f"{found}, but {source} may import only {', '.join(sorted(ONLY[source]))}")
+    return wrong
+
+
+def torch_where_none_is_allowed(package: Path) -> list[str]:
+    return [
+        str(found)
+        for found in imports_of(package)
+        if room(found.importer) in WITHOUT_TORCH and found.module.split(".")[0] in ("torch", "torchvision")
+    ]
+
+
+def undocumented(package: Path) -> list[str]:
+    """Public modules (but empty ones), classes and functions without a docstring."""
+    missing = []
+    for name, path in modules_of(package).items():
+        tree = ast.parse(path.read_text("utf-8"))
+        nodes: list[tuple[str, ast.AST]] = [(name, tree)] if tree.body else []
+        nodes += [
+            (f"{name}.{node.name}", node)
+            for node in tree.body
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and not node.name.startswith("_")
+        ]
+        missing += [name for name, node in nodes if not (ast.get_docstring(node) or "").strip()]  # type: ignore[arg-type]
+    return missing
+
+
+def dotted(node: ast.expr) -> str:
+    """`a.b.c` of an attribute chain, else ""."""
+    if isinstance(node, ast.Attribute):
+        before = dotted(node.value)
+        return f"{before}.{node.attr}" if before else ""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def keyword(call: ast.Call, name: str) -> object:
+    """The constant that a keyword is given, else None."""
+    for given in call.keywords:
+        if given.arg == name and isinstance(given.value, ast.Constant):
+            return given.value.value
+    return None
+
+
+def forbidden(package: Path) -> list[str]:
+    """Star imports, grab-bag modules, and anything that may unpickle."""
+    wrong = [
+        f"{name} is a grab bag" for name in modules_of(package) if name.split(".")[-1] in ("utils", "helpers", "misc")
+    ]
+    for found in imports_of(package):
+        if found.star:
+            wrong.append(f"{found} with a star")
+        if found.module.split(".")[0] in UNPICKLERS:
+            wrong.append(f"{found}, which runs code from files")
+    for name, path in modules_of(package).items():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if (
+                isinstance(node, ast.ImportFrom)
+                and node.module == "torch"
+                and any(a.name == "load" for a in node.names)
+            ):
+                wrong.append(f"{name}:{node.lineno} imports torch.load by name")
+            if not isinstance(node, ast.Call):
+                continue
+            called = dotted(node.func)
+            if called == "torch.load" and keyword(node, "weights_only") is not True:
+                wrong.append(f"{name}:{node.lineno} calls torch.load without weights_only=True")
+            if keyword(node, "allow_pickle"):
+                wrong.append(f"{name}:{node.lineno} calls {called} with allow_pickle")
+    return wrong
+
+
+# The package as it is
+
+
+def test_no_module_imports_itself_by_a_detour():
+    assert cycle(SOURCE) == []
+
+
+def test_rooms_import_one_way():
+    assert wrong_ways(SOURCE) == []
+
+
+def test_the_table_of_rooms_holds_each_once_and_none_that_is_gone():
+    rooms = [name for row in ROWS for name in row]
+    assert len(rooms) == len(set(rooms))
+    assert set(ONLY) | WITHOUT_TORCH <= set(rooms)
+    assert set(rooms) <= {room(name) for name in modules_of(SOURCE)}
+
+
+def test_everything_public_is_documented():
+    assert set(undocumented(SOURCE)) <= UNDOCUMENTED
+
+
+def test_nothing_forbidden_is_used():
+    assert forbidden(SOURCE) == []
+
+
+def test_rooms_without_torch_name_it_nowhere():
+    assert torch_where_none_is_allowed(SOURCE) == []
+
+
+def test_rooms_without_torch_do_not_load_it_by_a_detour():
+    names = [name for name in modules_of(SOURCE) if room(name) in WITHOUT_TORCH]
+    assert {"robustsnn.cli", "robustsnn.outcome", "robustsnn.report.page"} <= set(names)
+    code = f"import sys\nfor name in {names}:\n    __import__(name)\n    assert 'torch' not in sys.modules, name\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+# The checkers, on small packages with a violation planted
+
+
+def plant(folder: Path, files: dict[str, str]) -> Path:
+    package = folder / "planted"
+    for name, text in {"__init__.py": "", **files}.items():
+        path = package / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return package
+
+
+SOUND = {
+    "__init__.py": '"""A package."""\n',
+    "errors.py": '"""Errors."""\n\nclass UserError(ValueError):\n    """Wrong input."""\n',
+    "units.py": '"""Units."""\nfrom planted.errors import UserError\ndef _f(): raise UserError\n',
+    "neurons/__init__.py": '"""Neurons."""\nfrom .fused import fire as fire\n',
+    "neurons/fused.py": '"""Fused."""\nimport torch\nfrom ..units import _f\ndef fire():\n    """Fire."""\n',
+    "attacks/__init__.py": '"""Attacks."""\n',
+    "attacks/step.py": '"""Step."""\nfrom planted.neurons import fire\nimport planted.units\n',
+    "report/__init__.py": '"""Report."""\n',
+    "report/page.py": '"""Page."""\nfrom planted.units import _f\nimport pickletools\n',
+}
+
+
+def test_a_sound_package_passes(tmp_path):
+    package = plant(tmp_path, SOUND)
+    assert cycle(package) == wrong_ways(package) == undocumented(package) == forbidden(package) == []
+    assert torch_where_none_is_allowed(package) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "members"),
+    [
+        ({"a.py": "import planted.b", "b.py": "import planted.a"}, {"planted.a", "planted.b"}),
+        (
+            {"a.py": "from planted import b", "b.py": "def f():\n    from planted.a import x"},
+            {"planted.a", "planted.b"},
+        ),
+        ({"a.py": "from . import b", "b.py": "if 1:\n    from .a import x"}, {"planted.a", "planted.b"}),
+        (
+            {"a.py": "import planted.c.d", "c/__init__.py": "from planted import a", "c/d.py": ""},
+            {"planted.a", "planted.c"},
+        ),
+        ({"c/__init__.py": "from .d import x", "c/d.py": "from planted.c import y"}, {"planted.c", "planted.c.d"}),
+        (
+            {"a.py": "from .b import x", "b.py": "from .c import x", "c.py": "from .a import x"},
+            {"planted.a", "planted.b", "planted.c"},
+        ),
+    ],
+)
+def test_a_planted_cycle_is_found(tmp_path, files, members):
+    assert set(cycle(plant(tmp_path, {**SOUND, **files}))) == members
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("units.py", "from planted.neurons import fire", "planted.units:1 imports planted.neurons, against"),
+        (
+            "units.py",
+            "def f():\n    import planted.attacks.step",
+            "planted.units:2 imports planted.attacks.step, against",
+        ),
+        (
+            "models/vgg.py",
+            "from planted.attacks import step",
+            "planted.models.vgg:1 imports planted.attacks.step, against",
+        ),
+        ("attacks/step.py", "from planted.models import vgg", "planted.attacks.step:1 imports planted.models, against"),
+        ("files.py", "from .units import _f", "planted.files:1 imports planted.units, against"),
+        ("errors.py", "from planted import cli", "planted.errors:1 imports planted, against"),
+        ("__init__.py", "from planted.errors import UserError", "planted:1 imports planted.errors, against"),
+        ("data/cifar.py", "from planted.units import _f", "data may import only errors, files"),
+        ("report/page.py", "from ..neurons import fire", "report may import only errors, files, units"),
+        ("novel.py", "", "planted.novel is in no row"),
+    ],
+)
+def test_a_planted_import_the_wrong_way_is_found(tmp_path, name, text, reason):
+    (wrong,) = wrong_ways(plant(tmp_path, {**SOUND, name: text}))
+    assert reason in wrong
+
+
+@pytest.mark.parametrize(
+    "text", ["import torch.nn", "def f():\n    from torch import nn", "from torch.nn import Linear"]
+)
+def test_planted_torch_is_found(tmp_path, text):
+    assert len(torch_where_none_is_allowed(plant(tmp_path, {**SOUND, "report/page.py": text}))) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("x = 1", ["planted.units"]),
+        ('"""Module."""\ndef f(): pass', ["planted.units.f"]),
+        ('"""Module."""\nclass C:\n    x = 1', ["planted.units.C"]),
+        ('""" """\nasync def f(): pass', ["planted.units", "planted.units.f"]),
+        ('"""Module."""\ndef _f(): pass\nclass _C: pass', []),
+    ],
+)
+def test_a_planted_gap_in_the_documentation_is_found(tmp_path, text, missing):
+    assert undocumented(plant(tmp_path, {**SOUND, "units.py": text})) == missing
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("units.py", "from math import *", "with a star"),
+        ("units.py", "import pickle", "runs code from files"),
+        ("units.py", "def f():\n    from _pickle import loads", "runs code from files"),
+        ("units.py", "import torch\ntorch.load('x')", "without weights_only"),
+        ("units.py", "import torch\ntorch.load('x', weights_only=False)", "without weights_only"),
+        ("units.py", "from torch import load", "torch.load by name"),
+        ("units.py", "import numpy as np\nnp.load('x', allow_pickle=True)", "calls np.load with allow_pickle"),
+        ("utils.py", "", "grab bag"),
+        ("data/utils.py", "", "grab bag"),
+    ],
+)
+def test_planted_forbidden_things_are_found(tmp_path, name, text, reason):
+    (wrong,) = forbidden(plant(tmp_path, {**SOUND, name: text}))
+    assert reason in wrong
+
+
+def test_what_is_safe_is_let_through(tmp_path):
+    lines = ("import torch, pickletools", "torch.load('x', weights_only=True)", "np.load('x', allow_pickle=False)")
+    text = "\n".join(lines)
+    assert forbidden(plant(tmp_path, {**SOUND, "units.py": text})) == []
