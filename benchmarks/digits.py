@@ -27,7 +27,7 @@ from scipy.stats import t as student
 from robustsnn.build import suite
 from robustsnn.config import Config
 from robustsnn.demo import CURVE, EPS, SUITE, configs
-from robustsnn.evaluate import evaluate
+from robustsnn.evaluation import evaluate
 from robustsnn.files import write_json
 from robustsnn.provenance import provenance
 from robustsnn.runs import load_run, train_run

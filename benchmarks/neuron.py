@@ -6,18 +6,18 @@ before and is reported apart. Nothing is timed unless both libraries give the sa
 
 from __future__ import annotations
 
-import os
-
-# Compilation is reported as it costs on a fresh machine.
-os.environ.setdefault("TORCHINDUCTOR_FORCE_DISABLE_CACHES", "1")
-
 import argparse
+import logging
+import os
 import platform
 import shlex
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NoReturn
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from robustsnn.files import write_json
 from robustsnn.neurons import IF, LIF, STBP, Arctan, compilation, fire
+from robustsnn.neurons.fused import Mode
 from robustsnn.provenance import provenance
 
 Layer = Callable[[Tensor], Tensor]
@@ -112,6 +113,12 @@ def heading(document: dict[str, Any]) -> str:
     )
 
 
+def quiet() -> None:
+    """Drop the compiler's remarks on disabled caches and absent optional parts."""
+    warnings.filterwarnings("ignore", message="dynamo_pgo force disabled")
+    logging.getLogger("torch._library.triton").setLevel(logging.ERROR)
+
+
 def preemptions() -> int:
     """How often the scheduler has taken a core from this process."""
     try:
@@ -131,74 +138,49 @@ def seconds(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def passes(layer: Layer, current: Tensor, upstream: Tensor) -> Pass:
+def passes(layer: Layer, current: Tensor, upstream: Tensor, mode: Mode = "auto") -> Pass:
     """Forward and backward of a layer as one call: spikes and the gradient to the input."""
 
     def run() -> tuple[Tensor, Tensor]:
-        leaf = current.detach().requires_grad_()
-        spikes = layer(leaf)
-        (gradient,) = torch.autograd.grad(spikes, leaf, upstream)
-        return spikes.detach(), gradient
+        with compilation(mode):
+            leaf = current.detach().requires_grad_()
+            spikes = layer(leaf)
+            (gradient,) = torch.autograd.grad(spikes, leaf, upstream)
+            return spikes.detach(), gradient
 
     return run
 
 
-def ours(neuron: LIF, mode: Any) -> Layer:
-    def layer(current: Tensor) -> Tensor:
-        return fire(current, len(current), neuron, RULE)
-
-    def chosen(current: Tensor) -> Tensor:
-        with compilation(mode):
-            return layer(current)
-
-    return chosen
-
-
-def ours_pass(neuron: LIF, mode: Any, current: Tensor, upstream: Tensor) -> Pass:
-    """As `passes`, with the backward under `mode` too."""
-    run = passes(ours(neuron, mode), current, upstream)
-
-    def chosen() -> tuple[Tensor, Tensor]:
-        with compilation(mode):
-            return run()
-
-    return chosen
-
-
 def their_layers(neuron: LIF, dtype: torch.dtype) -> dict[str, Layer]:
-    """SpikingJelly's layers of the same dynamics, by the way they are run."""
+    """SpikingJelly's layers of the same dynamics: as documented, and the fastest ways without cupy or triton."""
     from spikingjelly.activation_based import functional, surrogate
     from spikingjelly.activation_based import neuron as nodes
 
-    arctan = surrogate.ATan(alpha=2.0)
-    common = {"v_threshold": 1.0, "v_reset": 0.0, "detach_reset": False, "surrogate_function": arctan}
-    if neuron.tau == 1:
-        node = nodes.IFNode(step_mode="m", **common)
-    else:
-        node = nodes.LIFNode(tau=2.0, decay_input=neuron.decay_input, step_mode="m", **common)
+    calls: Any = functional
+    leak: dict[str, Any] = {} if neuron.tau == 1 else {"tau": 2.0, "decay_input": neuron.decay_input}
+    common = {
+        "v_threshold": 1.0,
+        "v_reset": 0.0,
+        "detach_reset": False,
+        "surrogate_function": surrogate.ATan(alpha=2.0),
+    }
+    node = (nodes.LIFNode if leak else nodes.IFNode)(step_mode="m", **leak, **common)
     if hasattr(node, "backend"):
         node.backend = "torch"
-    compiled = torch.compile(node)
 
-    def module(current: Tensor) -> Tensor:
+    def module(current: Tensor, run: Layer = node) -> Tensor:
         node.reset()
-        return node(current)
+        return run(current)
 
-    def compiled_module(current: Tensor) -> Tensor:
-        node.reset()
-        return compiled(current)
+    def function(current: Tensor) -> Tensor:
+        empty = torch.zeros_like(current[0], dtype=torch.float32)
+        return (calls.lif_multi_step if leak else calls.if_multi_step)(current, empty, **leak, **common)[0]
 
-    ways: dict[str, Layer] = {"module": module, "module, torch.compile": compiled_module}
-    if dtype != torch.float32 and hasattr(functional, "if_multi_step"):
-        # From version 2 on: a float32 membrane, as ours, takes their hand-written backward.
-        def function(current: Tensor) -> Tensor:
-            empty = torch.zeros_like(current[0], dtype=torch.float32)
-            if neuron.tau == 1:
-                return functional.if_multi_step(current, empty, **common)[0]
-            return functional.lif_multi_step(current, empty, tau=2.0, decay_input=neuron.decay_input, **common)[0]
-
-        ways |= {"function, float32 state": function, "function, float32 state, torch.compile": torch.compile(function)}
-    return ways
+    ways: dict[str, Layer] = {"module": module}
+    if dtype != torch.float32 and hasattr(calls, "if_multi_step"):
+        # Version 2: a float32 membrane, as ours, gets their hand-written backward; a bfloat16 one does not.
+        return ways | {"function": function, "function, torch.compile": torch.compile(function)}
+    return ways | {"module, torch.compile": partial(module, run=torch.compile(node))}
 
 
 def currents(size: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -213,16 +195,14 @@ def currents(size: tuple[int, ...], device: torch.device) -> tuple[Tensor, Tenso
     return current.to(device), upstream.to(device)
 
 
-def check(neuron: LIF, dtype: torch.dtype, current: Tensor, upstream: Tensor) -> None:
-    """Exit unless ours in `dtype` agrees with theirs in float32, on the same values."""
-    current, upstream = current.to(dtype), upstream.to(dtype)
-    spikes, gradient = ours_pass(neuron, "always", current, upstream)()
+def check(neuron: LIF, dtype: torch.dtype, current: Tensor, upstream: Tensor, mine: tuple[Tensor, Tensor]) -> None:
+    """Exit unless ours, computed in `dtype`, agrees with theirs in float32 on the same values."""
     module = their_layers(neuron, torch.float32)["module"]
-    their_spikes, their_gradient = passes(module, current.float(), upstream.float())()
-    if not torch.equal(spikes.float(), their_spikes):
+    spikes, gradient = passes(module, current.float(), upstream.float())()
+    if not torch.equal(mine[0].float(), spikes):
         sys.exit(f"{neuron}, {dtype}: spikes differ from SpikingJelly's; not timed")
-    tolerance = {"rtol": 1e-4, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-2, "atol": 1e-3}
-    if not torch.allclose(gradient.float(), their_gradient, **tolerance):
+    rtol, atol = (1e-4, 1e-5) if dtype == torch.float32 else (1e-2, 1e-3)
+    if not torch.allclose(mine[1].float(), gradient, rtol=rtol, atol=atol):
         sys.exit(f"{neuron}, {dtype}: gradients differ from SpikingJelly's; not timed")
 
 
@@ -231,17 +211,23 @@ def measure(neuron: LIF, dtype: torch.dtype, current: Tensor, upstream: Tensor, 
     device = current.device
     torch._dynamo.reset()
     current, upstream = current.to(dtype), upstream.to(dtype)
-    mine = ours_pass(neuron, "always", current, upstream)
-    eager = ours_pass(neuron, "never", current, upstream)
-    theirs = {way: passes(layer, current, upstream) for way, layer in their_layers(neuron, dtype).items()}
-    # As many bytes as the fused kernels have to move: I and s forward, I, upstream and gradient backward.
+
+    def layer(current: Tensor) -> Tensor:
+        return fire(current, len(current), neuron, RULE)
+
+    mine = passes(layer, current, upstream, "always")
+    eager = passes(layer, current, upstream, "never")
+    theirs = {way: passes(their, current, upstream) for way, their in their_layers(neuron, dtype).items()}
+    # As many bytes as the fused kernels have to move: I and s forward; I, upstream and gradient backward.
     source = torch.ones(current.numel() * 5 // 2, dtype=dtype, device=device)
     target = torch.empty_like(source)
     copy = lambda: target.copy_(source)  # noqa: E731
 
     first = seconds(mine, device)
+    found = mine()
+    check(neuron, dtype, current, upstream, found)
     their_first = {way: seconds(run, device) for way, run in theirs.items()}
-    agree = {way: (run()[0] == mine()[0]).double().mean().item() for way, run in theirs.items()}
+    agree = {way: (run()[0] == found[0]).double().mean().item() for way, run in theirs.items()}
     if dtype == torch.float32 and min(agree.values()) < 1:
         sys.exit(f"{neuron}, {dtype}: spikes differ from SpikingJelly's ({agree}); not timed")
     for run in (mine, eager, copy, *theirs.values()):
@@ -314,23 +300,24 @@ def main() -> None:
     parser.add_argument("--json", type=output, metavar="OUT", help="write all figures to this file")
     options = parser.parse_args()
     try:
-        spikingjelly = version("spikingjelly")
-        import spikingjelly.activation_based.neuron
+        their_version = version("spikingjelly")
+        import_module("spikingjelly.activation_based.neuron")
     except (PackageNotFoundError, ImportError) as error:
         parser.error(f"SpikingJelly cannot be used ({error}); pip install -r benchmarks/requirements.txt")
     if options.threads:
         torch.set_num_threads(options.threads)
+    quiet()
+    torch.compiler.config.force_disable_caches = True  # compilation is reported as it costs the first time
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    document = {**context(device), "spikingjelly": spikingjelly, "shape": options.shape, "rounds": options.rounds}
+    document = {**context(device), "spikingjelly": their_version, "shape": options.shape, "rounds": options.rounds}
     console = Console(width=None if sys.stdout.isatty() else 140)
-    console.print(f"{heading(document)}, SpikingJelly {spikingjelly}", highlight=False)
+    print(f"{heading(document)}, SpikingJelly {their_version}", flush=True)
 
     current, upstream = currents(options.shape, device)
     results: dict[str, dict[str, dict[str, Any]]] = {}
     for name, neuron in NEURONS.items():
         results[name] = {}
         for label, dtype in DTYPES.items():
-            check(neuron, dtype, current, upstream)
             results[name][label] = measure(neuron, dtype, current, upstream, options.rounds)
             print(f"{name}, {label}: done", file=sys.stderr, flush=True)
     console.print(table(results))

@@ -95,19 +95,19 @@ def _demo(arguments: list[str]) -> None:
 
 
 def _train(arguments: list[str]) -> None:
-    from jsonargparse import ActionConfigFile  # type: ignore[reportPrivateImportUsage]
+    from robustsnn.parsing import config_parser, parse_config, read_config, to_config
 
-    from robustsnn.parsing import config_parser, to_config
-
-    parser = config_parser()
+    defaults = None
+    if arguments and not arguments[0].startswith("-"):
+        path, arguments = arguments[0], arguments[1:]
+        if not Path(path).is_file():
+            raise UserError(f"config file {path} does not exist; see configs/ of the project for examples")
+        defaults = parse_config(read_config(Path(path)), path)
+    parser = config_parser(defaults)
     parser.prog = "robustsnn train [CONFIG.yaml]"
-    parser.description = "Train a network as a YAML file and options say."
-    parser.add_argument("--config", action=ActionConfigFile, help="YAML file; options after it override it")
+    parser.description = "Train a network as a YAML file says, and as options after it override."
     parser.add_argument("--out", type=Path, help="the run's folder, new or with --resume")
     parser.add_argument("--resume", action="store_true", help="continue the run that is in --out")
-    if arguments and not arguments[0].startswith("-"):
-        _readable(arguments[0])
-        arguments = ["--config", *arguments]
     options = parser.parse_args(arguments)
     if options.out is None:
         raise UserError("train needs --out, the folder to write the run to")
@@ -120,11 +120,6 @@ def _train(arguments: list[str]) -> None:
 
         train_run(config, options.out, resume=options.resume, progress=display)
     print(f"{options.out}: trained; next: robustsnn evaluate {options.out} --suite paper-sr-10 --eps 8/255")
-
-
-def _readable(path: str) -> None:
-    if not Path(path).is_file():
-        raise UserError(f"config file {path} does not exist; see configs/ of the project for examples")
 
 
 def _evaluate(arguments: list[str]) -> None:

@@ -27,7 +27,7 @@ TRAINING = {"vanilla": 3, "SR": 7, "AT": 13, "SR*": 17}
 EVALUATION = 7
 
 
-def configs(seed: int = 0) -> dict[str, Config]:
+def configs(seed: int = 0, epochs: int = EPOCHS) -> dict[str, Config]:
     """The four runs of the demo by name; they differ in the objective alone.
 
     lambda, h and the radius of AT were chosen on the validation images, not on test images, by
@@ -44,17 +44,19 @@ def configs(seed: int = 0) -> dict[str, Config]:
         "SR*": ObjectiveConfig(name="sparsity", lam=0.3, h=0.1, attack=attack()),
     }
     return {
-        name: Config(name, DataConfig(), ModelConfig(), objective, TrainConfig(epochs=EPOCHS, seed=seed))
+        name: Config(name, DataConfig(), ModelConfig(), objective, TrainConfig(epochs=epochs, seed=seed))
         for name, objective in objectives.items()
     }
 
 
-def demo(out: Path, *, seed: int = 0, progress: Progress = silent) -> dict[str, Any]:
+def demo(
+    out: Path, *, seed: int = 0, epochs: int = EPOCHS, limit: int | None = None, progress: Progress = silent
+) -> dict[str, Any]:
     """Train and attack the four networks in folders of `out`, and write `results.json` and `report.html`.
 
     The networks are small, so each gets one thread of its own, side by side on as many cores as there are;
     results do not depend on their number. What is there already, from the same call, is used: an
-    interrupted demo continues.
+    interrupted demo continues. `epochs` and `limit` (test images) are for a quicker look.
     """
     runs = {name: out / name.lower().replace("*", "-at") for name in TRAINING}
     context = multiprocessing.get_context("spawn")
@@ -64,7 +66,7 @@ def demo(out: Path, *, seed: int = 0, progress: Progress = silent) -> dict[str, 
     with ProcessPoolExecutor(workers, context, initializer=_share, initargs=(shares, os.getpid())) as pool:
         # The longest first, so that the cores finish together.
         pending = {
-            pool.submit(_run, number, name, run, seed)
+            pool.submit(_run, number, name, run, configs(seed, epochs)[name], limit)
             for number, (name, run) in reversed(list(enumerate(runs.items())))
         }
         try:
@@ -101,7 +103,7 @@ def _share(shares: SynchronizedArray[float], parent: int) -> None:
     torch.set_num_threads(1)
 
 
-def _run(number: int, name: str, run: Path, seed: int) -> None:
+def _run(number: int, name: str, run: Path, config: Config, limit: int | None) -> None:
     """Train and attack one network, in a worker."""
 
     def tell(done: int, total: int, text: str) -> None:
@@ -110,7 +112,7 @@ def _run(number: int, name: str, run: Path, seed: int) -> None:
             os._exit(1)
 
     cost = TRAINING[name]
-    train_run(configs(seed)[name], run, resume=True, progress=part(tell, 0, cost, cost + EVALUATION, ""))
+    train_run(config, run, resume=True, progress=part(tell, 0, cost, cost + EVALUATION, ""))
     attacking = part(tell, cost, EVALUATION, cost + EVALUATION, "")
-    evaluate_run(run, SUITE, EPS, curve=CURVE, resume=True, progress=attacking)
+    evaluate_run(run, SUITE, EPS, curve=CURVE, limit=limit, resume=True, progress=attacking)
     _shares[number] = 1.0

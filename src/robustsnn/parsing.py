@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, NoReturn
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from robustsnn.config import Config
@@ -12,6 +15,9 @@ from robustsnn.errors import UserError
 
 class Parser(ArgumentParser):
     """An argument parser whose errors are one line, `UserError`, instead of a usage page and an exit."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         raise UserError(_one_line(message)) from ex
@@ -22,16 +28,38 @@ def _one_line(message: str) -> str:
     return " ".join(lines[:4]).replace("typing.Literal", "one of ").replace("Parser key", "option")
 
 
-def config_parser() -> Parser:
-    """A parser for every option of `Config`, each also settable as `--group.option value`."""
+def config_parser(defaults: Config | None = None) -> Parser:
+    """A parser for every option of `Config`, as `--group.option value`, with these defaults."""
     parser = Parser(exit_on_error=True)
     parser.add_class_arguments(Config, None)
+    if defaults is not None:
+        parser.set_defaults(_leaves(asdict(defaults)))
     return parser
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values as {"group.option": value}; the optional attack is one value."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = isinstance(value, dict) and key != "attack"
+        found |= _leaves(value, f"{prefix}{key}.") if nested else {prefix + key: value}
+    return found
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A config file's content, without the provenance that a run's own has."""
+    try:
+        document = yaml.safe_load(path.read_text())
+        if not isinstance(document, dict):
+            raise ValueError("it is not a mapping of options")
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read as a config: {_one_line(str(error))}") from None
+    return {key: value for key, value in document.items() if key != "provenance"}
 
 
 def to_config(parser: Parser, namespace: Namespace) -> Config:
     """The dataclasses of a parsed namespace."""
-    made = parser.instantiate_classes(namespace)
+    made = parser.instantiate(namespace)
     names = Config.__dataclass_fields__
     return Config(**{name: made[name] for name in names})
 

@@ -25,10 +25,10 @@ from robustsnn.config import Config
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import Splits
 from robustsnn.errors import UserError
-from robustsnn.evaluate import evaluate, pictures
+from robustsnn.evaluation import evaluate, pictures
 from robustsnn.files import write_atomic, write_json
 from robustsnn.models import Classifier
-from robustsnn.parsing import parse_config
+from robustsnn.parsing import parse_config, read_config
 from robustsnn.progress import Progress, silent
 from robustsnn.provenance import provenance, versions
 from robustsnn.train.checkpoint import load_weights
@@ -43,19 +43,25 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
     another config.
     """
     path = run / "config.yaml"
-    if path.exists():
+    begun = (run / "state" / "last.safetensors").exists()  # without a complete epoch there is nothing to lose
+    if begun:
         if not resume:
             raise UserError(f"{run} holds a run already; use --resume to continue it, or another --out")
-        if _plain(path) != config.to_dict():
+        if parse_config(read_config(path), str(path)).to_dict() != config.to_dict():
             raise UserError(f"{run} was begun with another config; resume with {path}, or use another --out")
         if (run / "weights.safetensors").exists():
             return
+    options = config.train
+    for name in ("epochs", "batch_size"):
+        if getattr(options, name) < 1:
+            raise UserError(f"train.{name}={getattr(options, name)}: at least 1 is needed")
     objective = build_objective(config.objective)
     device = pick_device(config.train.device)
     data = build_data(config.data, _download_progress(progress))
     model = build_model(config.model, data, config.train.seed).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if not path.exists():
+    optimiser = build_optimiser(options, model)
+    if not begun:
         record = provenance() | {
             "data_note": data.note,
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -63,12 +69,11 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
         }
         document = {**config.to_dict(), "provenance": record}
         write_atomic(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
-    options = config.train
     fit(
         model,
         data.train,
         objective,
-        build_optimiser(options, model),
+        optimiser,
         epochs=options.epochs,
         batch_size=options.batch_size,
         schedule=cosine if options.schedule == "cosine" else constant,
@@ -88,24 +93,12 @@ def _download_progress(progress: Progress) -> Any:
     return lambda done, total: progress(done, total or 1 << 28, f"downloading, {done >> 20} MiB")
 
 
-def _plain(path: Path) -> dict[str, Any]:
-    """A config file's content without its provenance."""
-    try:
-        document = yaml.safe_load(path.read_text())
-        if not isinstance(document, dict):
-            raise ValueError("it is not a mapping")
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path} cannot be read ({reason}); give the folder of a run made by train") from None
-    return {key: value for key, value in document.items() if key != "provenance"}
-
-
 def load_run(run: Path | str) -> tuple[Config, Classifier, Splits]:
     """The config, the trained network (eval mode, on its device) and the data of a run folder."""
     run = Path(run)
     if not (run / "config.yaml").exists():
         raise UserError(f"{run} is not a run: it has no config.yaml; give a folder made by `robustsnn train`")
-    config = parse_config(_plain(run / "config.yaml"), str(run / "config.yaml"))
+    config = parse_config(read_config(run / "config.yaml"), str(run / "config.yaml"))
     if not (run / "weights.safetensors").exists():
         raise UserError(f"{run} is not trained to the end; continue it with `robustsnn train ... --resume`")
     data = build_data(config.data)

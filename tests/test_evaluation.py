@@ -15,7 +15,7 @@ from robustsnn.attacks import Attempt, Linf, fgsm, pgd
 from robustsnn.attacks.suites import Suite, paper_sr_10
 from robustsnn.data.batches import ImageSet
 from robustsnn.errors import UserError
-from robustsnn.evaluate import evaluate, input_gradient, pictures, run_suite
+from robustsnn.evaluation import evaluate, input_gradient, pictures, run_suite
 from robustsnn.losses import margin
 from robustsnn.outcome import Outcomes, clopper_pearson, rate
 

@@ -1,0 +1,46 @@
+"""The public functions in which a name may stand for an object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from robustsnn import build, evaluation
+from robustsnn.attacks import Suite
+from robustsnn.progress import Progress, silent
+from robustsnn.units import fraction
+
+
+def evaluate(
+    model: nn.Module,
+    data: evaluation.Data,
+    suite: str | Callable[[float], Suite],
+    eps: float | str,
+    *,
+    curve: Sequence[float | str] = (),
+    batch_size: int = 128,
+    seed: int = 0,
+    out: Path | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """How robust a model is: `evaluation.evaluate` with the suite by name ("paper-sr") and eps as "8/255".
+
+    `model` is anything that maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`, with its normalisation
+    inside; `data` is an `ImageSet` or a pair (x, y). Returns an entry of `results.json`: `clean`,
+    `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr, `curve`, `flags`.
+    """
+    chosen = build.suite(suite) if isinstance(suite, str) else suite
+    return evaluation.evaluate(
+        model,
+        data,
+        chosen,
+        fraction(eps),
+        curve=[fraction(value) for value in curve],
+        batch_size=batch_size,
+        seed=seed,
+        out=out,
+        progress=progress,
+    )

@@ -1,0 +1,313 @@
+"""The command line as a user meets it: what works, and one clear line with exit code 2 for what does not."""
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from robustsnn.cli import COMMANDS, main
+from robustsnn.data import cifar
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+TINY = ["--train.epochs", "1", "--train.batch_size", "8", "--model.steps", "2", "--train.precision", "float32"]
+
+
+def run(*arguments, capture):
+    """Exit code, stdout and stderr of a command, in this process."""
+    code = main([str(a) for a in arguments])
+    found = capture.readouterr()
+    return code, found.out, found.err
+
+
+def refused(*arguments, capture):
+    """The one line that a wrong input gets."""
+    code, _, err = run(*arguments, capture=capture)
+    lines = [line for line in err.splitlines() if not line.startswith("  0.0 %")]
+    assert code == 2
+    assert len(lines) == 1, err
+    assert lines[0].startswith("robustsnn: error: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A run that was trained for one epoch on digits."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    arguments = ["train", "--objective.name", "sparsity", "--objective.lam", "0.1", *TINY, "--train.batch_size", "64"]
+    assert main([*arguments, "--out", str(out)]) == 0
+    return out
+
+
+def copy(run_folder, target):
+    target.mkdir()
+    for path in run_folder.rglob("*"):
+        if path.is_file():
+            (target / path.relative_to(run_folder)).parent.mkdir(exist_ok=True, parents=True)
+            (target / path.relative_to(run_folder)).write_bytes(path.read_bytes())
+    return target
+
+
+def test_help_of_everything_without_torch():
+    code = "import sys; from robustsnn.cli import main; "
+    code += f"[main(a) for a in ([], ['--help'], ['--version'], *[[c, '--help'] for c in {COMMANDS!r}], ['list'])]; "
+    code += "assert 'torch' not in sys.modules, 'torch was imported'"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for word in ("demo", "--objective.lam", "--suite", "paper-sr", "wide_resnet16", "lambda, weight of the sparsity"):
+        assert word in done.stdout
+
+
+def test_a_run_from_training_to_report(trained, capsys, tmp_path):
+    assert {p.name for p in trained.iterdir()} == {"config.yaml", "metrics.jsonl", "state", "weights.safetensors"}
+    config = yaml.safe_load((trained / "config.yaml").read_text())
+    assert config["objective"]["lam"] == 0.1
+    assert config["train"]["lr"] == 0.1  # defaults are written too
+    assert {"torch", "robustsnn", "git", "data_note", "started"} <= config["provenance"].keys()
+    run_folder = copy(trained, tmp_path / "run")
+    code, out, err = run(
+        *("evaluate", run_folder, "--suite", "paper-sr-10", "--eps", "8/255", "--curve", "4/255", "--limit", 12),
+        capture=capsys,
+    )
+    assert code == 0
+    assert "worst case of paper-sr-10 at Linf eps 8/255" in out
+    assert "%" in err
+    results = json.loads((run_folder / "results.json").read_text())
+    entry = results["models"]["SR"]
+    assert entry["clean"]["n"] == 12
+    assert entry["worst_case"]["accuracy"] <= entry["clean"]["accuracy"] <= 1
+    assert "torch" in results["versions"]
+    page = tmp_path / "report.html"
+    assert run("report", run_folder, "--out", page, capture=capsys)[0] == 0
+    assert "SR" in page.read_text()
+    assert (tmp_path / "report.csv").exists()
+
+
+def test_resuming_a_finished_run_changes_nothing_and_overwriting_is_refused(trained, capsys, tmp_path):
+    run_folder = copy(trained, tmp_path / "run")
+    before = (run_folder / "weights.safetensors").read_bytes()
+    assert "--resume" in refused("train", *TINY, "--out", run_folder, capture=capsys)
+    same = ["--objective.name", "sparsity", "--objective.lam", "0.1", *TINY, "--train.batch_size", "64"]
+    assert run("train", *same, "--out", run_folder, "--resume", capture=capsys)[0] == 0
+    assert run("train", run_folder / "config.yaml", "--out", run_folder, "--resume", capture=capsys)[0] == 0
+    assert "another config" in refused(
+        "train", *same, "--train.seed", 1, "--out", run_folder, "--resume", capture=capsys
+    )
+    assert (run_folder / "weights.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["fly"], "unknown command 'fly'; allowed are demo"),
+        (["train", "nowhere.yaml", "--out", "x"], "nowhere.yaml does not exist"),
+        (["train"], "--out"),
+        (["train", "--train.epoch", "3", "--out", "x"], "train.epoch"),
+        (["train", "--objective.name", "sparse", "--out", "x"], "objective.name"),
+        (["train", "--objective.name", "sparsity", "--out", "x"], "objective.lam"),
+        (["train", "--objective.name", "adversarial", "--out", "x"], "objective.attack.eps"),
+        (["train", "--objective.lam", "1", "--out", "x"], "no effect"),
+        (["train", "--objective.name", "adversarial", "--objective.attack.eps", "2", "--out", "x"], "eps=2/255"),
+        (["train", "--model.neuron.tau", "2", "--out", "x"], "tau=2.0"),
+        (["train", "--train.epochs", "0", "--out", "x"], "epochs=0"),
+        (["train", "--data.name", "cifar10", "--out", "x"], "data.root"),
+        (["train", "--model.name", "wide_resnet16", "--train.lr", "-1", "--out", "x"], "train.lr"),
+        (["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "8/255"], "nowhere is not a run"),
+        (["evaluate", "nowhere", "--suite", "paper", "--eps", "8/255"], "'paper'"),
+        (["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "8"], "eps=8/255"),
+        (["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "eight"], "'eight' is not a number"),
+        (["evaluate", "nowhere", "--suite", "paper-sr"], "--eps"),
+        (["evaluate", "nowhere", "--eps", "8/255"], "--suite"),
+        (["report", "nowhere", "--out", "x.html"], "nowhere"),
+        (["report", "--out", "x.html"], "runs"),
+        (["list", "fish"], "fish"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_input_gets_one_line_and_leaves_nothing(arguments, text, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert text in refused(*arguments, capture=capsys)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_typo_in_a_config_file_is_named(capsys, tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("objective: {name: sparsity, lambda: 0.1}\n")
+    assert "lambda" in refused("train", path, "--out", tmp_path / "x", capture=capsys)
+    path.write_text("traim: {epochs: 1}\n")
+    assert "traim" in refused("train", path, "--out", tmp_path / "x", capture=capsys)
+    path.write_text("train: [unclosed\n")
+    assert "c.yaml" in refused("train", path, "--out", tmp_path / "x", capture=capsys)
+
+
+def test_damaged_runs_are_named(trained, capsys, tmp_path):
+    evaluate = ("--suite", "paper-sr-10", "--eps", "8/255", "--limit", 4)
+    a = copy(trained, tmp_path / "a")
+    weights = (a / "weights.safetensors").read_bytes()
+    (a / "weights.safetensors").write_bytes(weights[:1000])
+    assert "weights.safetensors" in refused("evaluate", a, *evaluate, capture=capsys)
+    (a / "weights.safetensors").unlink()
+    assert "not trained to the end" in refused("evaluate", a, *evaluate, capture=capsys)
+    (a / "weights.safetensors").write_bytes(weights)
+    config = yaml.safe_load((a / "config.yaml").read_text())
+    (a / "config.yaml").write_text(yaml.safe_dump(config | {"model": config["model"] | {"name": "wide_resnet16"}}))
+    assert "does not fit the model" in refused("evaluate", a, *evaluate, capture=capsys)
+    (a / "config.yaml").write_text("model: {stepz: 3}")
+    assert "stepz" in refused("evaluate", a, *evaluate, capture=capsys)
+    (a / "config.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "config.yaml" in refused("evaluate", a, *evaluate, capture=capsys)
+    assert "take 0" in refused("evaluate", trained, *evaluate[:-1], 0, capture=capsys)
+    assert "batch_size" in refused("evaluate", trained, *evaluate, "--batch_size", 0, capture=capsys)
+
+
+def test_divergence_is_one_line_with_advice(capsys, tmp_path):
+    line = refused("train", *TINY, "--train.lr", "1e30", "--out", tmp_path / "x", capture=capsys)
+    assert "lower learning rate" in line
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    with pytest.raises(ValueError, match="unknown command"):
+        main(["fly", "--debug"])
+
+
+SCRIPT = "import sys; from robustsnn.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+def test_killed_evaluation_resumes_to_identical_outcomes(trained, tmp_path, capsys):
+    evaluate = ("--suite", "paper-sr-10", "--eps", "8/255", "--limit", "40", "--batch_size", "8")
+    whole, killed = copy(trained, tmp_path / "whole"), copy(trained, tmp_path / "killed")
+    assert run("evaluate", whole, *evaluate, capture=capsys)[0] == 0
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, "evaluate", str(killed), *evaluate], stderr=subprocess.DEVNULL
+    )
+    outcomes = killed / "outcomes"
+    while len(list(outcomes.rglob("batch-*.npz"))) < 3:
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (killed / "results.json").exists()
+    assert run("evaluate", killed, *evaluate, "--resume", capture=capsys)[0] == 0
+    a, b = ({p.relative_to(f): p for p in (f / "outcomes").rglob("*.npz")} for f in (whole, killed))
+    a, b = ({k: v for k, v in x.items() if not k.name.startswith(".")} for x in (a, b))
+    assert a.keys() == b.keys()
+    for name in a:
+        with np.load(a[name]) as x, np.load(b[name]) as y:
+            assert all(np.array_equal(x[k], y[k]) for k in x.files)
+    results = [json.loads((f / "results.json").read_text())["models"] for f in (whole, killed)]
+    assert results[0] == results[1]
+
+
+# CIFAR-10 in its two layouts, tiny.
+
+
+def pixels(n, seed):
+    draws = np.random.default_rng(seed)
+    return draws.integers(0, 256, (n, 3072), dtype=np.uint8), draws.integers(0, 10, n)
+
+
+def names():
+    return [f"data_batch_{i}" for i in range(1, 6)] + ["test_batch"]
+
+
+def python_layout(root, n=8):
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for seed, name in enumerate(names()):
+        x, y = pixels(n, seed)
+        (folder / name).write_bytes(pickle.dumps({b"data": x, b"labels": y.tolist()}, protocol=2))
+    meta = {b"label_names": [f"class{i}".encode() for i in range(10)]}
+    (folder / "batches.meta").write_bytes(pickle.dumps(meta, protocol=2))
+    return folder
+
+
+def binary_layout(root, n=8):
+    folder = root / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    for seed, name in enumerate(names()):
+        x, y = pixels(n, seed)
+        (folder / f"{name}.bin").write_bytes(np.concatenate([y[:, None].astype(np.uint8), x], 1).tobytes())
+    (folder / "batches.meta.txt").write_text("\n".join(f"class{i}" for i in range(10)) + "\n")
+    return folder
+
+
+CIFAR = [str(CONFIGS / "cifar10_vgg11_sr.yaml"), "--data.validation", "8", *TINY]
+
+
+@pytest.mark.parametrize("layout", [python_layout, binary_layout])
+def test_trains_the_cifar_config_on_a_folder_of_either_layout(layout, tmp_path, capsys):
+    layout(tmp_path / "data")
+    code, _, err = run("train", *CIFAR, "--data.root", tmp_path / "data", "--out", tmp_path / "run", capture=capsys)
+    assert code == 0, err
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["objective"]["lam"] == 0.008
+    assert config["provenance"]["parameters"] == 10_987_200 + 6_016 + 33_558_528 + 16_781_312 + 40_970
+
+
+def archive(folder, target):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        tar.add(folder, folder.name)
+    target.write_bytes(stream.getvalue())
+    return hashlib.md5(stream.getvalue()).hexdigest()
+
+
+class Hostile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.system, (f"touch {self.path}",))
+
+
+def test_bad_cifar_files_get_one_line(tmp_path, capsys, monkeypatch):
+    root = tmp_path / "data"
+
+    def attempt():
+        return refused("train", *CIFAR, "--data.root", root, "--out", tmp_path / "run", capture=capsys)
+
+    assert "download" in attempt()  # a missing folder
+    root.mkdir()
+    assert "download" in attempt()  # an empty one
+    folder = python_layout(root)
+    batch = folder / "data_batch_3"
+    good = batch.read_bytes()
+    batch.write_bytes(good[:-100])
+    assert "data_batch_3" in attempt()
+    x, y = pixels(8, 2)
+    batch.write_bytes(pickle.dumps({b"data": x, b"labels": [*y[:7].tolist(), 10]}, protocol=2))
+    assert "10" in attempt()
+    batch.write_bytes(pickle.dumps({b"data": Hostile(tmp_path / "owned"), b"labels": [0]}, protocol=2))
+    assert "data_batch_3" in attempt()
+    assert not (tmp_path / "owned").exists()
+    batch.write_bytes(good)
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    folder = binary_layout(tmp_path / "elsewhere")
+    digest = archive(folder, root / "cifar-10-binary.tar.gz")
+    assert "cifar-10-binary.tar.gz" in attempt()  # a wrong checksum
+    monkeypatch.setitem(cifar.CHECKSUMS, "cifar-10-binary.tar.gz", digest)
+    assert run("train", *CIFAR, "--data.root", root, "--out", tmp_path / "run", capture=capsys)[0] == 0
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_config_builds(path):
+    from robustsnn.build import build_model, build_objective
+    from robustsnn.data.procedural import procedural
+    from robustsnn.parsing import parse_config
+
+    config = parse_config(yaml.safe_load(path.read_text()), path.name)
+    build_objective(config.objective)
+    assert path.stem.endswith({"vanilla": "vanilla", "SR": "sr", "AT": "at", "SR*": "sr_at"}[config.title()])
+    if "sr" not in path.stem:
+        return
+    data = procedural(n_train=20, n_validation=10, n_test=10)
+    assert build_model(config.model, data, 0).image == (3, 32, 32)
