@@ -102,7 +102,8 @@ def machine(device: torch.device) -> dict[str, Any]:
 def context(device: torch.device) -> dict[str, Any]:
     """Command, machine and versions of a result."""
     command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    return {**provenance(), "command": command, "machine": machine(device)}
+    system = f"{platform.system()} {platform.machine()}"
+    return {**provenance(), "platform": system, "command": command, "machine": machine(device)}
 
 
 def heading(document: dict[str, Any]) -> str:

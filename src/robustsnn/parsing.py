@@ -24,8 +24,11 @@ class Parser(ArgumentParser):
 
 
 def _one_line(message: str) -> str:
+    """What went wrong, in the library's first words; of a choice of types, why the first did not fit."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return " ".join(lines[:4]).replace("typing.Literal", "one of ").replace("Parser key", "option")
+    reasons = [line[2:] for line in lines if line.startswith("- ")]
+    text = " ".join([lines[0], reasons[0]] if reasons else lines[:4])
+    return text.replace("typing.Literal", "one of ").replace("Parser key", "option")
 
 
 def config_parser(defaults: Config | None = None) -> Parser:

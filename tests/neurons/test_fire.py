@@ -138,8 +138,10 @@ def test_the_reference_tells_reset_leak_gain_and_detaching_apart():
 @given(drive=drives(), rule=st.sampled_from(["stbp", "rga"]))
 def test_a_constant_current_equals_the_repeated_one(drive, rule):
     neuron, surrogate, steps, shape, seed = drive
-    rule = STBP(surrogate) if rule == "stbp" else RGA()
     current, upstream = currents(neuron, steps, shape, seed, torch.float64)
+    if rule == "rga":  # off the multiples of theta / 2: RGA jumps there, and a mean of equal numbers is rounded
+        current = current + 0.01234567 * neuron.theta / neuron.gain
+    rule = STBP(surrogate) if rule == "stbp" else RGA()
     once = current[:1].clone().requires_grad_()
     repeated = current[:1].repeat(steps, *[1] * len(shape)).requires_grad_()
     spikes, expected_spikes = fire(once, steps, neuron, rule), fire(repeated, steps, neuron, rule)
