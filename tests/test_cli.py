@@ -148,6 +148,23 @@ def test_a_typo_in_a_config_file_is_named(capsys, tmp_path):
     assert "c.yaml" in refused("train", path, "--out", tmp_path / "x", capture=capsys)
 
 
+def test_dry_run_prints_a_config_that_is_complete_and_reads_back(capsys, tmp_path):
+    code, out, _ = run(
+        "train", CONFIGS / "cifar10_wrn16_sr_at.yaml", "--objective.lam", 0.5, "--dry_run", capture=capsys
+    )
+    assert code == 0
+    config = yaml.safe_load(out)
+    assert config["objective"] == {
+        "name": "sparsity",
+        "lam": 0.5,
+        "h": 0.01,
+        "form": "paper",
+        "attack": {"eps": "2/255", "alpha": 0.01, "steps": 5},
+    }
+    (tmp_path / "again.yaml").write_text(out)
+    assert run("train", tmp_path / "again.yaml", "--dry_run", capture=capsys)[1] == out
+
+
 def test_damaged_runs_are_named(trained, capsys, tmp_path):
     evaluate = ("--suite", "paper-sr-10", "--eps", "8/255", "--limit", 4)
     a = copy(trained, tmp_path / "a")

@@ -108,10 +108,16 @@ def _train(arguments: list[str]) -> None:
     parser.description = "Train a network as a YAML file says, and as options after it override."
     parser.add_argument("--out", type=Path, help="the run's folder, new or with --resume")
     parser.add_argument("--resume", action="store_true", help="continue the run that is in --out")
+    parser.add_argument("--dry_run", action="store_true", help="print the complete config and stop")
     options = parser.parse_args(arguments)
+    config = to_config(parser, options)
+    if options.dry_run:
+        import yaml
+
+        print(yaml.safe_dump(config.to_dict(), sort_keys=False), end="")
+        return
     if options.out is None:
         raise UserError("train needs --out, the folder to write the run to")
-    config = to_config(parser, options)
     from robustsnn.progress import Display
 
     with Display() as display:

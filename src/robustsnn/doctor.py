@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
@@ -43,4 +44,8 @@ def findings() -> list[tuple[str, str]]:
     rows.append(("compiler", "found: large neuron layers are compiled" if compiler else missing))
     for package, install in OPTIONAL.items():
         rows.append((package, "installed" if find_spec(package) else f"not installed: pip install {install}"))
+    for folder in ("data/cifar10", "data/cifar100"):
+        there = Path(folder).is_dir() and any(Path(folder).iterdir())
+        missing = "not here: put the archive there, or train with --data.download true"
+        rows.append((folder, "found (checked when it is read)" if there else missing))
     return rows

@@ -192,5 +192,6 @@ def _tensorboard(run: Path, epoch: int) -> Any:
 def _log(writer: Any, entry: dict[str, Any]) -> None:
     for part in ("train", "validation"):
         for name, value in entry.get(part, {}).items():
-            writer.add_scalar(f"{part}/{name}", value, entry["epoch"])
+            if name != "n":
+                writer.add_scalar(f"{part}/{name}", value, entry["epoch"])
     writer.add_scalar("learning_rate", entry["learning_rate"], entry["epoch"])
