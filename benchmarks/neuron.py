@@ -43,6 +43,7 @@ NEURONS = {
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 WARM_UP = 5
+THREADS_HELP = "of torch; 1 also counts processor time, which other programs disturb little, not wall time"
 
 
 class Parser(argparse.ArgumentParser):
@@ -94,6 +95,7 @@ def machine(device: torch.device) -> dict[str, Any]:
         "cpu": cpu,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "clock": clock(device),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "load_before": round(os.getloadavg()[0], 2),
     }
@@ -109,8 +111,8 @@ def context(device: torch.device) -> dict[str, Any]:
 def heading(document: dict[str, Any]) -> str:
     host = document["machine"]
     return (
-        f"{document['command']}\n{host['cpu']}, {host['cores']} cores, {host['threads']} threads, {host['device']}, "
-        f"load before {host['load_before']}, torch {document['torch']}"
+        f"{document['command']}\n{host['cpu']}, {host['cores']} cores, threads {host['threads']}, {host['device']}, "
+        f"{host['clock']} time, load before {host['load_before']}, torch {document['torch']}"
     )
 
 
@@ -129,13 +131,27 @@ def preemptions() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
+def clock(device: torch.device) -> str:
+    """ "processor" for one thread on the CPU: the time that other programs take is left out; else "wall"."""
+    return "processor" if device.type == "cpu" and torch.get_num_threads() == 1 else "wall"
+
+
 def seconds(work: Callable[[], object], device: torch.device) -> float:
+    """Time of one call by `clock`."""
+    now = time.process_time if clock(device) == "processor" else time.perf_counter
     if device.type == "cuda":
         torch.cuda.synchronize()
-    started = time.perf_counter()
+    started = now()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize()
+    return now() - started
+
+
+def first_call(work: Callable[[], object]) -> float:
+    """Wall time of a call that compiles (in other processes too)."""
+    started = time.perf_counter()
+    work()
     return time.perf_counter() - started
 
 
@@ -224,10 +240,10 @@ def measure(neuron: LIF, dtype: torch.dtype, current: Tensor, upstream: Tensor, 
     target = torch.empty_like(source)
     copy = lambda: target.copy_(source)  # noqa: E731
 
-    first = seconds(mine, device)
+    first = first_call(mine)
     found = mine()
     check(neuron, dtype, current, upstream, found)
-    their_first = {way: seconds(run, device) for way, run in theirs.items()}
+    their_first = {way: first_call(run) for way, run in theirs.items()}
     agree = {way: (run()[0] == found[0]).double().mean().item() for way, run in theirs.items()}
     if dtype == torch.float32 and min(agree.values()) < 1:
         sys.exit(f"{neuron}, {dtype}: spikes differ from SpikingJelly's ({agree}); not timed")
@@ -297,7 +313,7 @@ def main() -> None:
         "--shape", type=shape, default="8,16,128,16,16", help="T, batch, neurons ...; default %(default)s"
     )
     parser.add_argument("--rounds", type=positive, default=21, help="default %(default)s")
-    parser.add_argument("--threads", type=positive, help="of torch; 1 is the least disturbed by other programs")
+    parser.add_argument("--threads", type=positive, help=THREADS_HELP)
     parser.add_argument("--json", type=output, metavar="OUT", help="write all figures to this file")
     options = parser.parse_args()
     try:

@@ -20,7 +20,20 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from neuron import Parser, context, heading, output, positive, preemptions, quiet, seconds, shape, show, spread
+from neuron import (
+    THREADS_HELP,
+    Parser,
+    context,
+    heading,
+    output,
+    positive,
+    preemptions,
+    quiet,
+    seconds,
+    shape,
+    show,
+    spread,
+)
 from robustsnn.attacks import pgd
 from robustsnn.errors import UserError
 from robustsnn.files import write_json
@@ -173,7 +186,7 @@ def main() -> None:
     parser.add_argument("--image", type=shape, default="3,32,32", help="C, H, W; default %(default)s")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="default %(default)s")
     parser.add_argument("--rounds", type=positive, default=5, help="default %(default)s")
-    parser.add_argument("--threads", type=positive, help="of torch; 1 is the least disturbed by other programs")
+    parser.add_argument("--threads", type=positive, help=THREADS_HELP)
     parser.add_argument("--json", type=output, metavar="OUT", help="write all figures to this file")
     parser.add_argument("--memory-of", choices=REGIMES, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -122,7 +122,7 @@ def run_suite(
             before = [i for i in range(row) if members[i][0] == column]
             standing = part.standing(before)
             at = np.flatnonzero(standing if wanted is None else standing & wanted)
-            _attack(model, attack, xb, yb, part, row, at, generator(seed, number, row))
+            _attack(model, attack, xb, yb, part, row, at, generator(seed, "attack", number, row))
             if path is not None:
                 part.save(path, row + 1)
             left = int(part.standing([*before, row]).sum())
@@ -296,7 +296,7 @@ def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, see
     for row, attack in enumerate(attacks):
         at = stands.nonzero()[:, 0]
         if len(at):
-            adversarial[at] = attack.run(model, x[at], y[at], generator=generator(seed, 0, row)).images
+            adversarial[at] = attack.run(model, x[at], y[at], generator=generator(seed, "pictures", row)).images
             stands[at] = _judge(model, adversarial[at], y[at])[0] < 0
     return {
         "image": x.cpu().numpy(),

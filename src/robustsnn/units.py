@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import math
+import re
 
 from robustsnn.errors import UserError
+
+_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
 
 def fraction(value: float | str) -> float:
     """A number, or a string such as "8/255" or "0.03", as a float. UserError for anything else."""
-    try:
-        if isinstance(value, str):
-            above, _, below = value.partition("/")
-            result = float(above) / float(below) if below else float(above)
-        else:
-            result = float(value)
-    except (ValueError, TypeError, ZeroDivisionError):
-        raise UserError(f"{value!r} is not a number; write it as 0.03 or '8/255'") from None
+    result = math.nan
+    if isinstance(value, str):
+        match = re.fullmatch(rf"\s*({_NUMBER})\s*(?:/\s*({_NUMBER})\s*)?", value)
+        below = float(match[2] or 1) if match else 0.0
+        if match and below:
+            result = float(match[1]) / below
+    elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
+        result = float(value)
     if not math.isfinite(result):
-        raise UserError(f"{value!r} is not a finite number")
+        raise UserError(f"{value!r} is not a number; write it as 0.03 or '8/255'")
     return result
 
 
 def show_fraction(value: float) -> str:
     """`8/255` where value is within 1e-6 of an integer over 255, else up to six significant digits."""
-    whole = round(value * 255)
+    whole = round(value * 255) if math.isfinite(value) else 0
     return f"{whole}/255" if whole and abs(value - whole / 255) < 1e-6 else f"{value:.6g}"

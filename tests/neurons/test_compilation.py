@@ -18,6 +18,11 @@ needs_a_compiler = pytest.mark.skipif(not fused.compiler_available("cpu"), reaso
 quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning:torch")
 
 
+@pytest.fixture(autouse=True)
+def _forget_failures(monkeypatch):
+    monkeypatch.setattr(fused, "_failed", False)
+
+
 def drive(size: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     draws = torch.Generator().manual_seed(seed)
     return 0.5 + torch.randn(STEPS, size, generator=draws), torch.randn(STEPS, size, generator=draws)

@@ -53,6 +53,8 @@ class GradientStep:
 
 
 class APGDState(NamedTuple):
+    """What APGD remembers of each sample."""
+
     previous: Tensor  # z_{k-1}
     best: Tensor  # the point of largest loss so far
     best_gradient: Tensor

@@ -55,6 +55,10 @@ def vgg(
         if plan not in PLANS:
             raise UserError(f"VGG plan {plan!r}: allowed are {', '.join(PLANS)}")
         plan = PLANS[plan]
+    if not plan.stages or not all(plan.stages):
+        raise UserError(f"{plan}: at least one stage is needed, each with at least one convolution")
+    if classes < 2:
+        raise UserError(f"classes={classes}: at least 2 are needed")
     channels, height, width = image
     factor = 2 ** (len(plan.stages) - 1)
     if height % factor or width % factor or not height or not width:

@@ -70,6 +70,8 @@ def wide_resnet(
         raise UserError(f"depth={depth}: a wide residual network has depth 6 n + 4 (10, 16, 22, 28 ...)")
     if width < 1:
         raise UserError(f"width={width}: must be at least 1")
+    if classes < 2:
+        raise UserError(f"classes={classes}: at least 2 are needed")
     channels, height, pixels = image
     if height % 4 or pixels % 4 or not height or not pixels:
         raise UserError(

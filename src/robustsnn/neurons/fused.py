@@ -5,10 +5,11 @@ channels_last) is read and written without a copy. Only the input current is sav
 pass: potentials and spikes are recomputed from it, which costs less than storing them, and no
 step-by-step autograd graph exists.
 
-The same source runs eagerly or through `torch.compile` (one compilation per neuron, rule, dtype and T,
-not per layer size). Compiling takes seconds, so it is chosen by a rule that depends on nothing but the
-shape: calls with at least `COMPILE_FROM` elements are compiled, smaller ones run eagerly. Equal runs
-therefore take equal paths, and a resumed training stays bit-identical.
+The same source runs eagerly or through `torch.compile` (one compilation per neuron, rule, dtype and T, and
+another for a constant current, not one per layer size). Compiling takes seconds, so it is chosen by a rule
+that depends on nothing but the shape: layers with at least `COMPILE_FROM` elements over all steps are
+compiled, smaller ones run eagerly. Equal runs therefore take equal paths, and a resumed training stays
+bit-identical.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from robustsnn.neurons.rules import GradientRule
 COMPILE_FROM = 1 << 22
 Mode = Literal["auto", "always", "never"]
 _mode: Mode = "auto"
+_failed = False  # a compiler that failed once is not asked again
 
 
 @contextmanager
@@ -63,12 +65,11 @@ def _backward(rule: GradientRule, neuron: LIF) -> Callable[[Tensor, Tensor], Ten
     return torch.compile(lambda upstream, current: rule.input_gradient(upstream, current, neuron), dynamic=True)
 
 
-def _call(eager: Callable[..., Tensor], compiled: Callable[[], Callable[..., Tensor]], *args: Any) -> Tensor:
-    """Run `eager(*args)`, or its compiled twin where the mode, the size and the machine say so."""
-    global _mode
-    first: Tensor = args[0]
-    wanted = _mode == "always" or (_mode == "auto" and first.numel() >= COMPILE_FROM)
-    if not wanted or not compiler_available(first.device.type):
+def _call(size: int, eager: Callable[..., Tensor], compiled: Callable[[], Callable[..., Tensor]], *args: Any) -> Tensor:
+    """Run `eager(*args)`, or its compiled twin where the mode, the layer's size and the machine say so."""
+    global _failed
+    wanted = _mode == "always" or (_mode == "auto" and size >= COMPILE_FROM)
+    if not wanted or _failed or not compiler_available(args[0].device.type):
         return eager(*args)
     import torch._dynamo.config
     from torch._dynamo.exc import BackendCompilerFailed
@@ -78,8 +79,8 @@ def _call(eager: Callable[..., Tensor], compiled: Callable[[], Callable[..., Ten
         try:
             return compiled()(*args)
         except BackendCompilerFailed as error:
-            _mode = "never"
-            reason = str(error).strip().splitlines()[0]
+            _failed = True
+            reason = " ".join(str(error).split())[:200]
             warnings.warn(f"neurons run eagerly from here on, compiling them failed: {reason}", stacklevel=2)
             return eager(*args)
 
@@ -95,7 +96,8 @@ class _Fire(torch.autograd.Function):
         # Slowest dimension first: the order in which the elements lie in memory.
         order = sorted(range(1, current.ndim), key=lambda d: (-current.stride(d), d))
         rows = _rows(current, order)
-        spikes = _call(neuron.spikes, lambda: _forward(neuron), rows, steps)
+        size = steps * rows[0].numel()
+        spikes = _call(size, neuron.spikes, lambda: _forward(neuron), rows, steps)
         ctx.save_for_backward(rows)
         ctx.neuron, ctx.rule, ctx.order, ctx.shape = neuron, rule, order, current.shape[1:]
         return _Fire.restore(spikes, ctx.shape, order)
@@ -113,6 +115,7 @@ class _Fire(torch.autograd.Function):
         (rows,) = ctx.saved_tensors
         neuron, rule = ctx.neuron, ctx.rule
         gradient = _call(
+            upstreams[0].numel(),
             lambda upstream, current: rule.input_gradient(upstream, current, neuron),
             lambda: _backward(rule, neuron),
             _rows(upstreams[0], ctx.order),

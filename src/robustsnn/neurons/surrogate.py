@@ -59,7 +59,8 @@ class Triangle(_Positive):
         return 0.5 + z - 0.5 * z * z.abs()
 
     def slope(self, u: Tensor) -> Tensor:
-        return u.abs().mul(-1 / self.width**2).add(1 / self.width).clamp_min(0)
+        # In this order the slope is exactly zero at and beyond the edge, for every width.
+        return (1 - u.abs() / self.width).clamp_min(0) / self.width
 
 
 @dataclass(frozen=True)

@@ -111,13 +111,13 @@ def fit(
         factor = schedule(epoch, epochs)
         for group, lr in zip(optimiser.param_groups, base, strict=True):
             group["lr"] = lr * factor
-        draws = generator(seed, epoch)
+        draws = generator(seed, "train", epoch)
         sums: dict[str, float] = {}
         hits = 0
         model.train()
         # Layers that draw from torch's global generator (dropout) repeat too; the caller's state is kept.
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(derived(seed, epoch, 1))
+            torch.manual_seed(derived(seed, "layers", epoch))
             for step, (x, y) in enumerate(batches(train, batch_size, generator=draws, augment=augment, device=device)):
                 with precision(autocast, device):
                     terms, logits = objective(model, x, y, generator=draws)
