@@ -32,7 +32,7 @@ def run(*arguments, capture):
 def refused(*arguments, capture):
     """The one line that a wrong input gets."""
     code, _, err = run(*arguments, capture=capture)
-    lines = [line for line in err.splitlines() if not line.startswith("  0.0 %")]
+    lines = [line for line in err.splitlines() if line != "loading" and not line.startswith("  0.0 %")]
     assert code == 2
     assert len(lines) == 1, err
     assert lines[0].startswith("robustsnn: error: ")
@@ -119,6 +119,13 @@ def test_resuming_a_finished_run_changes_nothing_and_overwriting_is_refused(trai
         (["train", "--model.neuron.tau", "2", "--out", "x"], "tau=2.0"),
         (["train", "--train.epochs", "0", "--out", "x"], "epochs=0"),
         (["train", "--data.name", "cifar10", "--out", "x"], "data.root"),
+        (["train", "--train.momentum", "-1", "--out", "x"], "train.momentum"),
+        (["train", "--train.weight_decay", "-1", "--out", "x"], "train.weight_decay"),
+        (["train", "--train.seed", "99999999999999999999999", "--out", "x"], "train.seed"),
+        (["train", "--data.seed", "-1", "--out", "x"], "data.seed"),
+        (["train", "--train.crop", "-1", "--out", "x"], "crop"),
+        (["train", "--train.lr", "1e39", "--out", "x"], "train.lr"),
+        (["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "0"], "nowhere is not a run"),
         (["train", "--model.name", "wide_resnet16", "--train.lr", "-1", "--out", "x"], "train.lr"),
         (["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "8/255"], "nowhere is not a run"),
         (["evaluate", "nowhere", "--suite", "paper", "--eps", "8/255"], "'paper'"),
@@ -177,12 +184,41 @@ def test_damaged_runs_are_named(trained, capsys, tmp_path):
     config = yaml.safe_load((a / "config.yaml").read_text())
     (a / "config.yaml").write_text(yaml.safe_dump(config | {"model": config["model"] | {"name": "wide_resnet16"}}))
     assert "does not fit the model" in refused("evaluate", a, *evaluate, capture=capsys)
+    for group, change in (("data", {"seed": 3}), ("model", {"neuron": {"theta": 0.5}})):
+        (a / "config.yaml").write_text(yaml.safe_dump(config | {group: config[group] | change}))
+        assert "was trained with another config" in refused("evaluate", a, *evaluate, capture=capsys)
     (a / "config.yaml").write_text("model: {stepz: 3}")
     assert "stepz" in refused("evaluate", a, *evaluate, capture=capsys)
     (a / "config.yaml").write_bytes(b"\xff\xfe\x00")
     assert "config.yaml" in refused("evaluate", a, *evaluate, capture=capsys)
     assert "take 0" in refused("evaluate", trained, *evaluate[:-1], 0, capture=capsys)
     assert "batch_size" in refused("evaluate", trained, *evaluate, "--batch_size", 0, capture=capsys)
+
+
+def test_figures_of_other_weights_are_not_reported(trained, capsys, tmp_path):
+    evaluate = ("--suite", "paper-sr-10", "--eps", "8/255", "--limit", 4)
+    a, page = copy(trained, tmp_path / "a"), tmp_path / "r.html"
+    assert run("evaluate", a, *evaluate, capture=capsys)[0] == 0
+    assert run("report", a, "--out", page, capture=capsys)[0] == 0
+    weights = (a / "weights.safetensors").read_bytes()
+    (a / "weights.safetensors").write_bytes(weights[:-4] + b"\x00\x00\x80\x3f")
+    assert "results.json was made with other weights" in refused("report", a, "--out", page, capture=capsys)
+    (a / "results.json").unlink()
+    assert "samples.npz was made with other weights" in refused("report", a, "--out", page, capture=capsys)
+    # Finished weights are not trained over, also without their state.
+    for path in (a / "state").iterdir():
+        path.unlink()
+    assert "holds a run already" in refused("train", *TINY, "--out", a, capture=capsys)
+
+
+def test_a_bad_curve_is_refused_before_anything_is_deleted(trained, capsys, tmp_path):
+    evaluate = ("--suite", "paper-sr-10", "--eps", "8/255", "--limit", 4)
+    a = copy(trained, tmp_path / "a")
+    assert run("evaluate", a, *evaluate, capture=capsys)[0] == 0
+    before = {p: p.stat().st_mtime_ns for p in a.rglob("*") if p.is_file()}
+    for curve in ("4/255,x", "2", "-0.1"):
+        refused("evaluate", a, *evaluate, "--curve=" + curve, capture=capsys)
+    assert {p: p.stat().st_mtime_ns for p in a.rglob("*") if p.is_file()} == before
 
 
 def test_divergence_is_one_line_with_advice(capsys, tmp_path):

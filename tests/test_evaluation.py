@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from helpers import Linear, images, spiking
-from robustsnn.attacks import Attempt, Linf, fgsm, pgd
+from robustsnn.attacks import Attack, Attempt, Linf, fgsm, pgd
+from robustsnn.attacks.step import APGD
 from robustsnn.attacks.suites import Suite, paper_sr_10
 from robustsnn.data.batches import ImageSet
 from robustsnn.errors import UserError
@@ -92,7 +93,7 @@ def test_success_is_judged_by_fresh_forwards_not_by_claims():
 
 def test_worst_case_is_element_wise_and_columns_are_complete():
     model, x, y = problem()
-    two = Suite("two", (("weak", (pgd(0.01, 2),)), ("strong", (fgsm(EPS), pgd(EPS, 2)))))
+    two = Suite("two", (("weak", (pgd(EPS, 1, alpha=0.001),)), ("strong", (fgsm(EPS), pgd(EPS, 2)))))
     found = run_suite(model, (x, y), two)
     assert np.array_equal(found.attacked[1], found.correct)  # the second column starts anew
     assert np.array_equal(found.standing(), found.standing([0]) & found.standing([1, 2]))
@@ -102,7 +103,7 @@ def test_interrupted_evaluation_continues_to_identical_outcomes(tmp_path):
     model = spiking()
     x = images(30, (1, 8, 8), low=0.0, high=1.0)
     y = model(x).argmax(1)
-    attacks = suite(pgd(0.02, 2), pgd(0.05, 3), fgsm(0.1))
+    attacks = suite(pgd(0.04, 2), pgd(0.04, 3), fgsm(0.04))
     whole = run_suite(model, (x, y), attacks, batch_size=8, out=tmp_path / "whole")
     for stop in (1, 5, 9):
 
@@ -121,25 +122,72 @@ def test_interrupted_evaluation_continues_to_identical_outcomes(tmp_path):
             assert np.array_equal(getattr(again, name), getattr(whole, name)), name
 
 
-def test_a_folder_of_another_evaluation_is_refused(tmp_path):
+def folders(out):
+    return sorted(path.name for path in out.iterdir())
+
+
+def test_outcomes_are_found_again_by_the_same_evaluation_alone(tmp_path):
     model, x, y = problem(8)
-    run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
-    run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
-    with torch.no_grad():
-        model.bias += 1e-3
-    with pytest.raises(UserError, match="another evaluation"):
-        run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
-    with pytest.raises(UserError, match="another evaluation"):
-        run_suite(problem(8)[0], (x, y), suite(fgsm(0.01)), out=tmp_path)
+    one = suite(fgsm(EPS))
+    run_suite(model, (x, y), one, out=tmp_path)
+    (first,) = folders(tmp_path)
+    stamp = (tmp_path / first / "batch-00000.npz").stat().st_mtime_ns
+    run_suite(model, (x, y), one, out=tmp_path)
+    assert folders(tmp_path) == [first]
+    assert (tmp_path / first / "batch-00000.npz").stat().st_mtime_ns == stamp
+    run_suite(model, (x, y), one, out=tmp_path, resume=False)
+    assert (tmp_path / first / "batch-00000.npz").stat().st_mtime_ns != stamp
+    others = [
+        (model, (x, y), suite(fgsm(EPS + 1e-9)), {}),
+        (model, (x, y), suite(Attack(Linf(EPS), APGD(EPS, rho=0.75 + 1e-9))), {}),
+        (model, (x, 1 - y), one, {}),
+        (model, (x, y), one, {"seed": 1}),
+        (model, (x, y), one, {"batch_size": 7}),
+        (model, (x, y), one, {"candidates": [True] * 7 + [False]}),
+        (model, (x, y), one, {"candidates": [False] * 8}),
+        (Linear(2, seed=9), (x, y), one, {}),
+    ]
+    for number, (network, data, attacks, options) in enumerate(others):
+        run_suite(network, data, attacks, out=tmp_path, **options)
+        assert len(folders(tmp_path)) == number + 2
+
+
+def test_a_curve_that_is_resumed_with_other_radii_is_that_of_a_fresh_one(tmp_path):
+    model = spiking()
+    x = images(40, (1, 8, 8), low=0.0, high=1.0)
+    y = model(x).argmax(1)
+
+    def figures(eps, curve, **options):
+        entry = evaluate(model, (x, y), lambda e: suite(pgd(e, 3)), eps, curve=curve, **options)
+        return [(point["eps"], point["accuracy"]) for point in entry["curve"]]
+
+    figures(0.05, [0.1], out=tmp_path)
+    assert figures(0.001, [0.1], out=tmp_path) == figures(0.001, [0.1])
+    assert figures(0.1, [0.02, 0.05], out=tmp_path) == figures(0.1, [0.02, 0.05])
 
 
 def test_damaged_outcomes_are_named(tmp_path):
     model, x, y = problem(8)
     run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
-    path = tmp_path / "batch-00000.npz"
+    (path,) = tmp_path.rglob("batch-00000.npz")
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError, match=r"batch-00000.npz is damaged"):
         run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
+
+
+def test_a_suite_has_one_threat_and_no_attack_twice():
+    with pytest.raises(UserError, match="share one threat"):
+        suite(fgsm(EPS), fgsm(0.1))
+    with pytest.raises(UserError, match="twice"):
+        Suite("s", (("a", (fgsm(EPS),)), ("b", (fgsm(EPS),))))
+    with pytest.raises(UserError, match="at least one"):
+        Suite("s", (("a", ()),))
+
+
+def test_eps_zero_is_refused():
+    model, x, y = problem(4)
+    with pytest.raises(UserError, match="eps=0"):
+        evaluate(model, (x, y), paper_sr_10, 0, curve=[0.1])
 
 
 @settings(max_examples=60, deadline=None)
@@ -191,6 +239,18 @@ def test_a_random_model_is_flagged():
 
     _, x, y = problem(20)
     assert [f["name"] for f in evaluate(Noisy(), (x, y), lambda e: suite(fgsm(e)), EPS)["flags"]] == ["random"]
+
+
+def test_a_model_that_answers_nan_is_flagged_and_wrong_not_random():
+    class Nan(torch.nn.Module):
+        def forward(self, x):
+            return Linear(2)(x) * torch.where(x.flatten(1).mean(1, keepdim=True) > 0.5, torch.nan, 1.0)
+
+    _, x, y = problem(20)
+    entry = evaluate(Nan(), (x, y), lambda e: suite(fgsm(e)), EPS)
+    assert "nan-logits" in [f["name"] for f in entry["flags"]]
+    assert "random" not in [f["name"] for f in entry["flags"]]
+    assert entry["clean"]["accuracy"] <= float((x.flatten(1).mean(1) <= 0.5).float().mean())
 
 
 def test_input_gradient_is_that_of_the_true_probability():

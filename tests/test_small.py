@@ -199,14 +199,14 @@ def test_parts_fill_the_whole_monotonically(stages):
     told: list[tuple[int, int, str]] = []
     weights = [weight for _, weight in stages]
     for i, (total, weight) in enumerate(stages):
-        tell = part(lambda *told_now: told.append(told_now), sum(weights[:i]), weight, sum(weights), f"stage {i}")
+        tell = part(lambda *told_now: told.append(told_now), sum(weights[:i]), weight, sum(weights))
         start = len(told)
         for done in range(total + 1):
             tell(done, total, f"step {done}")
         assert told[start][0] == round(10_000 * sum(weights[:i]) / sum(weights))
         if total:
             assert told[-1][0] == round(10_000 * sum(weights[: i + 1]) / sum(weights))
-        assert told[-1][2] == f"stage {i}: step {total}"
+        assert told[-1][2] == f"step {total}"
     done = [entry[0] for entry in told]
     assert done == sorted(done)
     assert {entry[1] for entry in told} == {10_000}
@@ -216,8 +216,8 @@ def test_parts_fill_the_whole_monotonically(stages):
 
 def test_parts_nest():
     told: list[int] = []
-    half = part(lambda done, total, text: told.append(done), 1, 1, 2, "second half")
-    quarter = part(half, 1, 1, 2, "last quarter")
+    half = part(lambda done, total, text: told.append(done), 1, 1, 2)
+    quarter = part(half, 1, 1, 2)
     for done in range(3):
         quarter(done, 2, "")
     assert told == [7500, 8750, 10000]

@@ -24,6 +24,7 @@ def evaluate(
     batch_size: int = 128,
     seed: int = 0,
     out: Path | None = None,
+    resume: bool = True,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """How robust a model is: `evaluation.evaluate` with the suite by name ("paper-sr") and eps as "8/255".
@@ -42,5 +43,6 @@ def evaluate(
         batch_size=batch_size,
         seed=seed,
         out=out,
+        resume=resume,
         progress=progress,
     )

@@ -29,8 +29,14 @@ def suite(name: str) -> Callable[[float | str], Suite]:
     return built[name]
 
 
+def _check_seed(name: str, seed: int) -> None:
+    if not 0 <= seed < 1 << 63:
+        raise UserError(f"{name}={seed}: allowed is 0 to {(1 << 63) - 1}")
+
+
 def build_data(config: DataConfig, progress: Callable[[int, int | None], None] | None = None) -> Splits:
     """The images, split into training, validation and test."""
+    _check_seed("data.seed", config.seed)
     if config.name == "digits":
         return digits(seed=config.seed)
     if config.name == "procedural":
@@ -45,6 +51,7 @@ def build_data(config: DataConfig, progress: Callable[[int, int | None], None] |
 
 def build_model(config: ModelConfig, data: Splits, seed: int) -> Classifier:
     """The network for these images, initialised from the seed, normalising by the training set's statistics."""
+    _check_seed("train.seed", seed)
     shape = getattr(surrogate, config.surrogate.name.capitalize())
     value = config.surrogate.value
     mean, std = _statistics(data.train.images)
@@ -98,8 +105,11 @@ def build_objective(config: ObjectiveConfig) -> Objective:
 
 def build_optimiser(config: TrainConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
     """SGD with momentum, or Adam."""
-    if not config.lr > 0:
-        raise UserError(f"train.lr={config.lr}: must be positive")
+    if not 0 < config.lr < 1e37:
+        raise UserError(f"train.lr={config.lr}: must be positive (and finite in float32)")
+    for name in ("momentum", "weight_decay"):
+        if not 0 <= getattr(config, name) < 1e37:
+            raise UserError(f"train.{name}={getattr(config, name)}: must be a number >= 0")
     if config.optimiser == "adam":
         return torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay)
     return torch.optim.SGD(model.parameters(), config.lr, momentum=config.momentum, weight_decay=config.weight_decay)

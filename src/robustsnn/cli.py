@@ -34,11 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except KeyboardInterrupt:
-        print("\nrobustsnn: interrupted; what is complete is kept, continue with --resume", file=sys.stderr)
+        again = "continue by the same command" if arguments[0] == "demo" else "continue with --resume"
+        print(f"\nrobustsnn: interrupted; what is complete is kept, {again}", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        # Who reads help or a list may stop reading; work that was cut short is not done.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 0 if arguments[0] not in ("demo", "train", "evaluate", "attack", "report") else 1
     except (UserError, OSError) as error:
         if debug:
             raise
@@ -84,7 +86,7 @@ def _demo(arguments: list[str]) -> None:
     from robustsnn.progress import Display
 
     with Display() as display:
-        display(0, 1, "loading")
+        display.loading()
         from robustsnn.demo import demo
         from robustsnn.runs import summary
 
@@ -121,7 +123,7 @@ def _train(arguments: list[str]) -> None:
     from robustsnn.progress import Display
 
     with Display() as display:
-        display(0, 1, "loading")
+        display.loading()
         from robustsnn.runs import train_run
 
         train_run(config, options.out, resume=options.resume, progress=display)
@@ -147,7 +149,7 @@ def _evaluate(arguments: list[str]) -> None:
     from robustsnn.progress import Display
 
     with Display() as display:
-        display(0, 1, "loading")
+        display.loading()
         from robustsnn.runs import evaluate_run, summary
 
         results = evaluate_run(

@@ -63,7 +63,7 @@ def demo(
     context = multiprocessing.get_context("spawn")
     shares = context.Array("d", len(runs))
     costs = [cost + EVALUATION for cost in TRAINING.values()]
-    workers = min(len(runs), os.cpu_count() or 1)
+    workers = min(len(runs), _cores())
     with ProcessPoolExecutor(workers, context, initializer=_share, initargs=(shares, os.getpid())) as pool:
         # The longest first, so that the cores finish together.
         pending = {
@@ -93,6 +93,11 @@ def demo(
     return results
 
 
+def _cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 _shares: SynchronizedArray[float]
 _parent: int
 
@@ -113,7 +118,7 @@ def _run(number: int, name: str, run: Path, config: Config, limit: int | None) -
             os._exit(1)
 
     cost = TRAINING[name]
-    train_run(config, run, resume=True, progress=part(tell, 0, cost, cost + EVALUATION, ""))
-    attacking = part(tell, cost, EVALUATION, cost + EVALUATION, "")
+    train_run(config, run, resume=True, progress=part(tell, 0, cost, cost + EVALUATION))
+    attacking = part(tell, cost, EVALUATION, cost + EVALUATION)
     evaluate_run(run, SUITE, EPS, curve=CURVE, limit=limit, resume=True, progress=attacking)
     _shares[number] = 1.0

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,11 +18,12 @@ from robustsnn.attacks.threat import check_images, verify
 from robustsnn.data.batches import ImageSet
 from robustsnn.errors import UserError
 from robustsnn.files import write_json
-from robustsnn.losses import margin, true_probability
+from robustsnn.losses import check_logits, margin, true_probability
 from robustsnn.modes import evaluating, frozen
 from robustsnn.neurons import neuron_layers
 from robustsnn.outcome import Outcomes, rate, tabulate
 from robustsnn.progress import Progress, silent
+from robustsnn.provenance import versions
 from robustsnn.seeds import generator
 from robustsnn.units import show_fraction
 
@@ -34,10 +36,7 @@ def _judge(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Fresh logits' margins and predictions, in eval mode."""
     with evaluating(model):
         logits = model(x)
-        if logits.ndim != 2 or len(logits) != len(x):
-            raise UserError(f"the model returned shape {tuple(logits.shape)} for {len(x)} images; needed is [B, K]")
-        if int(y.max()) >= logits.shape[1] or int(y.min()) < 0:
-            raise UserError(f"label {int(y.max())} given to a model of {logits.shape[1]} classes (0 is the first)")
+        check_logits(logits, y)
         return margin(logits, y), logits.argmax(1)
 
 
@@ -48,12 +47,21 @@ def _tensors(data: Data) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def _fingerprint(model: nn.Module, x: Tensor, y: Tensor, suite: Suite, batch_size: int, seed: int) -> str:
-    """Digest of everything that the outcomes depend on."""
-    digest = hashlib.sha256(repr((str(model), suite, batch_size, seed)).encode())
-    tensors = [x, y, *(value for _, value in sorted(model.state_dict().items()))]
-    for tensor in tensors:
-        digest.update(str(tuple(tensor.shape)).encode())
+def _exact(value: Any) -> Any:
+    """A value by its type and fields, for the fingerprint; a repr may round."""
+    if is_dataclass(value):
+        return type(value).__qualname__, *(_exact(getattr(value, field.name)) for field in fields(value))
+    if isinstance(value, tuple):
+        return tuple(_exact(item) for item in value)
+    return getattr(value, "__qualname__", None) or repr(value)
+
+
+def _fingerprint(model: nn.Module, tensors: Sequence[Tensor], identity: object) -> str:
+    """Digest of all that the outcomes depend on: network, data, suite, batches, seed, versions."""
+    packages = {name: versions()[name] for name in ("robustsnn", "torch")}
+    digest = hashlib.sha256(repr((str(model), identity, packages)).encode())
+    for tensor in [*tensors, *(value for _, value in sorted(model.state_dict().items()))]:
+        digest.update(str((tuple(tensor.shape), tensor.dtype)).encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
@@ -67,14 +75,16 @@ def run_suite(
     batch_size: int = 128,
     seed: int = 0,
     out: Path | None = None,
+    resume: bool = True,
     progress: Progress = silent,
 ) -> Outcomes:
     """Attack `data` with every attack of the suite, and judge each result by fresh forward passes.
 
     Shape, budget and data range of every attacked batch are checked. Random numbers derive from
-    (seed, batch, attack). With `out`, outcomes are saved there after each batch and attack, and found
-    again: an interrupted evaluation continues and ends in identical arrays. A folder of another
-    evaluation (other weights, data, suite, batch size or seed) is refused.
+    (seed, batch, attack). With `out`, outcomes are saved after each batch and attack in a folder of their
+    own there, named by suite, norm, eps and a fingerprint of all they depend on (weights, data, suite,
+    candidates, batch size, seed, versions). The same call finds them again: an interrupted evaluation
+    continues and ends in identical arrays, and no other evaluation can pick them up.
 
     Args:
         model: images -> logits, on any device; its mode, gradients and rules are left as they were.
@@ -83,7 +93,8 @@ def run_suite(
         candidates: `[N]` bool, which samples to attack at all (all, if None).
         batch_size: images per batch. Part of the random numbers' identity.
         seed: of all random numbers.
-        out: folder for `evaluation.json` and one npz per batch.
+        out: folder for outcomes, `NAME/evaluation.json` and `NAME/batch-NNNNN.npz`.
+        resume: use saved outcomes of the same evaluation; otherwise they are deleted first.
         progress: told about every batch and attack.
     """
     if batch_size < 1:
@@ -93,23 +104,24 @@ def run_suite(
     x, y = _tensors(data)
     check_images(x, y, suite.threat.low, suite.threat.high)
     members = suite.members()
+    chosen = None if candidates is None else np.asarray(candidates, dtype=bool)
+    folder = None
     if out is not None:
-        identity = {
-            "fingerprint": _fingerprint(model, x, y, suite, batch_size, seed),
-            "suite": suite.name,
-            "attacks": [[column, repr(attack)] for column, attack in members],
-            "n": len(x),
-            "batch_size": batch_size,
-            "seed": seed,
-        }
-        _claim(out, identity)
+        marks = [x, y] if chosen is None else [x, y, torch.from_numpy(chosen)]
+        fingerprint = _fingerprint(model, marks, (_exact(suite), batch_size, seed))
+        folder = out / f"{suite.name}-{suite.threat.norm}-{suite.threat.eps:.6f}-{fingerprint[:12]}"
+        if folder.exists() and not resume:
+            shutil.rmtree(folder)
+        attacks = [[column, repr(attack)] for column, attack in members]
+        about = {"suite": suite.name, "attacks": attacks, "n": len(x), "batch_size": batch_size, "seed": seed}
+        write_json(folder / "evaluation.json", {**about, "fingerprint": fingerprint})
     device = next((p.device for p in model.parameters()), x.device)
     starts = range(0, len(x), batch_size)
     parts = []
     for number, start in enumerate(starts):
         xb, yb = x[start : start + batch_size].to(device), y[start : start + batch_size].to(device)
-        wanted = None if candidates is None else np.asarray(candidates)[start : start + batch_size]
-        path = out / f"batch-{number:05d}.npz" if out is not None else None
+        wanted = None if chosen is None else chosen[start : start + batch_size]
+        path = folder / f"batch-{number:05d}.npz" if folder is not None else None
         part, done = Outcomes.empty(len(members), len(xb)), 0
         if path is not None and path.exists():
             part, done = Outcomes.load(path)
@@ -164,20 +176,6 @@ def _attack(
     part.nan_gradient[row, at] = attempt.nan_gradient.cpu()
 
 
-def _claim(out: Path, identity: dict[str, Any]) -> None:
-    """Mark `out` as the folder of this evaluation, or refuse it as another's."""
-    path = out / "evaluation.json"
-    if path.exists():
-        try:
-            found = json.loads(path.read_text())["fingerprint"]
-        except (ValueError, KeyError, TypeError):
-            found = None
-        if found != identity["fingerprint"]:
-            raise UserError(f"{out} holds outcomes of another evaluation; choose another folder or delete it")
-    else:
-        write_json(path, identity)
-
-
 def evaluate(
     model: nn.Module,
     data: Data,
@@ -188,6 +186,7 @@ def evaluate(
     batch_size: int = 128,
     seed: int = 0,
     out: Path | None = None,
+    resume: bool = True,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Robustness of a model, as an entry of `results.json`.
@@ -198,24 +197,24 @@ def evaluate(
         curve: further radii at which the worst case is measured. They are attacked in ascending order, and
             only samples that stood at all smaller radii are attacked, since their balls are nested. For the
             same reason the worst case at `eps` includes what fell at the smaller radii.
-        batch_size, seed, out, progress: as in `run_suite`; each radius has a folder of its own in `out`.
+        batch_size, seed, out, resume, progress: as in `run_suite`.
 
     Returns `clean`, `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr,
     `curve` as a list with `eps`, and `flags`.
     """
-    main = suite(eps)
-    radii = sorted({*curve, eps} - {0.0})
+    if eps <= 0:
+        raise UserError(f"eps={eps!r}: an attack needs a radius above 0; clean accuracy is always reported")
+    suites = {radius: suite(radius).merged() for radius in curve if radius > 0} | {eps: suite(eps)}
     standing: np.ndarray | None = None
     points: list[dict[str, Any]] = []
+    clean: dict[str, Any] = {}
     entry: dict[str, Any] = {}
     flags: list[dict[str, str]] = []
-    for number, radius in enumerate(radii):
+    for number, (radius, at) in enumerate(sorted(suites.items())):
 
         def tell(done: int, total: int, text: str, number: int = number, radius: float = radius) -> None:
-            progress(number * total + done, len(radii) * total, f"eps {show_fraction(radius)} {text}")
+            progress(number * total + done, len(suites) * total, f"eps {show_fraction(radius)} {text}")
 
-        at = main if radius == eps else suite(radius).merged()
-        folder = out / f"{at.name}-{at.threat.norm}-{radius:.6f}" if out is not None else None
         found = run_suite(
             model,
             data,
@@ -223,27 +222,28 @@ def evaluate(
             candidates=standing if radius != eps else None,
             batch_size=batch_size,
             seed=seed,
-            out=folder,
+            out=out,
+            resume=resume,
             progress=tell,
         )
         now = found.standing()
         standing = now if standing is None else standing & now
         if not points:
-            points.append({"eps": 0.0, **rate(found.correct)})
+            clean = rate(found.correct)
+            points.append({"eps": 0.0, **clean})
         points.append({"eps": radius, **rate(standing)})
         if radius == eps:
             used = at if neuron_layers(model) else at.without_rules()
             members = [(column, repr(attack)) for column, attack in used.members()]
             threat = {"norm": at.threat.norm, "eps": eps}
             entry = {
-                "clean": points[0] | {},
+                "clean": clean,
                 "suite": at.name,
                 **threat,
                 **tabulate(found, members, eps),
                 "worst_case": {**rate(standing), **threat},
             }
             flags = _flags(model, data, found)
-    entry["clean"] = {key: value for key, value in points[0].items() if key != "eps"}
     return {**entry, "curve": points, "flags": flags}
 
 
@@ -264,7 +264,10 @@ def _flags(model: nn.Module, data: Data, found: Outcomes) -> list[dict[str, str]
     x, y = _tensors(data)
     device = next((p.device for p in model.parameters()), x.device)
     xb, yb = x[:64].to(device), y[:64].to(device)
-    if not torch.equal(_judge(model, xb, yb)[0], _judge(model, xb, yb)[0]):
+    first, second = _judge(model, xb, yb)[0], _judge(model, xb, yb)[0]
+    if bool(first.isnan().any()):
+        flags.append({"name": "nan-logits", "message": "the model answers NaN to clean images; they count as errors"})
+    if not torch.equal(first.nan_to_num(), second.nan_to_num()):
         flags.append(
             {
                 "name": "random",
@@ -284,8 +287,8 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, seed: int = 0) -> dict[str, Any]:
     """Arrays for the report's pictures: the first `count` images, attacked, and their input gradients.
 
-    The adversarial image is that of the first attack of the suite's last column that breaks the sample,
-    or else the last one tried.
+    They are attacked anew for the picture: the adversarial image is that of the first attack of the suite's
+    last column that breaks the sample, or else the last one tried. Other columns may break more.
     """
     x, y = data.take(min(count, len(data))).floats(next(model.parameters()).device)
     if not neuron_layers(model):
@@ -296,7 +299,9 @@ def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, see
     for row, attack in enumerate(attacks):
         at = stands.nonzero()[:, 0]
         if len(at):
-            adversarial[at] = attack.run(model, x[at], y[at], generator=generator(seed, "pictures", row)).images
+            found = attack.run(model, x[at], y[at], generator=generator(seed, "pictures", row)).images
+            verify(attack.threat, found, x[at], attack)
+            adversarial[at] = found
             stands[at] = _judge(model, adversarial[at], y[at])[0] < 0
     return {
         "image": x.cpu().numpy(),

@@ -47,6 +47,18 @@ def dlr(logits: Logits, y: Labels) -> Tensor:
     return margin(z, y) / (top[:, 0] - top[:, 2] + 1e-12)
 
 
+def check_logits(logits: Logits, y: Labels) -> None:
+    """UserError unless logits are `[B, K]` with K >= 2 and the labels lie in 0 .. K-1."""
+    if logits.ndim != 2 or len(logits) != len(y) or logits.shape[1] < 2:
+        raise UserError(f"the model returned shape {tuple(logits.shape)} for {len(y)} images; needed is [B, K], K >= 2")
+    low, high = int(y.min()), int(y.max())
+    if low < 0 or high >= logits.shape[1]:
+        wrong = low if low < 0 else high
+        raise UserError(
+            f"label {wrong} given to a model of {logits.shape[1]} classes; allowed are 0 to {logits.shape[1] - 1}"
+        )
+
+
 def correct(logits: Logits, y: Labels) -> Tensor:
     """bool [B]: the true class has strictly the largest logit, `margin < 0`.
 

@@ -16,12 +16,12 @@ def silent(done: int, total: int, text: str) -> None:
     """Tells nobody."""
 
 
-def part(whole: Progress, before: float, weight: float, all_weights: float, label: str) -> Progress:
+def part(whole: Progress, before: float, weight: float, all_weights: float) -> Progress:
     """The progress of one stage as part of a whole, given the weights of the stages before it and of all."""
 
     def tell(done: int, total: int, text: str) -> None:
         share = (before + weight * done / max(total, 1)) / all_weights
-        whole(round(share * 10_000), 10_000, f"{label}: {text}")
+        whole(round(share * 10_000), 10_000, text)
 
     return tell
 
@@ -57,6 +57,10 @@ class Display:
     ) -> None:
         if self.bar is not None:
             self.bar.stop()
+
+    def loading(self) -> None:
+        """Say that work is about to begin; its clock does not run yet."""
+        print("loading", file=sys.stderr, flush=True)
 
     def __call__(self, done: int, total: int, text: str) -> None:
         now, share = time.monotonic() - self.started, done / max(total, 1)

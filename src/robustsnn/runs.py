@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,8 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
     another config.
     """
     path = run / "config.yaml"
-    begun = (run / "state" / "last.safetensors").exists()  # without a complete epoch there is nothing to lose
+    # Without a complete epoch there is nothing to lose.
+    begun = any((run / name).exists() for name in ("state/last.safetensors", "weights.safetensors"))
     if begun:
         if not resume:
             raise UserError(f"{run} holds a run already; use --resume to continue it, or another --out")
@@ -61,7 +62,10 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
     model = build_model(config.model, data, config.train.seed).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = build_optimiser(options, model)
+    augment = Augment(crop=options.crop, flip=options.flip) if options.crop or options.flip else None
     if not begun:
+        for name in ("results.json", "samples.npz"):
+            (run / name).unlink(missing_ok=True)  # they would be of other weights
         record = provenance() | {
             "data_note": data.note,
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -78,15 +82,23 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
         batch_size=options.batch_size,
         schedule=cosine if options.schedule == "cosine" else constant,
         validation=data.validation,
-        augment=Augment(crop=options.crop, flip=options.flip) if options.crop or options.flip else None,
+        augment=augment,
         select=options.select,
         autocast=options.precision,
         seed=options.seed,
         run=run,
         resume=resume,
         tensorboard=options.tensorboard,
+        identity=_identity(config, data),
         progress=progress,
     )
+
+
+def _identity(config: Config, data: Splits) -> dict[str, str]:
+    """Digests of the config (but for its name) and of the images that a run depends on."""
+    plain = json.dumps({**config.to_dict(), "name": None}, sort_keys=True)
+    images = "".join(part.fingerprint() for part in (data.train, data.validation, data.test))
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (("config", plain), ("data", images))}
 
 
 def _download_progress(progress: Progress) -> Any:
@@ -103,7 +115,10 @@ def load_run(run: Path | str) -> tuple[Config, Classifier, Splits]:
         raise UserError(f"{run} is not trained to the end; continue it with `robustsnn train ... --resume`")
     data = build_data(config.data)
     model = build_model(config.model, data, config.train.seed)
-    load_weights(run / "weights.safetensors", model)
+    made_with = load_weights(run / "weights.safetensors", model)
+    for name, digest in _identity(config, data).items():
+        if made_with.get(name, digest) != digest:
+            raise UserError(f"{run} was trained with another {name} than its config.yaml gives now; restore it")
     model = model.to(pick_device(config.train.device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return config, model.eval(), data
 
@@ -122,31 +137,31 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Attack a run's test images; write outcomes, `samples.npz` and `results.json` into its folder.
 
-    `limit` takes the first so many test images. Outcomes are kept per suite, eps, limit and seed; with
-    `resume` those that are there are used, otherwise they are made anew.
+    `limit` takes the first so many test images. With `resume`, saved outcomes of the very same evaluation are
+    used, otherwise they are made anew; those of other evaluations stay.
     """
     build, radius = suite(suite_name), fraction(eps)
-    attacks = build(radius)  # refuses a bad eps before anything is loaded
+    radii = [fraction(value) for value in curve]
+    attacks, *_ = [build(value) for value in (radius, *radii)]  # refuses a bad eps before anything is loaded
     config, model, data = load_run(run)
     test = data.test if limit is None else data.test.take(limit)
-    out = run / "outcomes" / f"{attacks.name}-n{len(test)}-b{batch_size}-s{seed}"
-    if out.exists() and not resume:
-        shutil.rmtree(out)
     entry = evaluate(
         model,
         test,
         build,
         radius,
-        curve=[fraction(value) for value in curve],
+        curve=radii,
         batch_size=batch_size,
         seed=seed,
-        out=out,
+        out=run / "outcomes",
+        resume=resume,
         progress=progress,
     )
+    weights = hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()
     stream = io.BytesIO()
-    np.savez_compressed(stream, **pictures(model, test, attacks, seed=seed))
+    np.savez_compressed(stream, weights=weights, **pictures(model, test, attacks, seed=seed))
     write_atomic(run / "samples.npz", stream.getvalue())
-    results = make_results({config.title(): {**entry, "seed": seed}})
+    results = make_results({config.title(): {**entry, "seed": seed, "weights": weights}})
     write_json(run / "results.json", results)
     return results
 

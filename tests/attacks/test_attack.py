@@ -10,7 +10,7 @@ from torch import nn
 from helpers import Linear, images, spiking
 from robustsnn.attacks import L2, Attack, Linf, apgd, fgsm, paper_sr, pgd, rfgsm
 from robustsnn.attacks.start import Boundary, SignNoise, Uniform
-from robustsnn.attacks.step import APGD, GradientStep, apgd_checkpoints
+from robustsnn.attacks.step import APGD, GradientStep, Iterate, apgd_checkpoints
 from robustsnn.attacks.threat import verify
 from robustsnn.errors import UserError
 from robustsnn.losses import correct, cross_entropy, dlr, margin
@@ -33,6 +33,8 @@ ids = [repr(a) for a in ATTACKS]
 
 def test_repr_is_its_constructor_call_and_unique():
     assert len(set(ids)) == len(ids)
+    odd = Attack(Linf(EPS), APGD(0.1, momentum=0.5, rho=0.6))
+    assert eval(repr(odd)) == odd
     for attack in ATTACKS:
         again = eval(repr(attack))
         assert repr(again) == repr(attack)
@@ -136,6 +138,58 @@ def test_apgd_finds_the_maximum_of_a_concave_loss_where_a_fixed_step_oscillates(
     fixed = Attack(threat, GradientStep(0.05), start=Uniform(), loss=margin, steps=60)
     assert loss(auto) < 1e-3
     assert loss(auto) < loss(fixed)
+
+
+def test_apgd_follows_algorithm_1_step_by_step():
+    """The published algorithm, transcribed for one sample at a time, against the batched rule.
+
+    The rule sees losses and gradients alone, so they are drawn: rising, noisy and falling losses, and one that
+    rises in every window but never above its start, which only the second condition for halving notices.
+    """
+    steps, n = 60, 12
+    draws = torch.Generator().manual_seed(0)
+    gradients = torch.randn(steps, n, 1, 4, 4, generator=draws)
+    losses = torch.linspace(-1, 8, n) * torch.arange(steps)[:, None] + 3 * torch.randn(steps, n, generator=draws)
+    losses[:, 0] = torch.arange(steps) % 13
+    losses[0, 0] = 100
+    x = torch.rand(n, 1, 4, 4, generator=draws)
+    threat = Linf(0.1)
+    start = Boundary()(threat, x, draws)
+
+    def published(i):
+        project = lambda z: threat.project(z, x[i : i + 1])  # noqa: E731
+        z = previous = start[i : i + 1]
+        best, best_loss, best_g = z, losses[0, i], gradients[0, i]
+        path, alpha, g, since, window = [z], 0.2, gradients[0, i], 0, 13
+        best_then, halved_then, halved_at = best_loss, True, []
+        for k in range(steps - 1):
+            m = 0.75 if k else 1.0
+            target = project(z + alpha * g.sign())
+            z, previous = project(z + m * (target - z) + (1 - m) * (z - previous)), z
+            path.append(z)
+            g = gradients[k + 1, i]
+            if losses[k + 1, i] > best_loss:
+                best, best_loss, best_g = z, losses[k + 1, i], g
+            since += 1
+            if since == window:
+                rises = int((losses[k + 2 - window : k + 2, i] > losses[k + 1 - window : k + 1, i]).sum())
+                stuck = not halved_then and bool(best_loss <= best_then)
+                halved_then = rises <= 0.75 * window or stuck
+                if halved_then:
+                    alpha, z, g = alpha / 2, best, best_g
+                    halved_at.append((k + 1, rises <= 0.75 * window))
+                best_then, since, window = best_loss, 0, max(window - 1, 3)
+        return path, halved_at
+
+    runs = [published(i) for i in range(n)]
+    assert len({tuple(halved) for _, halved in runs}) > 3  # samples halve at different times
+    assert any(not few for _, halved in runs for _, few in halved)  # the second condition alone did it once
+    rule = APGD(0.2)
+    z, state = start, rule.init(start)
+    for k in range(steps):
+        # What is compared is the point that was moved to; at a checkpoint the rule goes back to the best itself.
+        torch.testing.assert_close(z, torch.cat([path[k] for path, _ in runs]), rtol=0, atol=1e-6)
+        z, state = rule.update(state, Iterate(k, steps, x, z, losses[k], gradients[k], threat))
 
 
 def test_apgd_checkpoints_are_those_of_the_source():
@@ -328,6 +382,20 @@ def test_bad_arguments():
         rfgsm(EPS, variant="other")
     with pytest.raises(UserError, match="norm"):
         pgd(EPS, 3, norm="L1")
+    for alpha in (-0.1, float("nan"), float("inf")):
+        with pytest.raises(UserError, match=r"step size|not a number"):
+            pgd(EPS, 3, alpha=alpha)
+        with pytest.raises(UserError, match="step size"):
+            APGD(alpha)
+    with pytest.raises(UserError, match="gamma"):
+        RGA(-1.0)
+    for label in (-1, 3):
+        with pytest.raises(UserError, match=f"label {label} given to a model of 3 classes"):
+            pgd(EPS, 3)(Linear(3), images(2), torch.tensor([0, label]))
+    with pytest.raises(UserError, match="K >= 2"):
+        pgd(EPS, 3)(Linear(1), images(2), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(UserError, match="one loss per sample"):
+        pgd(EPS, 3, loss=nn.functional.cross_entropy)(Linear(3), images(2), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(TypeError):
         pgd(steps=3)  # eps has no default
     with pytest.raises(UserError, match="at least 3"):

@@ -234,6 +234,24 @@ def test_state_needs_the_same_optimiser(tmp_path):
         load_state(tmp_path / "s", spiking(classes=5), optimiser(model))
 
 
+def test_the_optimiser_keeps_its_learning_rate_and_a_foreign_state_is_refused(tmp_path):
+    model = spiking(7)
+    sgd = optimiser(model)
+    options = {"epochs": 2, "batch_size": 16, "run": tmp_path}
+    fit(model, data(), Natural(), sgd, identity={"data": "one"}, **options)
+    assert sgd.param_groups[0]["lr"] == 0.1
+    with pytest.raises(UserError, match="another data"):
+        fit(model, data(), Natural(), sgd, identity={"data": "other"}, resume=True, **options)
+
+
+def test_weights_that_are_no_longer_finite_are_not_saved(tmp_path):
+    model = spiking(7)
+    options = {"epochs": 1, "batch_size": 48, "run": tmp_path, "schedule": lambda epoch, epochs: float("inf")}
+    with pytest.raises(UserError, match="weights are not finite"):
+        fit(model, data(), Natural(), optimiser(model), **options)
+    assert not (tmp_path / "state").exists()
+
+
 def test_bfloat16_autocast_trains():
     _, history = train(6, autocast="bfloat16")
     assert history[-1]["validation"]["accuracy"] > 0.9

@@ -12,7 +12,7 @@ from robustsnn.attacks.start import AtImage, Start
 from robustsnn.attacks.step import Iterate, StepRule
 from robustsnn.attacks.threat import Threat, check_images
 from robustsnn.errors import UserError
-from robustsnn.losses import correct, cross_entropy
+from robustsnn.losses import check_logits, correct, cross_entropy
 from robustsnn.modes import frozen
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.types import Images, Labels, Loss
@@ -146,7 +146,7 @@ class _Search:
         with torch.no_grad():
             logits = self.model(z)
             self.attempt.forwards[at] += 1
-            self.record(at, z, attack.loss(logits, self.y[at]), correct(logits, self.y[at]))
+            self.record(at, z, attack.loss(logits, self.y[at]).float(), correct(logits, self.y[at]))
 
     def differentiate(self, z: Images, at: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Loss, its gradient at z, and whether z is classified correctly; counts and mends the gradient."""
@@ -154,7 +154,12 @@ class _Search:
         with torch.enable_grad():
             leaf = z.detach().requires_grad_()
             logits = self.model(leaf)
+            check_logits(logits, y)
             loss = self.attack.loss(logits, y)
+            if loss.shape != y.shape:
+                raise UserError(
+                    f"{self.attack.loss!r} returned shape {tuple(loss.shape)}; needed is one loss per sample"
+                )
             try:
                 (gradient,) = torch.autograd.grad(loss.sum(), leaf)
             except RuntimeError as error:

@@ -42,16 +42,14 @@ def rfgsm(
     """FGSM after a random sign step, Linf. The literature has several under this name:
 
     "one-step": sign noise of eps/2, then one step of eps/2, so always within eps (Tramer et al. 2018).
-    "ten-step": sign noise of eps/2, then ten projected steps of eps/4, which is PGD in disguise; the
-    default of a widely used attack library has this form.
+    "ten-step": sign noise of eps/4, then ten projected steps of eps/4 (2/255 at eps = 8/255), which is PGD
+    in disguise; the form in which a widely used attack library offers it.
     """
     threat = ball("Linf", eps)
-    start = SignNoise(threat.eps / 2)
-    if variant == "one-step":
-        return Attack(threat, GradientStep(threat.eps / 2), start=start, rule=rule, loss=loss, steps=1)
-    if variant == "ten-step":
-        return Attack(threat, GradientStep(threat.eps / 4), start=start, rule=rule, loss=loss, steps=10)
-    raise UserError(f"rfgsm variant={variant!r}: allowed are 'one-step' and 'ten-step'")
+    if variant not in ("one-step", "ten-step"):
+        raise UserError(f"rfgsm variant={variant!r}: allowed are 'one-step' and 'ten-step'")
+    size, steps = (threat.eps / 2, 1) if variant == "one-step" else (threat.eps / 4, 10)
+    return Attack(threat, GradientStep(size), start=SignNoise(size), rule=rule, loss=loss, steps=steps)
 
 
 def pgd(

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from robustsnn.attacks.threat import Threat, per_sample
+from robustsnn.errors import UserError
 from robustsnn.units import show_fraction
 
 
@@ -36,11 +37,19 @@ class StepRule(Protocol):
     def update(self, state: Any, now: Iterate) -> tuple[Tensor, Any]: ...
 
 
+def _check_alpha(rule: object, alpha: float) -> None:
+    if not 0 <= alpha < float("inf"):
+        raise UserError(f"{type(rule).__name__}(alpha={alpha!r}): the step size must be >= 0; the loss is ascended")
+
+
 @dataclass(frozen=True)
 class GradientStep:
     """z <- project(z + alpha * steepest(g)): for Linf the sign step of FGSM and PGD."""
 
     alpha: float
+
+    def __post_init__(self) -> None:
+        _check_alpha(self, self.alpha)
 
     def init(self, z: Tensor) -> tuple[()]:
         return ()
@@ -94,6 +103,9 @@ class APGD:
     momentum: float = 0.75
     rho: float = 0.75
 
+    def __post_init__(self) -> None:
+        _check_alpha(self, self.alpha)
+
     def init(self, z: Tensor) -> APGDState:
         low = torch.full((len(z),), -torch.inf, device=z.device)
         zero = torch.zeros(len(z), device=z.device)
@@ -125,4 +137,5 @@ class APGD:
         return following, APGDState(z, best, best_gradient, best_loss, now.loss, alpha, rises, halved, mark)
 
     def __repr__(self) -> str:
-        return f"APGD(alpha={show_fraction(self.alpha)})"
+        more = "".join(f", {k}={v:g}" for k, v in (("momentum", self.momentum), ("rho", self.rho)) if v != 0.75)
+        return f"APGD(alpha={show_fraction(self.alpha)}{more})"

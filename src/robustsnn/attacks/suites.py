@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from robustsnn.attacks.attack import Attack, Attacker
 from robustsnn.attacks.presets import apgd, fgsm, pgd, rfgsm
 from robustsnn.attacks.threat import Threat
+from robustsnn.errors import UserError
 from robustsnn.neurons import RGA, STBP, Arctan, GradientRule, Sigmoid, Triangle
-from robustsnn.units import fraction, show_fraction
+from robustsnn.units import fraction
 
 PAPER_RULES: tuple[GradientRule, ...] = (
     STBP(Triangle(1.0)),
@@ -29,6 +30,15 @@ class Suite:
 
     name: str
     columns: tuple[tuple[str, tuple[Attacker, ...]], ...]
+
+    def __post_init__(self) -> None:
+        attacks = [attack for _, column in self.columns for attack in column]
+        if not self.columns or not all(column for _, column in self.columns):
+            raise UserError(f"suite {self.name!r}: at least one column is needed, each with at least one attack")
+        if any(attack.threat != attacks[0].threat for attack in attacks):
+            raise UserError(f"suite {self.name!r}: all its attacks must share one threat, since it is reported once")
+        if len({repr(attack) for attack in attacks}) < len(attacks):
+            raise UserError(f"suite {self.name!r}: it holds the same attack twice; results are named by the attack")
 
     @property
     def threat(self) -> Threat:
@@ -56,7 +66,8 @@ class Suite:
 def paper_sr(eps: float | str, *, iterations: tuple[int, ...] = (10, 30, 50)) -> Suite:
     """The white-box columns of tables 1 and 2 of the sparsity-regularisation paper.
 
-    FGSM, RFGSM, PGD with each number of iterations and APGD10, each the worst case over the four gradient
+    FGSM, RFGSM (in one step; the paper does not say which form it used, see `rfgsm`), PGD with each number of
+    iterations and APGD10, each the worst case over the four gradient
     rules of `PAPER_RULES`. PGD's step is 0.01 at the paper's eps of 8/255 and scales with eps.
     """
     eps = fraction(eps)
@@ -75,8 +86,3 @@ def paper_sr(eps: float | str, *, iterations: tuple[int, ...] = (10, 30, 50)) ->
 def paper_sr_10(eps: float | str) -> Suite:
     """`paper_sr` with PGD10 as its longest PGD: a fifth of the cost."""
     return paper_sr(eps, iterations=(10,))
-
-
-def describe(suite: Suite) -> str:
-    """One line: name, norm and eps, as printed beside every result."""
-    return f"{suite.name}, {suite.threat.norm} eps {show_fraction(suite.threat.eps)}"

@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from robustsnn.errors import UserError
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.surrogate import Surrogate, Triangle
 
@@ -86,6 +87,10 @@ class RGA:
     """
 
     gamma: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.gamma < float("inf"):
+            raise UserError(f"RGA(gamma={self.gamma!r}): the slope must be >= 0")
 
     def input_gradient(self, upstream: Tensor, current: Tensor, neuron: LIF) -> Tensor:
         dtype = torch.promote_types(current.dtype, torch.float32)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from robustsnn.errors import UserError
@@ -97,6 +100,7 @@ def _read_run(folder: Path) -> Run:
     if not isinstance(config, dict):
         raise UserError(f"{path} holds {type(config).__name__}, not settings; restore it or train again")
     metrics, results, samples = folder / "metrics.jsonl", folder / "results.json", folder / "samples.npz"
+    _check_weights(folder, results, samples)
     return Run(
         folder=folder,
         config=config,
@@ -104,3 +108,26 @@ def _read_run(folder: Path) -> Run:
         results=read_results(results) if results.exists() else Results({}, {}),
         samples=read_samples(samples) if samples.exists() else None,
     )
+
+
+def _check_weights(folder: Path, *files: Path) -> None:
+    """Refuse figures and pictures that were made with other weights than the folder holds now."""
+    weights = folder / "weights.safetensors"
+    if not weights.is_file():
+        return
+    digest = sha256(weights.read_bytes()).hexdigest()
+    for path in files:
+        if path.is_file() and any(found != digest for found in _made_with(path)):
+            raise UserError(f"{path} was made with other weights than {weights}; evaluate the run again")
+
+
+def _made_with(path: Path) -> list[str]:
+    """The digests of the weights that a file of results or samples names; none if it names none."""
+    try:
+        if path.suffix == ".json":
+            models = json.loads(path.read_text(encoding="utf-8"))["models"].values()
+            return [entry["weights"] for entry in models if "weights" in entry]
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return [str(arrays["weights"])] if "weights" in arrays.files else []
+    except Exception:  # whatever is wrong with the file, its own reader says so
+        return []

@@ -63,10 +63,11 @@ def apart(one: Rate, other: Rate) -> bool:
     return one.interval[0] > other.interval[1] or other.interval[0] > one.interval[1]
 
 
-def threat(model: Model, result: Result) -> tuple[str, str, str, str]:
-    """What two accuracies under attack must have in common to be compared."""
+def threat(model: Model, result: Result) -> tuple[str, str, str, str, str, str]:
+    """What two accuracies under attack must have in common to be compared: images, threat and suite."""
     eps = "" if result.eps is None else eps_text(result.eps)
-    return data_name(model), result.norm, eps, result.suite
+    images = "" if result.worst_case is None else str(result.worst_case.n)
+    return data_name(model), str(model.run.setting("data", "seed")), images, result.norm, eps, result.suite
 
 
 def threat_text(result: Result) -> str:
@@ -165,7 +166,7 @@ def _extremes(columns: Mapping[str, Rate]) -> tuple[str, str]:
 def _cautions(models: Sequence[Model], threats: int, data_sets: int) -> list[str]:
     sentences = []
     if threats > 1:
-        what = "on different data sets" if data_sets > 1 else "with different suites, norms or eps"
+        what = "on different data sets" if data_sets > 1 else "with different suites, norms, eps or test images"
         sentences.append(f"The models were attacked {what}; only figures of the same test are compared.")
     for model in models:
         if model.result is None:

@@ -50,10 +50,15 @@ def save_weights(path: Path | str, model: nn.Module, **metadata: Any) -> None:
     _write(Path(path), model.state_dict(), metadata)
 
 
-def load_weights(path: Path | str, model: nn.Module) -> None:
-    """Read `path` into the model; UserError if the file is damaged or any name or shape differs."""
+def load_weights(path: Path | str, model: nn.Module) -> dict[str, Any]:
+    """Read `path` into the model; returns the metadata.
+
+    UserError if the file is damaged or any name or shape differs.
+    """
     path = Path(path)
-    _load_into(model, _read(path)[0], path)
+    tensors, metadata = _read(path)
+    _load_into(model, tensors, path)
+    return metadata
 
 
 def save_state(path: Path | str, model: nn.Module, optimiser: torch.optim.Optimizer, **metadata: Any) -> None:

@@ -30,6 +30,9 @@ Schedule: TypeAlias = Callable[[int, int], float]
 """(epoch from 0, epochs) -> factor on the learning rate."""
 
 
+_ADVICE = "try a lower learning rate, a smaller lambda, or float32"
+
+
 def constant(epoch: int, epochs: int) -> float:
     """1."""
     return 1.0
@@ -66,12 +69,13 @@ def fit(
     run: Path | None = None,
     resume: bool = False,
     tensorboard: bool = False,
+    identity: dict[str, str] | None = None,
     progress: Progress = silent,
 ) -> History:
     """Train `model` in place, and return one entry per epoch.
 
     Every random number of an epoch derives from (seed, epoch), so equal arguments give equal weights,
-    bit for bit on the same machine, whether or not the training was interrupted and resumed.
+    bit for bit on the same machine's CPU, whether or not the training was interrupted and resumed.
 
     Args:
         model: on its device already; its parameters are those of `optimiser`.
@@ -85,6 +89,8 @@ def fit(
         run: folder for `metrics.jsonl`, `state/` (after every epoch) and `weights.safetensors` (at the end).
         resume: continue from `run/state` if there is one.
         tensorboard: write event files to `run/tensorboard` too (extra `tensorboard`).
+        identity: what the run depends on (digests of config and data, say). It is written into weights and
+            state, and a state with another identity is not resumed.
         progress: told about every batch.
 
     Raises UserError if the loss is no longer finite; the last complete epoch stays in `run/state`.
@@ -99,10 +105,15 @@ def fit(
         raise UserError("resume and tensorboard need a run folder; give run=...")
     device = next(model.parameters()).device
     base = [group["lr"] for group in optimiser.param_groups]
+    about = identity or {}
     history: History = []
     best: dict[str, torch.Tensor] | None = None
     if resume and run is not None and (run / "state" / "last.safetensors").exists():
-        history = load_state(run / "state" / "last.safetensors", model, optimiser)["history"]
+        saved = load_state(run / "state" / "last.safetensors", model, optimiser)
+        for name, value in about.items():
+            if saved.get(name) != value:
+                raise UserError(f"{run} was begun with another {name}; restore it, or train into another folder")
+        history = saved["history"]
     writer = _tensorboard(run, len(history)) if tensorboard and run is not None else None
 
     steps = math.ceil(len(train) / batch_size)
@@ -132,6 +143,8 @@ def fit(
                 hits += int(correct(logits.detach(), y).sum())
                 text = f"epoch {epoch + 1}/{epochs}, loss {loss.item():.3f}"
                 progress(epoch * steps + step + 1, epochs * steps, text)
+        if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+            raise UserError(f"the weights are not finite after epoch {epoch + 1}; {_ADVICE}")
         entry: dict[str, Any] = {
             "epoch": epoch + 1,
             "epochs": epochs,
@@ -148,16 +161,18 @@ def fit(
                 save_weights(run / "state" / "best.safetensors", model, epoch=epoch + 1)
         if run is not None:
             write_atomic(run / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
-            save_state(run / "state" / "last.safetensors", model, optimiser, history=history)
+            save_state(run / "state" / "last.safetensors", model, optimiser, history=history, **about)
         if writer is not None:
             _log(writer, entry)
+    for group, lr in zip(optimiser.param_groups, base, strict=True):
+        group["lr"] = lr  # as it was given, so that the optimiser can be used again
     if writer is not None:
         writer.close()
     if select == "validation":
         _restore_best(model, best, run)
     if run is not None:
         chosen = _best_epoch(history) if select == "validation" else len(history)
-        save_weights(run / "weights.safetensors", model, epoch=chosen)
+        save_weights(run / "weights.safetensors", model, epoch=chosen, **about)
     model.eval()
     return history
 
@@ -177,7 +192,7 @@ def _diverged(epoch: int, step: int, terms: dict[str, torch.Tensor]) -> str:
     bad = [name for name, term in terms.items() if not bool(term.isfinite().all())]
     return (
         f"the loss is not finite in epoch {epoch + 1}, batch {step + 1} (terms: {', '.join(bad) or 'their sum'}); "
-        f"try a lower learning rate, a smaller lambda, or float32"
+        f"{_ADVICE}"
     )
 
 
