@@ -26,13 +26,14 @@ from scipy.stats import t as student
 
 from robustsnn.build import suite
 from robustsnn.config import Config
-from robustsnn.demo import CURVE, EPS, SUITE, configs
+from robustsnn.demo import EPS, SUITE, configs
 from robustsnn.evaluation import evaluate
 from robustsnn.files import write_json
 from robustsnn.provenance import provenance
 from robustsnn.runs import load_run, train_run
 from robustsnn.units import fraction
 
+CURVE = ("16/255", "64/255")  # the radius that AT trains with, and one that breaks all
 GRID = (0.1, 0.2, 0.3, 0.5)
 LEAST_CLEAN = 0.90
 

@@ -18,7 +18,7 @@ from robustsnn.report.page import write_report
 from robustsnn.runs import evaluate_run, make_results, read_results, train_run
 
 EPS = "40/255"
-CURVE = ("16/255", "64/255")
+CURVE = ("24/255", "64/255")
 SUITE = "paper-sr-10"
 EPOCHS = 12
 BATCH = 360  # all test images at once: the attacks' later steps have few left to work on
