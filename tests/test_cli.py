@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def run(*arguments, capture):
 def refused(*arguments, capture):
     """The one line that a wrong input gets."""
     code, _, err = run(*arguments, capture=capture)
-    lines = [line for line in err.splitlines() if line != "loading" and not line.startswith("  0.0 %")]
+    lines = [line for line in err.splitlines() if line != "loading" and not re.match(r" *[\d.]+ %  ", line)]
     assert code == 2
     assert len(lines) == 1, err
     assert lines[0].startswith("robustsnn: error: ")
