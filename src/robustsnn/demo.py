@@ -15,7 +15,7 @@ from robustsnn.config import Config, DataConfig, ModelConfig, ObjectiveConfig, T
 from robustsnn.files import write_json
 from robustsnn.progress import Progress, part, silent
 from robustsnn.report.page import write_report
-from robustsnn.runs import evaluate_run, make_results, read_results, train_run
+from robustsnn.runs import evaluate_run, make_results, train_run
 
 EPS = "40/255"
 CURVE = ("24/255", "64/255")
@@ -67,10 +67,11 @@ def demo(
     workers = min(len(runs), _cores())
     with ProcessPoolExecutor(workers, context, initializer=_share, initargs=(shares, os.getpid())) as pool:
         # The longest first, so that the cores finish together.
-        pending = {
-            pool.submit(_run, number, name, run, configs(seed, epochs)[name], limit)
+        found = {
+            name: pool.submit(_run, number, name, run, configs(seed, epochs)[name], limit)
             for number, (name, run) in reversed(list(enumerate(runs.items())))
         }
+        pending = set(found.values())
         try:
             while pending:
                 done, pending = wait(pending, timeout=0.5, return_when="FIRST_EXCEPTION")
@@ -86,8 +87,8 @@ def demo(
                 process.terminate()
             raise
     models: dict[str, Any] = {}
-    for run in runs.values():
-        models |= read_results(run)
+    for name in runs:
+        models |= found[name].result()
     results = make_results(models)
     write_json(out / "results.json", results)
     write_report(list(runs.values()), out / "report.html", title="robustsnn demo")
@@ -110,8 +111,8 @@ def _share(shares: SynchronizedArray[float], parent: int) -> None:
     torch.set_num_threads(1)
 
 
-def _run(number: int, name: str, run: Path, config: Config, limit: int | None) -> None:
-    """Train and attack one network, in a worker."""
+def _run(number: int, name: str, run: Path, config: Config, limit: int | None) -> dict[str, Any]:
+    """Train and attack one network, in a worker; returns its entry of the results by name."""
 
     def tell(done: int, total: int, text: str) -> None:
         _shares[number] = done / total
@@ -122,5 +123,6 @@ def _run(number: int, name: str, run: Path, config: Config, limit: int | None) -
     train_run(config, run, resume=True, progress=part(tell, 0, cost, cost + EVALUATION))
     attacking = part(tell, cost, EVALUATION, cost + EVALUATION)
     options: dict[str, Any] = {"curve": CURVE, "limit": limit, "batch_size": BATCH}
-    evaluate_run(run, SUITE, EPS, resume=True, progress=attacking, **options)
+    results = evaluate_run(run, SUITE, EPS, resume=True, progress=attacking, **options)
     _shares[number] = 1.0
+    return results["models"]

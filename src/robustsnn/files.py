@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -33,3 +34,12 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
 def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinity are refused (they are not JSON)."""
     write_atomic(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def write_arrays(path: Path | str, **arrays: Any) -> None:
+    """Write arrays (and what numpy makes arrays of) as a compressed npz file, atomically."""
+    import numpy as np
+
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **arrays)
+    write_atomic(path, stream.getvalue())

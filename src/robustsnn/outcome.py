@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustsnn.errors import UserError
-from robustsnn.files import write_atomic
+from robustsnn.files import write_arrays
 
 
 def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -83,9 +82,7 @@ class Outcomes:
 
     def save(self, path: Path, done: int) -> None:
         """Write as npz, atomically; `done` attacks are complete."""
-        stream = io.BytesIO()
-        np.savez_compressed(stream, done=done, **{f.name: getattr(self, f.name) for f in fields(self)})
-        write_atomic(path, stream.getvalue())
+        write_arrays(path, done=done, **{f.name: getattr(self, f.name) for f in fields(self)})
 
     @staticmethod
     def load(path: Path) -> tuple[Outcomes, int]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
@@ -26,7 +24,7 @@ from robustsnn.data.augment import Augment
 from robustsnn.data.batches import Splits
 from robustsnn.errors import UserError
 from robustsnn.evaluation import evaluate, pictures
-from robustsnn.files import write_atomic, write_json
+from robustsnn.files import write_arrays, write_atomic, write_json
 from robustsnn.models import Classifier
 from robustsnn.parsing import parse_config, read_config
 from robustsnn.progress import Progress, silent
@@ -158,9 +156,7 @@ def evaluate_run(
         progress=progress,
     )
     weights = hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()
-    stream = io.BytesIO()
-    np.savez_compressed(stream, weights=weights, **pictures(model, test, attacks, seed=seed))
-    write_atomic(run / "samples.npz", stream.getvalue())
+    write_arrays(run / "samples.npz", weights=weights, **pictures(model, test, attacks, seed=seed))
     results = make_results({config.title(): {**entry, "seed": seed, "weights": weights}})
     write_json(run / "results.json", results)
     return results
@@ -169,14 +165,6 @@ def evaluate_run(
 def make_results(models: dict[str, Any]) -> dict[str, Any]:
     """The content of `results.json`: entries of models by name, and versions."""
     return {"schema": 1, "models": models, "versions": versions()}
-
-
-def read_results(run: Path) -> dict[str, Any]:
-    """The models' entries of a run's `results.json`."""
-    try:
-        return json.loads((run / "results.json").read_text())["models"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{run / 'results.json'} cannot be read ({error}); run `robustsnn evaluate` again") from None
 
 
 def summary(entry: dict[str, Any]) -> str:
