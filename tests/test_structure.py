@@ -25,6 +25,7 @@ SOURCE = Path(robustsnn.__file__).parent
 ROWS = (
     {"errors"},
     {"units", "files", "seeds", "provenance", "types", "modes", "config", "progress"},
+    {"tensors"},
     {"neurons", "losses"},
     {"encoders"},
     {"models", "attacks"},

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
 
-from robustsnn.attacks import Suite, pgd, suites
+from robustsnn import attacks
+from robustsnn.attacks import Source, Suite, pgd
 from robustsnn.config import DataConfig, ModelConfig, ObjectiveConfig, TrainConfig
 from robustsnn.data import cifar
 from robustsnn.data.batches import Splits
@@ -20,13 +22,28 @@ from robustsnn.neurons import LIF, STBP, surrogate
 from robustsnn.objectives import Adversarial, Natural, Objective, SparsityRegularised
 from robustsnn.units import fraction
 
+SUITES: dict[str, Callable[..., Suite]] = {
+    "quick": attacks.quick,
+    "reliable": attacks.reliable,
+    "autoattack": attacks.autoattack,
+    "paper-sr": attacks.paper_sr,
+    "paper-sr-10": attacks.paper_sr_10,
+    "paper-trail": attacks.paper_trail,
+    "paper-trail-train-mode": partial(attacks.paper_trail, batch_statistics=True),
+}
 
-def suite(name: str) -> Callable[[float | str], Suite]:
-    """The suite of that name, still to be given eps."""
-    built = {"paper-sr": suites.paper_sr, "paper-sr-10": suites.paper_sr_10}
-    if name not in built:
-        raise UserError(f"suite {name!r}: allowed are {', '.join(built)}")
-    return built[name]
+
+def suite(name: str, sources: Sequence[Source] = ()) -> Callable[[float | str], Suite]:
+    """The suite of that name, still to be given eps; NAME-encoded is its twin in encoded space."""
+    base = name.removesuffix("-encoded")
+    if base not in SUITES:
+        raise UserError(f"suite {name!r}: allowed are {', '.join(SUITES)}, and each with -encoded at its end")
+
+    def built(eps: float | str) -> Suite:
+        made = SUITES[base](eps, sources=sources)
+        return made if base == name else made.encoded()
+
+    return built
 
 
 def _check_seed(name: str, seed: int) -> None:

@@ -15,7 +15,7 @@ Train, attack and understand adversarially robust spiking neural networks.
 
   demo        the main job on embedded data: train vanilla, SR, AT, SR*; attack all; write a report
   train       CONFIG.yaml [--objective.lam 0.002 ...] --out RUN [--resume]
-  evaluate    RUN --suite NAME --eps 8/255 [--curve 2/255,4/255] [--limit N] [--resume]   (also: attack)
+  evaluate    RUN --suite reliable --eps 8/255 [--source RUN2] [--limit N] [--shard 1/4] [--resume]   (also: attack)
   report      RUN... --out report.html
   list        models | attacks | objectives | datasets | suites
   doctor      versions, device, precision, compiler: what works here
@@ -127,7 +127,7 @@ def _train(arguments: list[str]) -> None:
         from robustsnn.runs import train_run
 
         train_run(config, options.out, resume=options.resume, progress=display)
-    print(f"{options.out}: trained; next: robustsnn evaluate {options.out} --suite paper-sr-10 --eps 8/255")
+    print(f"{options.out}: trained; next: robustsnn evaluate {options.out} --suite reliable --eps 8/255")
 
 
 def _evaluate(arguments: list[str]) -> None:
@@ -135,39 +135,79 @@ def _evaluate(arguments: list[str]) -> None:
 
     parser = Parser(prog="robustsnn evaluate", description="Attack a run's test images and judge the results.")
     parser.add_argument("run", type=Path, help="folder made by train")
-    parser.add_argument("--suite", type=str, help="which attacks, see `robustsnn list suites`")
+    parser.add_argument("--suite", type=str, help="which attacks, see `robustsnn list suites`; several with commas")
     parser.add_argument("--eps", type=str, help="radius of the threat, as 0.03 or 8/255")
     parser.add_argument("--curve", type=str, default="", help="further radii for accuracy against eps, with commas")
+    parser.add_argument("--source", type=str, default="", help="runs to craft black-box attacks on, with commas")
     parser.add_argument("--limit", type=int, default=None, help="only the first so many test images")
     parser.add_argument("--batch_size", type=int, default=128, help="images per batch (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the attacks (%(default)s)")
     parser.add_argument("--resume", action="store_true", help="use outcomes of an interrupted evaluation")
+    parser.add_argument("--shard", type=str, default="", help="only part 2/4 of the batches; merge when all are done")
+    parser.add_argument(
+        "--merge", type=str, nargs="*", default=None, help="put shards together: other copies of the run"
+    )
+    parser.add_argument("--save_images", action="store_true", help="write the adversarial images as safetensors")
+    parser.add_argument("--images", type=Path, default=None, help="judge such images instead of attacking")
     options = parser.parse_args(arguments)
-    for name, example in (("suite", "paper-sr-10"), ("eps", "8/255")):
-        if getattr(options, name) is None:
-            raise UserError(f"evaluate needs --{name}, for example --{name} {example}")
     from robustsnn.progress import Display
 
+    if options.images is not None:
+        from robustsnn.runs import rejudge_run, show_rate
+        from robustsnn.units import show_fraction
+
+        found = rejudge_run(options.run, options.images)
+        threat = f"{found['norm']} eps {show_fraction(found['eps'])} in {found['space']} space"
+        print(f"{options.run} on {options.images} ({found['suite']} on {found['name']}, {threat}): ", end="")
+        n = found["adversarial"]["n"]
+        print(f"clean {show_rate(found['clean'])}, adversarial {show_rate(found['adversarial'])}, n = {n}")
+        return
+    for name, example in (("suite", "reliable"), ("eps", "8/255")):
+        if getattr(options, name) is None:
+            raise UserError(f"evaluate needs --{name}, for example --{name} {example}")
+    shard = _shard(options.shard)
     with Display() as display:
         display.loading()
+        from robustsnn.evaluation import Shard
         from robustsnn.runs import evaluate_run, summary
 
         results = evaluate_run(
             options.run,
-            options.suite,
+            _listed(options.suite),
             options.eps,
-            curve=[value for value in options.curve.split(",") if value],
+            curve=_listed(options.curve),
             limit=options.limit,
             batch_size=options.batch_size,
             seed=options.seed,
             resume=options.resume,
+            sources=[Path(source) for source in _listed(options.source)],
+            shard=Shard(*shard) if shard else None,
+            merge=None if options.merge is None else [Path(other) for other in options.merge],
+            save=options.save_images,
             progress=display,
         )
+    if not results:
+        print(f"{options.run / 'outcomes'}: shard {options.shard} is done; when all are, the same command with --merge")
+        return
     for name, entry in results["models"].items():
         print(f"{name}: {summary(entry)}")
         for flag in entry["flags"]:
-            print(f"  flag {flag['name']}: {flag['message']}")
+            kind = "flag" if flag["masking"] else "note"
+            print(f"  {kind} {flag['name']}: {flag['message']}\n       {flag['todo']}")
     print(f"{options.run / 'results.json'}; next: robustsnn report {options.run} --out report.html")
+
+
+def _listed(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _shard(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdigit() and count.isdigit()):
+        raise UserError(f"--shard {text}: write it as 2/4, the second of four parts")
+    return int(index), int(count)
 
 
 def _report(arguments: list[str]) -> None:

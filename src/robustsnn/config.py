@@ -194,12 +194,26 @@ MODELS = {
     "wide_resnet16": "WRN-16-4 with convex shortcuts",
 }
 SUITES = {
-    "paper-sr": "tables 1-2 of the SR paper: FGSM, RFGSM, PGD10/30/50, APGD10, each over four gradient rules",
+    "quick": "a first look: under a tenth of the cost of reliable",
+    "reliable": "the figure to report: all gradient rules, losses and steps, Square, transfer from --source",
+    "autoattack": "APGD-CE, APGD-T, a minimum-norm attack and Square by the network's own gradient",
+    "paper-sr": "tables 1-2 of the SR paper: FGSM, RFGSM, PGD10/30/50, APGD10, each over four gradient rules; "
+    "black-box columns with --source",
     "paper-sr-10": "the same with PGD10 alone: a fifth of the cost",
+    "paper-trail": "section 4.2 of the sparsity-trail paper: FGSM and PGD7 by the network's own gradient",
+    "paper-trail-train-mode": "the same crafted with batch statistics, as its released code does",
+    "NAME-encoded": "any of them on the encoder's output instead of the image",
 }
 ATTACKS = {
     "fgsm": "one step of size eps",
     "rfgsm": "sign noise of eps/2, then one step of eps/2",
     "pgd": "projected gradient descent from a uniform start",
+    "mi_fgsm": "signed steps along accumulated momentum",
     "apgd": "Auto-PGD: momentum, halving step, restart from the best point",
+    "sa_pgd": "step-adaptive PGD: per-entry step, halved on schedule",
+    "MinimumNorm": "fast minimum-norm attack: the nearest misclassified point",
+    "Square": "random search with square windows; sees no gradient",
+    "RandomSearch": "uniform, Gaussian or corner noise; sees no gradient",
+    "SparseFlips": "L0: flips as few entries of binary inputs as possible",
+    "Transfer": "any gradient attack, crafted on another model",
 }

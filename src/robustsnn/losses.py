@@ -5,12 +5,14 @@ An attack ascends the sum, training averages, a report tabulates: one definition
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from robustsnn.errors import UserError
-from robustsnn.types import Labels, Logits
+from robustsnn.types import Labels, Logits, Loss
 
 
 def cross_entropy(logits: Logits, y: Labels) -> Tensor:
@@ -45,6 +47,52 @@ def dlr(logits: Logits, y: Labels) -> Tensor:
     z = logits.float()
     top = z.topk(3, dim=1).values
     return margin(z, y) / (top[:, 0] - top[:, 2] + 1e-12)
+
+
+def targeted_margin(logits: Logits, y: Labels, target: Labels) -> Tensor:
+    """z_t - z_y for a target class t per sample: negative while y is ahead of t."""
+    z = logits.float()
+    return (z.gather(1, target[:, None]) - z.gather(1, y[:, None]))[:, 0]
+
+
+def targeted_dlr(logits: Logits, y: Labels, target: Labels) -> Tensor:
+    """(z_t - z_y) / (z_(1) - (z_(3) + z_(4)) / 2 + 1e-12). Source: Croce and Hein 2020, eq. 7. At least 4 classes."""
+    if logits.shape[1] < 4:
+        raise UserError(
+            f"targeted_dlr on {logits.shape[1]} classes: it looks at the four largest logits, so it needs at least 4; "
+            f"use targeted_margin"
+        )
+    top = logits.float().topk(4, dim=1).values
+    return targeted_margin(logits, y, target) / (top[:, 0] - 0.5 * (top[:, 2] + top[:, 3]) + 1e-12)
+
+
+def targeted_cross_entropy(logits: Logits, y: Labels, target: Labels) -> Tensor:
+    """log softmax_t(z): minus the cross-entropy to the target class."""
+    return -cross_entropy(logits, target)
+
+
+TARGETED = (targeted_margin, targeted_dlr, targeted_cross_entropy)
+"""The losses that take a target class as third argument."""
+
+LEAST_CLASSES = {dlr: 3, targeted_dlr: 4}
+"""Losses that are not defined for two classes."""
+
+
+@dataclass(frozen=True)
+class Summed:
+    """`loss` on logits summed over T time steps, where a model averages them: loss(T z, y).
+
+    For losses that scale with the logits (margin) only the unit changes; cross-entropy gets T times sharper.
+    """
+
+    loss: Loss
+    steps: int
+
+    def __call__(self, logits: Logits, y: Labels) -> Tensor:
+        return self.loss(logits * self.steps, y)
+
+    def __repr__(self) -> str:
+        return f"Summed({getattr(self.loss, '__name__', None) or repr(self.loss)}, {self.steps})"
 
 
 def check_logits(logits: Logits, y: Labels) -> None:

@@ -37,6 +37,20 @@ def frozen(model: nn.Module) -> Iterator[None]:
                 parameter.requires_grad_(requires_grad)
 
 
+@contextmanager
+def batch_statistics(model: nn.Module) -> Iterator[None]:
+    """Batch norms normalise by the batch at hand, as in training; their running statistics stay as they are."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    before = [(norm, norm.training, norm.track_running_stats) for norm in norms]
+    try:
+        for norm in norms:
+            norm.training, norm.track_running_stats = True, False
+        yield
+    finally:
+        for norm, training, tracking in before:
+            norm.training, norm.track_running_stats = training, tracking
+
+
 def precision(name: str, device: torch.device | str = "cpu") -> AbstractContextManager[object]:
     """Autocast for `name`: "float32" (none) or "bfloat16" (convolutions and matrix products).
 

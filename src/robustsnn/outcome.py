@@ -37,7 +37,8 @@ class Outcomes:
     `margin` is the largest other logit minus the true one (negative: correct). An attack is run only on
     samples that were correct and that earlier attacks of its column left standing (`attacked`); the other
     entries of its row are zero or false. `broken` says that the attacked image is misclassified by fresh
-    forward passes, `distance` how far it is from the clean one in the norm of the threat.
+    forward passes, `distance` how far it is from the clean one in the norm of the threat. `images` are the
+    worst ones, `[N, ...]`, where they were asked for.
     """
 
     label: NDArray[np.int64]
@@ -51,10 +52,11 @@ class Outcomes:
     backwards: NDArray[np.int64]
     zero_gradient: NDArray[np.bool_]
     nan_gradient: NDArray[np.bool_]
+    images: NDArray[np.float32] | None = None
 
     @staticmethod
-    def empty(attacks: int, n: int) -> Outcomes:
-        """All zero; clean margins are infinite, so that nothing counts as correct yet."""
+    def empty(attacks: int, n: int, image: tuple[int, ...] | None = None) -> Outcomes:
+        """All zero; clean margins are infinite, so none counts as correct yet. `image`: their shape, to keep them."""
         kinds = {"attacked": bool, "broken": bool, "zero_gradient": bool, "nan_gradient": bool}
         kinds |= {"margin": np.float32, "distance": np.float64, "forwards": np.int64, "backwards": np.int64}
         return Outcomes(
@@ -62,13 +64,18 @@ class Outcomes:
             predicted=np.zeros(n, np.int64),
             clean_margin=np.full(n, np.inf, np.float32),
             **{name: np.zeros((attacks, n), kind) for name, kind in kinds.items()},
+            images=None if image is None else np.zeros((n, *image), np.float32),
         )
 
     @staticmethod
     def join(parts: list[Outcomes]) -> Outcomes:
         """Batches one after the other."""
-        names = [field.name for field in fields(Outcomes)]
-        return Outcomes(**{name: np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in names})
+        names = [field.name for field in fields(Outcomes) if field.name != "images"]
+        images = [part.images for part in parts if part.images is not None]
+        return Outcomes(
+            **{name: np.concatenate([getattr(p, name) for p in parts], axis=-1) for name in names},
+            images=np.concatenate(images) if images else None,
+        )
 
     @property
     def correct(self) -> NDArray[np.bool_]:
@@ -80,38 +87,50 @@ class Outcomes:
         broken = self.broken if rows is None else self.broken[rows]
         return self.correct & ~broken.any(0)
 
+    def equals(self, other: Outcomes) -> bool:
+        """Whether all arrays are the same."""
+        pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+        return all(mine is theirs or np.array_equal(mine, theirs) for mine, theirs in pairs)
+
     def save(self, path: Path, done: int) -> None:
         """Write as npz, atomically; `done` attacks are complete."""
-        write_arrays(path, done=done, **{f.name: getattr(self, f.name) for f in fields(self)})
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        write_arrays(path, done=done, **{name: array for name, array in arrays.items() if array is not None})
 
     @staticmethod
     def load(path: Path) -> tuple[Outcomes, int]:
         """Read what `save` wrote."""
         try:
             with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-                arrays = {field.name: file[field.name] for field in fields(Outcomes)}
+                needed = [f.name for f in fields(Outcomes) if f.name != "images" or "images" in file]
+                arrays = {name: file[name] for name in needed}
                 return Outcomes(**arrays), int(file["done"])
         except (BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
             raise UserError(f"{path} is damaged ({error}); delete it, its batch will be attacked again") from None
 
 
-def tabulate(outcomes: Outcomes, members: list[tuple[str, str]], eps: float) -> dict[str, Any]:
+def tabulate(
+    outcomes: Outcomes, members: list[tuple[str, Any]], eps: float, survivors_only: bool = False
+) -> dict[str, Any]:
     """Columns and single attacks of a suite in the form of `results.json`.
 
-    `members` names the rows of `outcomes` as (column, repr of the attack). The accuracy of an attack is
-    what still stands in its column after it and those before it; `forwards` and `backwards` are means per
-    attacked image.
+    `members` names the rows of `outcomes` as (column, attack). The accuracy of an attack is what still stands
+    after it and those before it: of its column, or of the suite with `survivors_only`. `forwards` and
+    `backwards` are means per attacked image.
     """
     columns: dict[str, list[int]] = {}
     attacks: dict[str, Any] = {}
-    for row, (column, text) in enumerate(members):
+    for row, (column, attack) in enumerate(members):
         columns.setdefault(column, []).append(row)
+        before = list(range(row + 1)) if survivors_only else list(columns[column])
         attacked = outcomes.attacked[row]
         count = max(1, int(attacked.sum()))
-        attacks[text] = {
+        attacks[repr(attack)] = {
             "column": column,
+            "label": attack.label,
+            "black_box": attack.black_box,
             "eps": eps,
-            **rate(outcomes.standing(columns[column])),
+            **rate(outcomes.standing(before)),
             "attacked": int(attacked.sum()),
             "broken": int(outcomes.broken[row].sum()),
             "forwards": round(int(outcomes.forwards[row].sum()) / count, 3),
@@ -119,7 +138,26 @@ def tabulate(outcomes: Outcomes, members: list[tuple[str, str]], eps: float) -> 
             "zero_gradients": int(outcomes.zero_gradient[row].sum()),
             "nan_gradients": int(outcomes.nan_gradient[row].sum()),
         }
+        if survivors_only:
+            columns[column] = before
     return {
         "columns": {column: rate(outcomes.standing(rows)) for column, rows in columns.items()},
         "attacks": attacks,
+        "cost": {"forwards": int(outcomes.forwards.sum()), "backwards": int(outcomes.backwards.sum())},
     }
+
+
+def breaks(sets: dict[str, NDArray[np.bool_]], what: str) -> dict[str, Any]:
+    """How many samples each combination of sets broke: `{"what", "sets", "n", "groups": [{"members", "count"}]}`.
+
+    `sets` gives per name which of n samples it broke; members are positions in `sets`.
+    """
+    names = list(sets)
+    table = np.stack([sets[name] for name in names], axis=1)
+    combinations, counts = np.unique(table, axis=0, return_counts=True)
+    groups = [
+        {"members": np.flatnonzero(row).tolist(), "count": int(count)}
+        for row, count in zip(combinations, counts, strict=True)
+    ]
+    groups.sort(key=lambda group: -group["count"])
+    return {"what": what, "sets": names, "n": len(table), "groups": groups}

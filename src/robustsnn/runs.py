@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import yaml
 
+from robustsnn.attacks import Source, Suite
 from robustsnn.build import (
     build_data,
     build_model,
@@ -23,11 +24,13 @@ from robustsnn.config import Config
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import Splits
 from robustsnn.errors import UserError
-from robustsnn.evaluation import evaluate, pictures
+from robustsnn.evaluation import Shard, evaluate, pictures, run_radii
+from robustsnn.evaluation.adversarial import rejudge, save_images
 from robustsnn.files import write_arrays, write_atomic, write_json
-from robustsnn.models import Classifier
+from robustsnn.models import Classifier, Encoded
+from robustsnn.outcome import Outcomes
 from robustsnn.parsing import parse_config, read_config
-from robustsnn.progress import Progress, silent
+from robustsnn.progress import Progress, part, silent
 from robustsnn.provenance import provenance, versions
 from robustsnn.train.checkpoint import load_weights
 from robustsnn.train.fit import constant, cosine, fit
@@ -121,9 +124,15 @@ def load_run(run: Path | str) -> tuple[Config, Classifier, Splits]:
     return config, model.eval(), data
 
 
+def load_source(run: Path | str) -> Source:
+    """A trained run as a source of transfer attacks, named by its folder."""
+    _, model, _ = load_run(run)
+    return Source(str(run), model)
+
+
 def evaluate_run(
     run: Path,
-    suite_name: str,
+    suites: str | Sequence[str],
     eps: float | str,
     *,
     curve: Sequence[float | str] = (),
@@ -131,51 +140,102 @@ def evaluate_run(
     batch_size: int = 128,
     seed: int = 0,
     resume: bool = False,
+    sources: Sequence[Path] = (),
+    shard: Shard | None = None,
+    merge: Sequence[Path] | None = None,
+    save: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Attack a run's test images; write outcomes, `samples.npz` and `results.json` into its folder.
 
-    `limit` takes the first so many test images. With `resume`, saved outcomes of the very same evaluation are
-    used, otherwise they are made anew; those of other evaluations stay.
+    Args:
+        suites: names; several are run one after the other and become entries "NAME (SUITE)".
+        limit: the first so many test images.
+        resume: use saved outcomes of the very same evaluation, otherwise they are made anew; those of other
+            evaluations stay.
+        sources: runs to craft transfer attacks on, for suites that have such.
+        shard: attack these batches alone, and write nothing but outcomes; returns {}.
+        merge: other copies of this run whose shards are put together with its own (none, if they share one folder);
+            nothing is attacked then.
+        save: write the worst image of each sample to `adversarial/SUITE.safetensors`.
     """
-    build, radius = suite(suite_name), fraction(eps)
+    names = [suites] if isinstance(suites, str) else list(suites)
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"suites {', '.join(names) or 'none'}: give each suite once, and at least one")
+    if shard is not None and merge is not None:
+        raise UserError("--shard and --merge exclude each other: merge when all shards are done")
+    loaded = [load_source(source) for source in sources]
+    builders = {name: suite(name, loaded) for name in names}
+    radius = fraction(eps)
     radii = [fraction(value) for value in curve]
-    attacks, *_ = [build(value) for value in (radius, *radii)]  # refuses a bad eps before anything is loaded
+    for build in builders.values():
+        for value in (radius, *radii):
+            build(value)  # refuses a bad eps before anything is loaded
     config, model, data = load_run(run)
+    for source in loaded:
+        source.model.to(next(model.parameters()).device)
+        if source.model.image != model.image:  # type: ignore[union-attr]
+            raise UserError(f"{source.name} is made for other images than {run}; give a source of the same data")
     test = data.test if limit is None else data.test.take(limit)
-    entry = evaluate(
-        model,
-        test,
-        build,
-        radius,
-        curve=radii,
-        batch_size=batch_size,
-        seed=seed,
-        out=run / "outcomes",
-        resume=resume,
-        progress=progress,
-    )
     weights = hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()
-    write_arrays(run / "samples.npz", weights=weights, **pictures(model, test, attacks, seed=seed))
-    results = make_results({config.title(): {**entry, "seed": seed, "weights": weights}})
+    entries: dict[str, Any] = {}
+    for number, (name, build) in enumerate(builders.items()):
+        options: dict[str, Any] = {
+            "curve": radii,
+            "batch_size": batch_size,
+            "seed": seed,
+            "out": run / "outcomes",
+            "resume": resume or merge is not None,
+            "progress": part(progress, number, 1, len(names)),
+        }
+        if shard is not None:
+            for _ in run_radii(model, test, build, radius, shard=shard, keep_images=save, **options):
+                pass
+            continue
+
+        def keep(found: Outcomes, used: Suite, name: str = name) -> None:
+            clean = test.floats()[0]
+            if used.threat.space == "encoded":
+                clean = Encoded(model).encode(clean.to(next(model.parameters()).device)).cpu()
+            save_images(run / "adversarial" / f"{name}.safetensors", clean, found, used, name=config.title())
+
+        folders = None if merge is None else [other / "outcomes" for other in merge]
+        entry = evaluate(model, test, build, radius, merge=folders, keep_images=keep if save else None, **options)
+        title = config.title() if len(names) == 1 else f"{config.title()} ({name})"
+        entries[title] = {**entry, "seed": seed, "weights": weights, "sources": [source.name for source in loaded]}
+    if shard is not None:
+        return {}
+    first = next(iter(builders.values()))(radius)
+    write_arrays(run / "samples.npz", weights=weights, **pictures(model, test, first, seed=seed))
+    results = make_results(entries)
     write_json(run / "results.json", results)
     return results
 
 
+def rejudge_run(run: Path, images: Path) -> dict[str, Any]:
+    """The accuracy of a run's network on adversarial images saved earlier, by this or another run."""
+    _, model, _ = load_run(run)
+    return rejudge(model, images)
+
+
 def make_results(models: dict[str, Any]) -> dict[str, Any]:
     """The content of `results.json`: entries of models by name, and versions."""
-    return {"schema": 1, "models": models, "versions": versions()}
+    return {"schema": 2, "models": models, "versions": versions()}
 
 
 def summary(entry: dict[str, Any]) -> str:
     """One line of a model's entry: clean and worst-case accuracy with intervals."""
-
-    def show(part: dict[str, Any]) -> str:
-        low, high = part["interval"]
-        return f"{100 * part['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-
-    worst = entry["worst_case"]
+    worst, draws = entry["worst_case"], entry.get("draws")
+    spread = ""
+    if draws:
+        spread = f"; single draws {100 * draws['mean']:.1f} % +- {100 * draws['std']:.1f}"
     return (
-        f"clean {show(entry['clean'])}, worst case of {entry['suite']} at {entry['norm']} "
-        f"eps {show_fraction(entry['eps'])} {show(worst)}, n = {worst['n']}"
+        f"clean {show_rate(entry['clean'])}, worst case of {entry['suite']} at {entry['norm']} "
+        f"eps {show_fraction(entry['eps'])} in {entry['space']} space {show_rate(worst)}, n = {worst['n']}{spread}"
     )
+
+
+def show_rate(part: dict[str, Any]) -> str:
+    """Accuracy in percent with its interval."""
+    low, high = part["interval"]
+    return f"{100 * part['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -19,3 +21,14 @@ def derived(seed: int, *path: str | int) -> int:
 def generator(seed: int, *path: str | int) -> torch.Generator:
     """A fresh CPU generator seeded by `derived`; CPU, so that all devices see the same numbers."""
     return torch.Generator().manual_seed(derived(seed, *path))
+
+
+@contextmanager
+def seeded(seed: int, *path: str | int) -> Iterator[None]:
+    """Torch's global generators, seeded by `derived` inside the block and as they were after it.
+
+    For models that draw from them: their numbers then depend on the block alone.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(derived(seed, *path))
+        yield

@@ -20,3 +20,9 @@ class Loss(Protocol):
     """Logits and labels to one number per sample, `[B, K], [B] -> [B]`; larger is worse for the model."""
 
     def __call__(self, logits: Logits, y: Labels) -> Tensor: ...
+
+
+class TargetedLoss(Protocol):
+    """Like `Loss`, for a target class per sample: `[B, K], [B], [B] -> [B]`; larger is nearer to the target."""
+
+    def __call__(self, logits: Logits, y: Labels, target: Labels) -> Tensor: ...

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustsnn.neurons import IF, LIF, RGA, STBP, Triangle, compilation, fire, fused
+from robustsnn.neurons import ASSG, BPTR, HART, IF, LIF, PDSG, RGA, STBP, Arctan, Triangle, compilation, fire, fused
 
 STEPS = 5
 
@@ -57,7 +57,10 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @quiet
 @pytest.mark.parametrize(
     ("neuron", "rule"),
-    [(LIF(tau=0.7), STBP(Triangle())), (LIF(tau=0.7, decay_input=True, reset="soft"), RGA())],
+    [
+        (LIF(tau=0.7), STBP(Triangle())),
+        (LIF(tau=0.7, decay_input=True, reset="soft"), RGA()),
+    ],
     ids=["stbp", "rga"],
 )
 def test_compiled_equals_eager_bit_for_bit(neuron, rule):
@@ -80,6 +83,22 @@ def test_compiled_equals_eager_bit_for_bit(neuron, rule):
         assert gradient.any()
     # One graph for each direction, however large the layer.
     assert counts == [2, 2, 2]
+
+
+@needs_a_compiler
+@quiet
+@pytest.mark.parametrize("rule", [BPTR(), HART(Arctan())], ids=lambda rule: rule.label)
+def test_compiled_rate_rules_equal_eager_ones(monkeypatch, rule):
+    """Backward alone: the forward pass is that of all rules, and compiling takes seconds."""
+    neuron = LIF(tau=0.6, decay_input=True)
+    monkeypatch.setattr(fused, "_forward", lambda neuron: neuron.spikes)
+    current, upstream = drive(1003)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="neurons run eagerly")
+        _, gradient = both_passes("always", current, upstream, neuron, rule)
+    _, expected = both_passes("never", current, upstream, neuron, rule)
+    assert torch.equal(gradient, expected)
+    assert gradient.any()
 
 
 def test_contracted_arithmetic_would_be_seen_above():
@@ -190,3 +209,14 @@ def test_other_errors_of_a_compiled_kernel_are_not_hidden(monkeypatch, entries):
     monkeypatch.setattr(fused, "_forward", lambda neuron: fail)
     with pytest.raises(MemoryError, match="full"):
         both_passes("always", *drive(20), IF(), STBP())
+
+
+@pytest.mark.parametrize("rule", [PDSG(), ASSG(), ASSG().begin()], ids=["pdsg", "assg", "assg-of-a-run"])
+def test_rules_that_are_not_elementwise_are_never_compiled(entries, rule):
+    """Their forward pass is, being that of every rule."""
+    current, upstream = drive(24)
+    both_passes("always", current.unflatten(1, (4, 6)), upstream.unflatten(1, (4, 6)), IF(), rule)
+    assert entries == ["forward"]
+    entries.clear()
+    both_passes("always", current, upstream, IF(), BPTR())
+    assert entries == ["forward", "backward"]

@@ -10,41 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_neurons import NORMALISED, currents, neurons, stepwise, surrogates
 from torch import Tensor
 
 from robustsnn.errors import UserError
-from robustsnn.neurons import IF, LIF, RGA, STBP, Arctan, Gaussian, Rectangle, Sigmoid, Triangle, fire
-
-SURROGATES = [Triangle, Sigmoid, Arctan, Rectangle, Gaussian]
-
-
-class Step(torch.autograd.Function):
-    """Heaviside forward, the slope of a surrogate backward."""
-
-    @staticmethod
-    def forward(ctx: Any, potential: Tensor, theta: float, surrogate: Any) -> Tensor:
-        ctx.save_for_backward(potential - theta)
-        ctx.surrogate = surrogate
-        return (potential >= theta).to(potential.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> Any:
-        (distance,) = ctx.saved_tensors
-        return upstream[0] * ctx.surrogate.slope(distance), None, None
-
-
-def stepwise(current: Tensor, steps: int, neuron: LIF, surrogate: Any) -> Tensor:
-    """The equations of `LIF`, one step after the other."""
-    gain = 1 - neuron.tau if neuron.decay_input else 1.0
-    voltage = torch.zeros_like(current[0])
-    train = []
-    for t in range(steps):
-        potential = neuron.tau * voltage + gain * current[t if current.shape[0] > 1 else 0]
-        spike = Step.apply(potential, neuron.theta, surrogate)
-        train.append(spike)
-        back = spike.detach() if neuron.detach_reset else spike
-        voltage = potential * (1 - back) if neuron.reset == "hard" else potential - neuron.theta * back
-    return torch.stack(train)
+from robustsnn.neurons import IF, LIF, RGA, STBP, Sigmoid, Triangle, fire
 
 
 def both(current: Tensor, upstream: Tensor, neuron: LIF, surrogate: Any) -> list[tuple[Tensor, Tensor]]:
@@ -52,7 +22,7 @@ def both(current: Tensor, upstream: Tensor, neuron: LIF, surrogate: Any) -> list
     results = []
     for run in (
         lambda x: fire(x, len(upstream), neuron, STBP(surrogate)),
-        lambda x: stepwise(x, len(upstream), neuron, surrogate),
+        lambda x: stepwise(x, len(upstream), neuron, lambda _, v: surrogate.slope(v)),
     ):
         leaf = current.clone().requires_grad_()
         spikes = run(leaf)
@@ -62,36 +32,10 @@ def both(current: Tensor, upstream: Tensor, neuron: LIF, surrogate: Any) -> list
 
 
 @st.composite
-def neurons(draw):
-    tau = draw(st.one_of(st.just(1.0), st.just(0.5), st.floats(0.05, 0.999)))
-    return LIF(
-        tau=tau,
-        theta=draw(st.one_of(st.just(1.0), st.floats(0.1, 3))),
-        decay_input=draw(st.booleans()) and tau < 1,
-        reset=draw(st.sampled_from(["hard", "soft"])),
-        detach_reset=draw(st.booleans()),
-    )
-
-
-@st.composite
-def surrogates(draw):
-    return draw(st.sampled_from(SURROGATES))(draw(st.floats(0.3, 4)))
-
-
-@st.composite
 def drives(draw):
     """A neuron, a surrogate and steps with shape and seed of random currents."""
     shape = draw(st.lists(st.integers(1, 4), min_size=0, max_size=4))
     return draw(neurons()), draw(surrogates()), draw(st.integers(1, 7)), tuple(shape), draw(st.integers(0, 2**20))
-
-
-def currents(neuron: LIF, steps: int, shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Currents around the threshold, half of them multiples of theta / 2 (which meet it exactly), and upstreams."""
-    draws = torch.Generator().manual_seed(seed)
-    smooth = (0.4 + torch.randn(steps, *shape, generator=draws, dtype=dtype)) * neuron.theta / neuron.gain
-    grid = torch.randint(-1, 4, (steps, *shape), generator=draws).to(dtype) * (neuron.theta / 2 / neuron.gain)
-    chosen = torch.rand(steps, *shape, generator=draws) < 0.5
-    return torch.where(chosen, grid, smooth), torch.randn(steps, *shape, generator=draws, dtype=dtype)
 
 
 @settings(deadline=None, max_examples=120)
@@ -215,7 +159,7 @@ def test_a_time_constant_is_one_over_the_forgotten_share(constant):
     assert 0.05 < spikes.mean() < 0.95
 
 
-@pytest.mark.parametrize("kind", SURROGATES, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", NORMALISED, ids=lambda kind: kind.__name__)
 def test_one_step_of_stbp_is_the_slope_itself(kind):
     surrogate = kind(1.5)
     neuron = LIF(tau=0.75, theta=0.8, decay_input=True)
@@ -359,7 +303,7 @@ def test_half_precision_currents_have_float32_membranes(dtype, rule):
     assert torch.equal(gradient, wide_gradient.to(dtype))
     assert all(u.dtype == torch.float32 for u, _ in neuron.run(narrow, 8))
     # A membrane in the dtype of the current would fire otherwise.
-    assert not torch.equal(stepwise(current, 8, neuron, Sigmoid()).float(), expected)
+    assert not torch.equal(stepwise(current, 8, neuron, lambda _, v: Sigmoid().slope(v)).float(), expected)
 
 
 @pytest.mark.parametrize("rule", [STBP(), RGA()], ids=["stbp", "rga"])

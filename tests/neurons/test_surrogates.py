@@ -1,4 +1,4 @@
-"""Surrogates: a slope is the derivative of its primitive, even, non-negative and of mass one."""
+"""Surrogates: a slope is the derivative of its primitive, even, non-negative and, but for Identity, of mass one."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reference_neurons import NORMALISED, SURROGATES
 
 from robustsnn.errors import UserError
-from robustsnn.neurons import Arctan, Gaussian, Rectangle, Sigmoid, Surrogate, Triangle, surrogate
+from robustsnn.neurons import Arctan, Exponential, Gaussian, Identity, Rectangle, Sigmoid, Surrogate, Triangle
 
-KINDS = [kind for kind in vars(surrogate).values() if isinstance(kind, type) and dataclasses.is_dataclass(kind)]
-# Where the primitive is not smooth, in units of the width.
-KINKS = {Triangle: 1.0, Rectangle: 0.5}
+# Where the support ends, in units of the width.
+EDGES = {Triangle: 1.0, Rectangle: 0.5}
 PEAKS = {
     Triangle: lambda width: 1 / width,
     Rectangle: lambda width: 1 / width,
     Sigmoid: lambda sharpness: sharpness / 4,
     Arctan: lambda sharpness: sharpness / 2,
     Gaussian: lambda sharpness: sharpness / math.sqrt(2 * math.pi),
+    Exponential: lambda sharpness: sharpness / 2,
 }
 
 parameters = st.floats(0.1, 10)
-every_kind = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+every_kind = pytest.mark.parametrize("kind", NORMALISED, ids=lambda kind: kind.__name__)
 few = settings(deadline=None, max_examples=25)
 
 
 def test_every_surrogate_of_the_module_is_tested_here():
-    assert set(KINDS) == set(PEAKS)
+    assert {*SURROGATES} == {*PEAKS, Identity}
 
 
 def scale(kind: type, parameter: float) -> float:
     """The length over which the primitive rises."""
-    return parameter if kind in KINKS else 1 / parameter
+    return parameter if kind in EDGES else 1 / parameter
 
 
 def grid(kind: type, parameter: float, reach: float, points: int) -> torch.Tensor:
@@ -48,9 +49,11 @@ def grid(kind: type, parameter: float, reach: float, points: int) -> torch.Tenso
 def test_slope_is_the_derivative_of_the_primitive(kind, parameter, u):
     member = kind(parameter)
     u = torch.tensor(u, dtype=torch.float64)
-    if kind in KINKS:
-        kink = KINKS[kind] * parameter
-        u = u[(u.abs() - kink).abs() > 1e-9 * kink]
+    if kind in EDGES:
+        edge = EDGES[kind] * parameter
+        u = u[(u.abs() - edge).abs() > 1e-9 * edge]
+    if kind is Exponential:  # smooth at 0, but autograd differentiates |u| there as 0
+        u = u[u != 0]
     u.requires_grad_()
     (derivative,) = torch.autograd.grad(member.primitive(u).sum(), u)
     torch.testing.assert_close(member.slope(u.detach()), derivative, rtol=1e-9, atol=1e-9)
@@ -108,11 +111,11 @@ def test_slope_is_even_non_negative_and_peaks_at_zero(kind, parameter):
     assert slope[0] < 0.1 * peak
 
 
-@pytest.mark.parametrize("kind", KINKS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", EDGES, ids=lambda kind: kind.__name__)
 @few
 @given(parameter=parameters, beyond=st.floats(1e-5, 10), sign=st.sampled_from([-1.0, 1.0]))
 def test_finite_support_means_exactly_zero_outside(kind, parameter, beyond, sign):
-    edge = KINKS[kind] * parameter
+    edge = EDGES[kind] * parameter
     for dtype in (torch.float32, torch.float64):
         outside = torch.tensor([sign * edge * (1 + beyond)], dtype=dtype)
         assert kind(parameter).slope(outside).item() == 0
@@ -120,9 +123,9 @@ def test_finite_support_means_exactly_zero_outside(kind, parameter, beyond, sign
         assert kind(parameter).slope(inside).item() > 0
 
 
-@every_kind
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0), (2, 3, 4)])
+@pytest.mark.parametrize("kind", SURROGATES, ids=lambda kind: kind.__name__)
 def test_shape_and_dtype_stay(kind, dtype, shape):
     u = torch.zeros(shape, dtype=dtype)
     for value in (kind().primitive(u), kind().slope(u)):
@@ -147,3 +150,28 @@ def test_a_surrogate_is_a_value(kind):
     assert eval(repr(member), {kind.__name__: kind}) == member
     with pytest.raises(dataclasses.FrozenInstanceError):
         setattr(member, dataclasses.fields(kind)[0].name, 1.0)
+
+
+@few
+@given(u=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30))
+def test_identity_is_one_everywhere(u):
+    """The derivative of its primitive, like the others, but without parameter or mass."""
+    u = torch.tensor(u, dtype=torch.float64).requires_grad_()
+    (derivative,) = torch.autograd.grad(Identity().primitive(u).sum(), u)
+    assert torch.equal(Identity().slope(u.detach()), derivative)
+    assert (derivative == 1).all()
+    assert not dataclasses.fields(Identity)
+    assert isinstance(Identity(), Surrogate)
+    assert Identity() == Identity()
+    assert hash(Identity()) == hash(Identity())
+    assert repr(Identity()) == "Identity()"
+
+
+@few
+@given(sharpness=parameters)
+def test_exponential_decays_by_e_over_one_length(sharpness):
+    u = grid(Exponential, sharpness, 8, 17)
+    slope = Exponential(sharpness).slope(u)
+    torch.testing.assert_close(slope[9:] / slope[8:-1], torch.full((8,), math.exp(-1), dtype=torch.float64))
+    # The tail beyond u weighs g(u) / k.
+    torch.testing.assert_close(1 - Exponential(sharpness).primitive(u[8:]), slope[8:] / sharpness)

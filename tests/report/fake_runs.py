@@ -62,24 +62,28 @@ def write_run(folder: Path, name: str, *, colour: bool = False, seed: int = 0) -
 
 
 def results(name: str, clean: float, fall: float, n: int, eps: float = 32 / 255) -> dict[str, Any]:
+    """As the suite of the paper leaves them: columns that start anew, each over three gradient rules."""
+
     def after(size: float, factor: float = 1.0) -> float:
         return clean * float(np.exp(-((fall * size * factor) ** 1.4)))
 
-    columns = {"FGSM": 0.45, "RFGSM": 0.4, "PGD10": 0.9, "APGD10": 0.97}
+    columns = {"FGSM": 0.45, "RFGSM": 0.4, "PGD10": 0.9, "APGD10": 0.97, "BB FGSM": 0.3}
     attacks, columned = {}, {}
     for column, factor in columns.items():
         left = round(clean * n)
         for rule in ("STBP(Triangle(width=1.0))", "STBP(Triangle(width=2.0))", "BPTR()"):
             standing = round(n * after(eps, factor)) + (2 - len(attacks) % 3) * 4
-            one = column in ("FGSM", "RFGSM")
+            one = "FGSM" in column
             attacks[f"{column.lower()}(eps=32/255, steps={1 if one else 10}, rule={rule})"] = {
                 "column": column,
+                "label": f"{column.lower()}/{rule.removeprefix('STBP(').split('(')[0].lower()}-{len(attacks)}",
+                "black_box": column.startswith("BB"),
                 "eps": eps,
                 **rate(standing / n, n),
                 "attacked": left,
                 "broken": left - standing,
                 "forwards": 1.0 if one else 11.0,
-                "backwards": 1.0 if one else 10.0,
+                "backwards": (0.0 if column.startswith("BB") else 1.0) if one else 10.0,
                 "zero_gradients": 37 if name == "SR" and rule == "BPTR()" else 0,
                 "nan_gradients": 0,
             }
@@ -91,14 +95,135 @@ def results(name: str, clean: float, fall: float, n: int, eps: float = 32 / 255)
         "suite": "paper-sr-10",
         "norm": "Linf",
         "eps": eps,
+        "space": "pixel",
+        "survivors_only": False,
         "columns": columned,
         "attacks": attacks,
+        "breaks": overlaps(list(columns), [1 - after(eps, f) / clean for f in columns.values()], round(clean * n)),
         "worst_case": {**rate(after(eps), n), "eps": eps, "norm": "Linf"},
         "curve": [{"eps": k / 255, **rate(after(k / 255), n)} for k in (0, 2, 4, 8, 16, 24, 32, 48, 64)],
-        "flags": [{"name": "zero-gradients", "message": message}] if name == "SR" else [],
-        "seconds": 12.3,
+        "flags": [flag("zero-gradient", message)] if name == "SR" else [],
+        "checks": checks(["zero-gradient"] if name == "SR" else []),
+        "draws": None,
+        "cost": {
+            way: round(sum(row["attacked"] * row[way] for row in attacks.values())) for way in ("forwards", "backwards")
+        },
     }
-    return {"schema": 1, "models": {name: model}, "versions": {"robustsnn": "0.1.0", "torch": "2.13.0"}}
+    return {"schema": 2, "models": {name: model}, "versions": {"robustsnn": "0.1.0", "torch": "2.13.0"}}
+
+
+def overlaps(sets: list[str], shares: list[float], n: int) -> dict[str, Any]:
+    """What each set breaks of `n` images: mostly, but not only, what the weaker sets break too."""
+    rng = np.random.default_rng(n)
+    hardness = rng.uniform(size=n)
+    broken = np.array([hardness + rng.normal(0, 0.06, n) < share for share in shares])
+    counts: dict[tuple[int, ...], int] = {}
+    for column in broken.T:
+        members = tuple(int(k) for k in np.flatnonzero(column))
+        counts[members] = counts.get(members, 0) + 1
+    groups = [{"members": list(members), "count": count} for members, count in counts.items()]
+    return {"what": "columns", "sets": sets, "n": n, "groups": groups}
+
+
+def flag(name: str, message: str, *, masking: bool = True) -> dict[str, Any]:
+    why = {
+        "zero-gradient": "An attack that follows a gradient of zero stands still; what it misses still exists.",
+        "single-surrogate": "The attacks saw one approximation of the gradient; another one may find more.",
+    }
+    todo = {
+        "zero-gradient": "Attack with wider surrogates, or without gradients (suite reliable).",
+        "single-surrogate": "Evaluate with a suite that tries several gradient rules.",
+    }
+    return {
+        "name": name,
+        "masking": masking,
+        "message": message,
+        "why": why.get(name, ""),
+        "todo": todo.get(name, ""),
+        "value": 0.1,
+    }
+
+
+def checks(raised: list[str]) -> list[dict[str, Any]]:
+    made = {
+        "zero-gradient": ("share of zero gradients", "above 1 %"),
+        "black-box-stronger": ("black box beats white box on", "above 0 % of images"),
+        "unbounded-stands": ("left at the largest eps", "above chance"),
+        "single-step-stronger": ("one step beats many on", "above 5 % of images"),
+    }
+    return [
+        {
+            "name": name,
+            "value": 0.1 if name in raised else 0.0,
+            "masking": True,
+            "message": f"{what} {10.3 if name in raised else 0.0} %",
+            "raised": name in raised,
+            "raised_if": limit,
+        }
+        for name, (what, limit) in made.items()
+    ]
+
+
+def reliable(model: dict[str, Any], *, attacks: int = 80) -> dict[str, Any]:
+    """The entry of a model under a suite of many attacks, each on what all before it left standing."""
+    clean, n = model["clean"], model["clean"]["n"]
+    left = round(clean["accuracy"] * n)
+    fallen = {0: left // 2, 1: left // 9, 7: 6, 11: 3, 40: 2, attacks - 9: 1}
+    rules = ("triangle", "arctan", "assg-arctan", "sigmoid", "bptr")
+    rows: dict[str, Any] = {}
+    groups = []
+    for k in range(attacks):
+        broken, black = fallen.get(k, 0), k >= attacks - 12
+        kind = ("square", "random-corners", "transfer")[k % 3] if black else ("apgd-ce", "apgd-dlr", "pgd")[k % 3]
+        label = f"{kind}/{k}" if black else f"{kind}/{rules[k % 5]}-{k}"
+        rows[f"Attack(Linf(eps=8/255), APGD(first=16/255), rule=STBP({rules[k % 5]}(width={k}.0)), steps=100)"] = {
+            "column": "black box" if black else "steps",
+            "label": label,
+            "black_box": black,
+            "eps": model["eps"],
+            **rate((left - broken) / n, n),
+            "attacked": left,
+            "broken": broken,
+            "forwards": 2000.0 if black else 101.0,
+            "backwards": 0.0 if black else 100.0,
+            "zero_gradients": 2 if k == 3 else 0,
+            "nan_gradients": 0,
+        }
+        left -= broken
+        groups += [{"members": [k], "count": broken}] if broken else []
+    worst = rate(left / n, n)
+    sets = [row["label"] for row in rows.values()]
+    return model | {
+        "suite": "reliable",
+        "survivors_only": True,
+        "attacks": rows,
+        "columns": {"steps": rate((left + 1) / n, n), "black box": worst},
+        "worst_case": worst,
+        "cost": {way: round(sum(r["attacked"] * r[way] for r in rows.values())) for way in ("forwards", "backwards")},
+        "breaks": {"what": "first broken by", "sets": sets, "n": n, "groups": groups},
+        "curve": [],
+    }
+
+
+def write_varied(root: Path) -> list[Path]:
+    """Runs that show everything at once: two suites, two spaces, a stochastic model, flags of both kinds."""
+    runs = write_runs(root)
+    note = flag("single-surrogate", "All gradients came from one surrogate.", masking=False)
+    for run, name in zip(runs, MODELS, strict=True):
+        path = run / "results.json"
+        content = json.loads(path.read_text())
+        model = content["models"][name]
+        if name in ("AT", "SR*"):
+            model = reliable(model, attacks=80)
+        if name == "SR*":
+            model |= {"draws": {"n": 20, "mean": 0.31, "std": 0.01, "least": 0.29, "most": 0.33}}
+        models = {name: model}
+        if name == "vanilla":
+            model["flags"] = [note]
+            encoded = {"space": "encoded", "suite": "paper-trail", "breaks": None, "checks": []}
+            models = {f"{name} (paper-sr, pixel)": model, f"{name} (paper-trail, encoded)": model | encoded}
+        path.write_text(json.dumps(content | {"models": models}))
+    return runs
 
 
 def samples(seed: int, colour: bool, fall: float) -> dict[str, Any]:
@@ -127,6 +252,7 @@ def samples(seed: int, colour: bool, fall: float) -> dict[str, Any]:
         "index": np.array([3, 17, 40, 41, 99]),
         "attack": np.array("pgd(eps=32/255, steps=10, rule=STBP(Triangle(width=1.0)))"),
         "eps": np.array(eps, dtype=np.float32),
+        "space": np.array("pixel"),
     }
 
 

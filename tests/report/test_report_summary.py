@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from robustsnn.report.reading import Model, Run, models_of, read_runs
-from robustsnn.report.results import Rate, Result, Results
+from robustsnn.report.results import Attack, Draws, Rate, Result, Results
+from robustsnn.report.signs import Flag
 from robustsnn.report.summary import claims, summary
 from robustsnn.report.wording import eps_text
 
@@ -20,8 +23,9 @@ def rates(draw: st.DrawFn) -> Rate:
     return Rate(accuracy, draw(st.sampled_from([(low, high)] * 9 + [None])), 20)
 
 
-def model(name: str, rate: Rate, suite: str = "s") -> Model:
-    result = Result(rate, suite, "Linf", 8 / 255, {"PGD": rate, "FGSM": rate}, [], rate, [], [], None)
+def model(name: str, rate: Rate, suite: str = "s", **more: Any) -> Model:
+    columns = {"PGD": rate, "FGSM": rate}
+    result = Result(rate, suite, "Linf", 8 / 255, "pixel", columns=columns, worst_case=rate, **more)
     run = Run(Path(name), {"data": {"name": "digits"}}, [], Results({}, {}), None)
     return Model(name, 0, run, result, True)
 
@@ -60,13 +64,46 @@ def test_different_threats_are_not_compared() -> None:
     assert "only figures of the same test are compared" in text
 
 
+def test_a_test_in_another_space_is_another_test() -> None:
+    high, low = model("m0", Rate(0.9, (0.85, 0.95), 100)), model("m1", Rate(0.1, (0.05, 0.15), 100))
+    assert low.result is not None
+    assert words([high, low]).count("m0 is above m1") == 2
+    text = words([high, replace(low, result=replace(low.result, space="encoded"))])
+    assert text.count("m0 is above m1") == 1
+    abouts = [about for about, _ in summary([high, replace(low, result=replace(low.result, space="encoded"))])]
+    assert "Under attack: Linf 8/255 in pixel space, suite s" in abouts
+    assert "Under attack: Linf 8/255 in encoded space, suite s" in abouts
+
+
+def test_a_warning_is_said_and_a_note_is_not() -> None:
+    mask, note = (Flag(f"{kind}-name", kind == "mask", "", "", "") for kind in ("mask", "note"))
+    rate = Rate(0.5, None, 10)
+    both, one = words([model("m", rate, flags=(mask, note))]), words([model("m", rate, flags=(note,))])
+    assert "m: 1 warning (mask-name); its accuracy under attack may be overstated." in both
+    assert "note-name" not in both
+    assert "warning" not in one
+
+
+def test_attacks_on_survivors_are_not_ranked_as_columns() -> None:
+    fell = (("a", 5), ("b", 0), ("c", 7), ("d", 2), ("e", 1))
+    attacks = tuple(Attack(name, name, False, "all", None, {"broken": broken}) for name, broken in fell)
+    text = words([model("m", Rate(0.5, None, 30), survivors_only=True, attacks=attacks)])
+    assert "Of m, 15 images fell: 7 to c, 5 to a and 3 to 2 other attacks; 1 attack broke no image that stood." in text
+    assert "strongest" not in text
+
+
+def test_random_answers_are_said_with_their_spread() -> None:
+    text = words([model("m", Rate(0.3, None, 30), draws=Draws(20, 0.31, 0.01, 0.29, 0.33))])
+    assert "by majority vote; 20 single draws 31.0 % ± 1.0 (29.0 to 33.0)." in text
+
+
 def test_summary_says_what_was_measured(runs: list[Path]) -> None:
     text = words(models_of(read_runs(runs)))
-    assert "At eps = 32/255 (Linf), after every attack of the suite, vanilla keeps 5.3 % of 360 test images" in text
+    assert "At Linf 32/255 in pixel space, after every attack of suite paper-sr-10, vanilla keeps 5.3 % of 360" in text
     assert "SR* is above vanilla and SR" in text
     assert "Not settled, because the intervals overlap: AT and SR*." in text
-    assert "Against every model the strongest column is APGD10, the weakest RFGSM." in text
-    assert "SR: 1 warning (zero-gradients)" in text
+    assert "Against every model the strongest column is APGD10, the weakest BB FGSM." in text
+    assert "SR: 1 warning (zero-gradient); its accuracy under attack may be overstated." in text
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Literal
 
 from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.start import AtImage, Boundary, SignNoise, Uniform
-from robustsnn.attacks.step import APGD, GradientStep
+from robustsnn.attacks.step import APGD, SAPGD, GradientStep, Momentum
 from robustsnn.attacks.threat import L2, Linf, Threat
 from robustsnn.errors import UserError
 from robustsnn.losses import cross_entropy
@@ -83,3 +83,31 @@ def apgd(
     """Auto-PGD (Croce and Hein 2020): first step 2 eps, start on the sphere. Loss `cross_entropy` or `dlr`."""
     threat = ball(norm, eps)
     return Attack(threat, APGD(2 * threat.eps), Boundary(), rule, loss, steps, restarts)
+
+
+def mi_fgsm(
+    eps: float | str,
+    steps: int,
+    *,
+    decay: float = 1.0,
+    norm: Norm = "Linf",
+    rule: GradientRule | None = None,
+    loss: Loss = cross_entropy,
+) -> Attack:
+    """Momentum iterative FGSM (Dong et al. 2018): alpha = eps / steps, from the image itself."""
+    threat = ball(norm, eps)
+    return Attack(threat, Momentum(threat.eps / max(steps, 1), decay), rule=rule, loss=loss, steps=steps)
+
+
+def sa_pgd(
+    eps: float | str,
+    steps: int = 100,
+    *,
+    norm: Norm = "Linf",
+    rule: GradientRule | None = None,
+    loss: Loss = cross_entropy,
+    restarts: int = 1,
+) -> Attack:
+    """Step-adaptive PGD (arXiv 2512.22522): first step eps, start on the sphere; best with the rule `ASSG`."""
+    threat = ball(norm, eps)
+    return Attack(threat, SAPGD(threat.eps), Boundary(), rule, loss, steps, restarts)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch import Tensor
 
+from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, per_sample
 from robustsnn.units import show_fraction
 
@@ -15,14 +15,14 @@ from robustsnn.units import show_fraction
 class Start(Protocol):
     """Draws the first point of an attack on x, inside the threat."""
 
-    def __call__(self, threat: Threat, x: Tensor, generator: torch.Generator) -> Tensor: ...
+    def __call__(self, threat: Threat, x: Tensor, generator: Randomness) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class AtImage:
     """The clean image itself."""
 
-    def __call__(self, threat: Threat, x: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, threat: Threat, x: Tensor, generator: Randomness) -> Tensor:
         return x.clone()
 
 
@@ -30,12 +30,8 @@ class AtImage:
 class Uniform:
     """Uniform in the ball."""
 
-    def __call__(self, threat: Threat, x: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, threat: Threat, x: Tensor, generator: Randomness) -> Tensor:
         return threat.sample(x, generator)
-
-
-def _normal(x: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype).to(x.device)
 
 
 @dataclass(frozen=True)
@@ -43,13 +39,12 @@ class Boundary:
     """On the sphere of the threat, as APGD starts: eps t / max|t| with t uniform in the cube for Linf,
     eps t / ||t|| with t normal for L2."""
 
-    def __call__(self, threat: Threat, x: Tensor, generator: torch.Generator) -> Tensor:
+    def __call__(self, threat: Threat, x: Tensor, generator: Randomness) -> Tensor:
         if threat.norm == "Linf":
-            noise = torch.rand(x.shape, generator=generator, device=generator.device, dtype=x.dtype)
-            noise = 2 * noise.to(x.device) - 1
+            noise = 2 * Streams.of(generator, x).uniform(*x.shape[1:]).to(x) - 1
             noise = noise / per_sample(noise.abs().flatten(1).amax(1).clamp_min(1e-12), x) * threat.eps
         else:
-            noise = threat.steepest(_normal(x, generator), threat.eps)
+            noise = threat.steepest(Streams.of(generator, x).normal(*x.shape[1:]).to(x), threat.eps)
         return threat.project(x + noise, x)
 
 
@@ -59,8 +54,8 @@ class SignNoise:
 
     size: float
 
-    def __call__(self, threat: Threat, x: Tensor, generator: torch.Generator) -> Tensor:
-        return threat.project(x + self.size * _normal(x, generator).sign(), x)
+    def __call__(self, threat: Threat, x: Tensor, generator: Randomness) -> Tensor:
+        return threat.project(x + self.size * Streams.of(generator, x).normal(*x.shape[1:]).to(x).sign(), x)
 
     def __repr__(self) -> str:
         return f"SignNoise(size={show_fraction(self.size)})"

@@ -7,7 +7,8 @@ is the batch, so that the loop can drop samples that are already broken.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from itertools import accumulate
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -32,6 +33,9 @@ class Iterate(NamedTuple):
 class StepRule(Protocol):
     """Pure functions: `init` makes the state, `update` returns the next points and state."""
 
+    label: ClassVar[str]
+    """A short name for tables."""
+
     def init(self, z: Tensor) -> Any: ...
 
     def update(self, state: Any, now: Iterate) -> tuple[Tensor, Any]: ...
@@ -47,6 +51,7 @@ class GradientStep:
     """z <- project(z + alpha * steepest(g)): for Linf the sign step of FGSM and PGD."""
 
     alpha: float
+    label: ClassVar[str] = "pgd"
 
     def __post_init__(self) -> None:
         _check_alpha(self, self.alpha)
@@ -93,7 +98,8 @@ class APGD:
 
     with m = `momentum` (1 in the first step). At a checkpoint alpha is halved, per sample, and the search
     restarts from the best point if the loss rose in at most a share `rho` of the steps since the last
-    checkpoint, or if alpha was kept there and the best loss has not improved since.
+    checkpoint, or if alpha was kept there and the best loss has not improved since. As in the reference
+    implementation, the first step counts as a rise if it ends at a positive loss.
 
     Args:
         alpha: the first step size; twice the radius of the threat in the source.
@@ -102,6 +108,7 @@ class APGD:
     alpha: float
     momentum: float = 0.75
     rho: float = 0.75
+    label: ClassVar[str] = "apgd"
 
     def __post_init__(self) -> None:
         _check_alpha(self, self.alpha)
@@ -118,7 +125,8 @@ class APGD:
         best = torch.where(per_sample(better, z), z, state.best)
         best_gradient = torch.where(per_sample(better, z), gradient, state.best_gradient)
         best_loss = torch.where(better, now.loss, state.best_loss)
-        rises = state.rises + (now.loss > state.last_loss) * (k > 0)
+        before = state.last_loss if k > 1 else torch.zeros_like(now.loss)
+        rises = state.rises + (now.loss > before) * (k > 0)
         alpha, halved, mark = state.alpha, state.halved, state.best_at_checkpoint
         if k == 0:
             halved, mark = torch.ones_like(halved), best_loss
@@ -139,3 +147,137 @@ class APGD:
     def __repr__(self) -> str:
         more = "".join(f", {k}={v:g}" for k, v in (("momentum", self.momentum), ("rho", self.rho)) if v != 0.75)
         return f"APGD(alpha={show_fraction(self.alpha)}{more})"
+
+
+class MomentumState(NamedTuple):
+    """The gradient accumulated so far."""
+
+    gathered: Tensor
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """MI-FGSM: m <- decay m + g / ||g||_1, z <- project(z + alpha steepest(m)). Source: Dong et al., CVPR 2018."""
+
+    alpha: float
+    decay: float = 1.0
+    label: ClassVar[str] = "mi-fgsm"
+
+    def __post_init__(self) -> None:
+        _check_alpha(self, self.alpha)
+
+    def init(self, z: Tensor) -> MomentumState:
+        return MomentumState(torch.zeros_like(z))
+
+    def update(self, state: MomentumState, now: Iterate) -> tuple[Tensor, MomentumState]:
+        unit = _scaled(now.gradient)
+        size = unit.abs().flatten(1).mean(1).clamp_min(1e-12)
+        gathered = self.decay * state.gathered + unit / per_sample(size, unit)
+        z = now.threat.project(now.z + now.threat.steepest(gathered, self.alpha), now.x)
+        return z, MomentumState(gathered)
+
+    def __repr__(self) -> str:
+        more = "" if self.decay == 1 else f", decay={self.decay:g}"
+        return f"Momentum(alpha={show_fraction(self.alpha)}{more})"
+
+
+def _scaled(gradient: Tensor) -> Tensor:
+    """Divided by the sample's largest entry, so that squares of tiny gradients do not underflow."""
+    peak = gradient.abs().flatten(1).amax(1).clamp_min(torch.finfo(gradient.dtype).tiny)
+    return gradient / per_sample(peak, gradient)
+
+
+def _along(threat: Threat, direction: Tensor, size: float | Tensor) -> Tensor:
+    """A displacement of norm up to `size`: entries of a direction in [-1, 1] keep their ratio, also for Linf."""
+    return direction * size if threat.norm == "Linf" else threat.steepest(direction, size)
+
+
+class Moments(NamedTuple):
+    """Running sums of the gradient and of its square."""
+
+    first: Tensor
+    second: Tensor
+
+
+@dataclass(frozen=True)
+class Adam:
+    """z <- project(z + alpha m / sqrt(v)) with Adam's bias-corrected moments (Kingma and Ba 2015).
+
+    The moments are kept in float64, so that tiny gradients count in full. For L2 the step has norm alpha.
+    """
+
+    alpha: float
+    beta1: float = 0.9
+    beta2: float = 0.999
+    label: ClassVar[str] = "adam"
+
+    def __post_init__(self) -> None:
+        _check_alpha(self, self.alpha)
+
+    def init(self, z: Tensor) -> Moments:
+        zero = torch.zeros_like(z, dtype=torch.float64)
+        return Moments(zero, zero)
+
+    def update(self, state: Moments, now: Iterate) -> tuple[Tensor, Moments]:
+        g, k = now.gradient.double(), now.k + 1
+        first = self.beta1 * state.first + (1 - self.beta1) * g
+        second = self.beta2 * state.second + (1 - self.beta2) * g * g
+        ratio = (first / (1 - self.beta1**k)) / ((second / (1 - self.beta2**k)).sqrt() + 1e-100)
+        z = now.threat.project(now.z + _along(now.threat, ratio.to(now.z.dtype), self.alpha), now.x)
+        return z, Moments(first, second)
+
+    def __repr__(self) -> str:
+        more = "".join(
+            f", {n}={v:g}" for n, v, d in (("beta1", self.beta1, 0.9), ("beta2", self.beta2, 0.999)) if v != d
+        )
+        return f"Adam(alpha={show_fraction(self.alpha)}{more})"
+
+
+def halvings(steps: int) -> list[int]:
+    """Iterations at which SA-PGD halves its step: APGD's checkpoints; for short runs the same shares of n.
+
+    Below 34 steps APGD's windows, rounded to whole steps, would halve at nearly every one.
+    """
+    if steps >= 34:
+        return apgd_checkpoints(steps)[1:]
+    shares = accumulate((0.22, 0.19, 0.16, 0.13, 0.10, 0.07, 0.06, 0.06))
+    return sorted({round(share * steps) for share in shares} - {0})
+
+
+@dataclass(frozen=True)
+class SAPGD:
+    """Step-adaptive PGD: momentum over an RMS of the gradient, per entry, and a step that halves on schedule.
+
+        m <- decay m + g / mean|g|,   v <- decay2 v + g^2 / mean(g^2),   d = clip(m / (sqrt(v) + 1e-12), -1, 1)
+        z <- project(z + alpha d)
+
+    The means run over all entries of a sample; alpha starts at the radius of the threat and is halved at
+    `halvings(steps)`. Gradients are scaled before they are squared, so none underflows. Source: arXiv
+    2512.22522, where the method is given for Linf; for L2 the step has norm alpha.
+    """
+
+    alpha: float
+    decay: float = 0.5
+    decay2: float = 0.8
+    label: ClassVar[str] = "sa-pgd"
+
+    def __post_init__(self) -> None:
+        _check_alpha(self, self.alpha)
+
+    def init(self, z: Tensor) -> Moments:
+        return Moments(torch.zeros_like(z), torch.zeros_like(z))
+
+    def update(self, state: Moments, now: Iterate) -> tuple[Tensor, Moments]:
+        g = _scaled(now.gradient)
+        square = g * g
+        first = self.decay * state.first + g / per_sample(g.abs().flatten(1).mean(1).clamp_min(1e-12), g)
+        second = self.decay2 * state.second + square / per_sample(square.flatten(1).mean(1).clamp_min(1e-12), g)
+        direction = (first / (second.sqrt() + 1e-12)).clamp(-1, 1)
+        alpha = self.alpha / 2 ** sum(point <= now.k for point in halvings(now.steps))
+        return now.threat.project(now.z + _along(now.threat, direction, alpha), now.x), Moments(first, second)
+
+    def __repr__(self) -> str:
+        more = "".join(
+            f", {n}={v:g}" for n, v, d in (("decay", self.decay, 0.5), ("decay2", self.decay2, 0.8)) if v != d
+        )
+        return f"SAPGD(alpha={show_fraction(self.alpha)}{more})"

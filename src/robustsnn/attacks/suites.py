@@ -1,35 +1,30 @@
-"""Suites: named sets of attacks that are reported together.
-
-A column of a suite is a tuple of attacks whose per-sample worst case is one figure of a table; within a
-column each attack sees the samples that the ones before have left standing.
-"""
+"""Suites: named sets of attacks that are reported together."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from robustsnn.attacks.attack import Attack, Attacker
-from robustsnn.attacks.presets import apgd, fgsm, pgd, rfgsm
 from robustsnn.attacks.threat import Threat
+from robustsnn.attacks.transfer import Transfer
 from robustsnn.errors import UserError
-from robustsnn.neurons import RGA, STBP, Arctan, GradientRule, Sigmoid, Triangle
-from robustsnn.units import fraction
-
-PAPER_RULES: tuple[GradientRule, ...] = (
-    STBP(Triangle(1.0)),
-    STBP(Sigmoid(4.0)),
-    STBP(Arctan(2.0)),
-    RGA(),
-)
-"""The ensemble of the sparsity-regularisation paper, app. D: three surrogates and the rate gradient."""
+from robustsnn.losses import LEAST_CLASSES
 
 
 @dataclass(frozen=True)
 class Suite:
-    """A name and its columns, each a name and the attacks whose worst case it is; all share one threat."""
+    """A name and its columns, each a name and the attacks whose worst case it is; all share one threat.
+
+    Within a column each attack sees the samples that the ones before have left standing. The next column
+    starts anew with all of them, so that each column is a complete figure; with `survivors_only` it goes on
+    with what stands, which gives the same worst case at less cost.
+    """
 
     name: str
     columns: tuple[tuple[str, tuple[Attacker, ...]], ...]
+    survivors_only: bool = False
 
     def __post_init__(self) -> None:
         attacks = [attack for _, column in self.columns for attack in column]
@@ -49,40 +44,64 @@ class Suite:
         return [(column, attack) for column, attacks in self.columns for attack in attacks]
 
     def merged(self) -> Suite:
-        """All attacks in one column, cheapest first: the worst case alone, at less cost."""
+        """All attacks in one column: the worst case alone, at less cost."""
         attacks = [attack for _, column in self.columns for attack in column]
-        attacks.sort(key=lambda attack: getattr(attack, "steps", 0))
-        return Suite(f"{self.name}-merged", (("worst case", tuple(attacks)),))
+        if not self.survivors_only:  # else they are in the best order already
+            attacks.sort(key=lambda attack: getattr(attack, "steps", 0))
+        return Suite(f"{self.name}-merged", (("worst case", tuple(attacks)),), survivors_only=True)
+
+    def map(self, change: Callable[[Attacker], Attacker | None]) -> Suite:
+        """Each attack changed, or left out where the change is None; what becomes equal is kept once."""
+        columns, seen = [], set()
+        for column, attacks in self.columns:
+            kept = []
+            for attack in attacks:
+                changed = change(attack)
+                if changed is not None and repr(changed) not in seen:
+                    seen.add(repr(changed))
+                    kept.append(changed)
+            columns += [(column, tuple(kept))] if kept else []
+        return replace(self, columns=tuple(columns))
 
     def without_rules(self) -> Suite:
         """For a model without neuron layers: its own autograd is the only gradient rule there is."""
-        columns = []
-        for column, attacks in self.columns:
-            plain = [replace(a, rule=None) if isinstance(a, Attack) else a for a in attacks]
-            columns.append((column, tuple(dict.fromkeys(plain))))
-        return Suite(self.name, tuple(columns))
+
+        def own(attack: Any) -> Attacker:
+            return replace(attack, rule=None) if getattr(attack, "rule", None) is not None else attack
+
+        return self.map(own)
+
+    def for_classes(self, classes: int) -> Suite:
+        """Without the attacks whose loss is not defined for so few classes."""
+
+        def possible(attack: Any) -> Attacker | None:
+            inner = attack.attack if isinstance(attack, Transfer) else attack
+            return attack if LEAST_CLASSES.get(getattr(inner, "loss", None), 2) <= classes else None  # type: ignore[call-overload]
+
+        return self.map(possible)
+
+    def with_draws(self, draws: int) -> Suite:
+        """For a model that draws random numbers: gradient attacks take the mean over so many draws."""
+
+        def averaged(attack: Any) -> Attacker:
+            return replace(attack, draws=draws) if getattr(attack, "draws", None) == 1 else attack
+
+        return self.map(averaged)
+
+    def encoded(self) -> Suite:
+        """The same attacks on the encoder's output instead of the image; named NAME-encoded."""
+
+        def moved(attack: Any) -> Attacker:
+            if isinstance(attack, Transfer):
+                raise UserError(f"suite {self.name!r}: images of a source cannot be shown to the encoded space")
+            return replace(attack, threat=replace(attack.threat, space="encoded"))
+
+        return replace(self.map(moved), name=f"{self.name}-encoded")
 
 
-def paper_sr(eps: float | str, *, iterations: tuple[int, ...] = (10, 30, 50)) -> Suite:
-    """The white-box columns of tables 1 and 2 of the sparsity-regularisation paper.
-
-    FGSM, RFGSM (in one step; the paper does not say which form it used, see `rfgsm`), PGD with each number of
-    iterations and APGD10, each the worst case over the four gradient
-    rules of `PAPER_RULES`. PGD's step is 0.01 at the paper's eps of 8/255 and scales with eps.
-    """
-    eps = fraction(eps)
-    alpha = 0.01 * eps / (8 / 255)
-    rules = PAPER_RULES
-    columns: list[tuple[str, tuple[Attacker, ...]]] = [
-        ("FGSM", tuple(fgsm(eps, rule=rule) for rule in rules)),
-        ("RFGSM", tuple(rfgsm(eps, rule=rule) for rule in rules)),
+def black_box(columns: Sequence[tuple[str, tuple[Attacker, ...]]], sources: Sequence[Any]) -> list[Any]:
+    """The gradient attacks of some columns, crafted on each source: columns named BB ... and the worst over sources."""
+    return [
+        (f"BB {name}", tuple(Transfer(source, a) for source in sources for a in attacks if isinstance(a, Attack)))
+        for name, attacks in columns
     ]
-    columns += [(f"PGD{n}", tuple(pgd(eps, n, alpha=alpha, rule=rule) for rule in rules)) for n in iterations]
-    columns.append(("APGD10", tuple(apgd(eps, 10, rule=rule) for rule in rules)))
-    name = "paper-sr" if iterations == (10, 30, 50) else f"paper-sr-{max(iterations)}"
-    return Suite(name, tuple(columns))
-
-
-def paper_sr_10(eps: float | str) -> Suite:
-    """`paper_sr` with PGD10 as its longest PGD: a fifth of the cost."""
-    return paper_sr(eps, iterations=(10,))

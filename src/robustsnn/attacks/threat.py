@@ -9,13 +9,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.errors import UserError
 from robustsnn.units import show_fraction
+
+Space = Literal["pixel", "encoded"]
+"""What is perturbed: the image, or the encoder's output `[B, T, C, H, W]`, each time step on its own."""
 
 TOLERANCE = 1e-6
 """By how much a distance may exceed eps through float32 rounding; checked in float64."""
@@ -35,7 +39,10 @@ class Threat(Protocol):
     @property
     def high(self) -> float: ...
 
-    def sample(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    @property
+    def space(self) -> Space: ...
+
+    def sample(self, x: Tensor, generator: Randomness) -> Tensor:
         """A random point of the ball around x, cut to the range."""
         ...
 
@@ -62,12 +69,15 @@ class _Ball:
     eps: float
     low: float = 0.0
     high: float = 1.0
+    space: Space = "pixel"
 
     norm: ClassVar[str]
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
             raise UserError(f"data range [{self.low}, {self.high}]: low must be below high")
+        if self.space not in ("pixel", "encoded"):
+            raise UserError(f"space={self.space!r}: allowed are 'pixel' and 'encoded'")
         largest = self.largest()
         if not 0 <= self.eps <= largest:
             hint = f"; {self.eps:g} grey levels of 255 are eps={self.eps:g}/255" if 1 < self.eps <= 255 else ""
@@ -81,6 +91,7 @@ class _Ball:
 
     def __repr__(self) -> str:
         span = "" if (self.low, self.high) == (0.0, 1.0) else f", low={self.low:g}, high={self.high:g}"
+        span += "" if self.space == "pixel" else f", space={self.space!r}"
         return f"{type(self).__name__}(eps={show_fraction(self.eps)}{span})"
 
 
@@ -90,8 +101,8 @@ class Linf(_Ball):
 
     norm: ClassVar[str] = "Linf"
 
-    def sample(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        noise = torch.rand(x.shape, generator=generator, device=generator.device, dtype=x.dtype).to(x.device)
+    def sample(self, x: Tensor, generator: Randomness) -> Tensor:
+        noise = Streams.of(generator, x).uniform(*x.shape[1:]).to(x)
         return self.project(x + (2 * noise - 1) * self.eps, x)
 
     def steepest(self, gradient: Tensor, size: float | Tensor) -> Tensor:
@@ -118,10 +129,10 @@ class L2(_Ball):
     def largest(self) -> float:
         return math.inf
 
-    def sample(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        noise = torch.randn(x.shape, generator=generator, device=generator.device, dtype=x.dtype).to(x.device)
-        radius = torch.rand(len(x), generator=generator, device=generator.device).to(x.device)
-        radius = self.eps * radius ** (1 / max(1, x[0].numel()))
+    def sample(self, x: Tensor, generator: Randomness) -> Tensor:
+        streams = Streams.of(generator, x)
+        noise = streams.normal(*x.shape[1:]).to(x)
+        radius = self.eps * streams.uniform().to(x) ** (1 / max(1, x.shape[1:].numel()))
         return self.project(x + self.steepest(noise, per_sample(radius, x)), x)
 
     def steepest(self, gradient: Tensor, size: float | Tensor) -> Tensor:

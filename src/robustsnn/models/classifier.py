@@ -12,10 +12,12 @@ from robustsnn.types import Images, Logits
 
 
 class Classifier(nn.Module):
-    """Images `[B, C, H, W]` in [0, 1] -> logits `[B, K]`: normalise, encode, run, average over time.
+    """Images `[B, C, H, W]` in [0, 1] -> logits `[B, K]`: encode, normalise, run, average over time.
 
-        z = (1/T) sum_t body(encode((x - mean) / std))[t]
+        z = (1/T) sum_t body((encode(x) - mean) / std)[t]
 
+    Encoders so see pixels, and what they emit is in the units of pixels (for direct coding both orders are
+    the same).
     Time-averaged outputs of the last linear layer are what the released codes of this field read out;
     the softmax over summed outputs (eq. 9 of the sparsity-regularisation paper) differs by the
     temperature T alone.
@@ -53,7 +55,11 @@ class Classifier(nn.Module):
     def forward(self, x: Images) -> Logits:
         if x.shape[1:] != self.image:
             raise UserError(f"images of shape {tuple(x.shape[1:])} given to a network made for {self.image}")
-        return self.body(self.encoder((x - self.mean) / self.std)).float().mean(0)
+        return self.read(self.encoder(x))
+
+    def read(self, code: Tensor) -> Logits:
+        """From the encoder's output `[T or 1, B, C, H, W]` to logits."""
+        return self.body((code - self.mean) / self.std).float().mean(0)
 
 
 def initialise(model: nn.Module) -> None:

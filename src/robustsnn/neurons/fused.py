@@ -114,6 +114,9 @@ class _Fire(torch.autograd.Function):
     def backward(ctx: Any, *upstreams: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (rows,) = ctx.saved_tensors
         neuron, rule = ctx.neuron, ctx.rule
+        if not rule.elementwise:
+            current = _Fire.restore(rows, ctx.shape, ctx.order)
+            return rule.input_gradient(upstreams[0], current, neuron), None, None, None
         gradient = _call(
             upstreams[0].numel(),
             lambda upstream, current: rule.input_gradient(upstream, current, neuron),

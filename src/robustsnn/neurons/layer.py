@@ -44,16 +44,34 @@ def neuron_layers(model: nn.Module) -> list[Neurons]:
     return [module for module in model.modules() if isinstance(module, Neurons)]
 
 
+class Memory:
+    """What the rules of all layers remember during one run; nothing, for most rules."""
+
+    def __init__(self, rules: list[GradientRule]) -> None:
+        self._remembering = [rule for rule in rules if hasattr(rule, "select")]
+
+    def select(self, at: Tensor) -> None:
+        """Keep what belongs to these samples of the batch; the following passes have these alone."""
+        for rule in self._remembering:
+            rule.select(at)  # type: ignore[attr-defined]
+
+    def hold(self, held: bool) -> None:
+        """While held, passes use what is remembered and leave it as it is."""
+        for rule in self._remembering:
+            rule.held = held  # type: ignore[attr-defined]
+
+
 @contextmanager
-def gradient_rule(model: nn.Module, rule: GradientRule | None) -> Iterator[None]:
+def gradient_rule(model: nn.Module, rule: GradientRule | None) -> Iterator[Memory]:
     """Differentiate all neuron layers of `model` by `rule` inside the block; None changes nothing.
 
     Each layer gets its own rule back at the end, after an exception too. The forward pass is not
-    affected. Raises UserError if the model has no neuron layers, since the rule would silently do
-    nothing.
+    affected. A rule that remembers starts afresh at each entry, layer by layer; the `Memory` that is yielded
+    must be told when samples leave the batch. Raises UserError if the model has no neuron layers, since the
+    rule would silently do nothing.
     """
     if rule is None:
-        yield
+        yield Memory([])
         return
     layers = neuron_layers(model)
     if not layers:
@@ -62,10 +80,11 @@ def gradient_rule(model: nn.Module, rule: GradientRule | None) -> Iterator[None]
             f"use rule=None to attack it by its own autograd"
         )
     previous = [layer.rule for layer in layers]
+    begin = getattr(rule, "begin", None)
     try:
         for layer in layers:
-            layer.rule = rule
-        yield
+            layer.rule = begin() if begin is not None else rule
+        yield Memory([layer.rule for layer in layers])
     finally:
         for layer, old in zip(layers, previous, strict=True):
             layer.rule = old

@@ -1,14 +1,15 @@
 """Gradient rules: how a loss is differentiated through a layer of spiking neurons.
 
-A rule turns dL/ds (upstream, `[T, M]`) into dL/dI (`[T, M]`) given the input current. It never takes
-part in the forward pass, so the logits are bit-identical under every rule. M counts the neurons of
-the layer times the batch.
+A rule turns dL/ds (upstream) into dL/dI given the input current. It never takes part in the forward
+pass, so the logits are bit-identical under every rule. The rules of this module look at one neuron at a
+time; those of `adaptive` also at a sample's other neurons, or at what they saw before.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -20,18 +21,37 @@ from robustsnn.neurons.surrogate import Surrogate, Triangle
 
 @runtime_checkable
 class GradientRule(Protocol):
-    """The backward pass of a layer of neurons; a value that can be hashed, compared and printed."""
+    """The backward pass of a layer of neurons; a value that can be hashed, compared and printed.
+
+    `elementwise` says that a neuron's gradient depends on its own current and upstream alone. Such a rule
+    is handed flat `[T, M]` tensors in memory order and may be compiled; any other `[T, B, ...]`, sample by
+    sample, as the layer got them. A rule that remembers what it saw has a method `begin()` that returns the
+    rule of one layer for one run, see `ASSG`.
+    """
+
+    elementwise: ClassVar[bool]
+
+    @property
+    def label(self) -> str:
+        """A short name for tables, for example "triangle-1"."""
+        ...
 
     def input_gradient(self, upstream: Tensor, current: Tensor, neuron: LIF) -> Tensor:
         """dL/dI, in the shape and dtype of `current`.
 
         Args:
-            upstream: dL/ds, `[T, M]`.
-            current: I, `[T, M]`, or `[1, M]` if it was the same at every step; then the gradients of
+            upstream: dL/ds, `[T, ...]`.
+            current: I, `[T, ...]`, or `[1, ...]` if it was the same at every step; then the gradients of
                 all steps are summed.
             neuron: the dynamics that the forward pass used.
         """
         ...
+
+
+def name_of(surrogate: Surrogate) -> str:
+    """A short name, for example "arctan-2"."""
+    values = [f"{getattr(surrogate, f.name):g}" for f in fields(surrogate)]  # type: ignore[arg-type]
+    return "-".join([type(surrogate).__name__.lower(), *values])
 
 
 def _gather(gradients: list[Tensor], current: Tensor) -> Tensor:
@@ -42,6 +62,29 @@ def _gather(gradients: list[Tensor], current: Tensor) -> Tensor:
             total = total + gradient
         gradients = [total]
     return torch.stack([gradient.to(current.dtype) for gradient in gradients])
+
+
+def through_time(
+    upstream: Tensor,
+    current: Tensor,
+    neuron: LIF,
+    trace: list[tuple[Tensor, Tensor]],
+    slope_at: Callable[[int, Tensor], Tensor],
+) -> Tensor:
+    """Backpropagation through the steps of `trace` = list(neuron.run(current, T)), see `STBP`.
+
+    `slope_at(t, u[t] - theta)` is ds[t]/du[t].
+    """
+    carried: Tensor | None = None
+    gradients = []
+    for t, (potential, spike) in reversed(list(enumerate(trace))):
+        slope = slope_at(t, potential - neuron.theta)
+        gradient = upstream[t].to(slope.dtype) * slope
+        if carried is not None:
+            gradient = gradient + carried * neuron.reset_slope(potential, spike, slope)
+        carried = gradient if neuron.tau == 1 else gradient * neuron.tau
+        gradients.append(gradient if neuron.gain == 1 else gradient * neuron.gain)
+    return _gather(gradients[::-1], current)
 
 
 @dataclass(frozen=True)
@@ -55,20 +98,16 @@ class STBP:
     """
 
     surrogate: Surrogate = field(default_factory=Triangle)
+    elementwise: ClassVar[bool] = True
+
+    @property
+    def label(self) -> str:
+        return name_of(self.surrogate)
 
     def input_gradient(self, upstream: Tensor, current: Tensor, neuron: LIF) -> Tensor:
-        steps = upstream.shape[0]
-        carried: Tensor | None = None
-        gradients = []
         # The potentials are recomputed from the current: cheaper than writing and reading them.
-        for t, (potential, spike) in reversed(list(enumerate(neuron.run(current, steps)))):
-            slope = self.surrogate.slope(potential - neuron.theta)
-            gradient = upstream[t].to(slope.dtype) * slope
-            if carried is not None:
-                gradient = gradient + carried * neuron.reset_slope(potential, spike, slope)
-            carried = gradient if neuron.tau == 1 else gradient * neuron.tau
-            gradients.append(gradient if neuron.gain == 1 else gradient * neuron.gain)
-        return _gather(gradients[::-1], current)
+        trace = list(neuron.run(current, upstream.shape[0]))
+        return through_time(upstream, current, neuron, trace, lambda _, u: self.surrogate.slope(u))
 
 
 @dataclass(frozen=True)
@@ -87,6 +126,11 @@ class RGA:
     """
 
     gamma: float = 0.2
+    elementwise: ClassVar[bool] = True
+
+    @property
+    def label(self) -> str:
+        return "rga"
 
     def __post_init__(self) -> None:
         if not 0 <= self.gamma < float("inf"):
@@ -101,3 +145,58 @@ class RGA:
         high = ((mean >= knee) & (mean <= 2 * neuron.theta)).to(dtype) * steep
         slope = (low + high) * neuron.gain
         return _gather([step.to(dtype) * slope for step in upstream.unbind()], current)
+
+
+@dataclass(frozen=True)
+class BPTR:
+    """Backpropagation through rates: straight through for neurons that fired at all, nothing for the rest.
+
+        dL/dI[t] = k dL/ds[t]  if  sum_t s[t] > 0,  else 0
+
+    Nothing is carried through time and no slope is involved. Source: Ding et al., NeurIPS 2022 (SNN-RAT);
+    its released code has IF neurons, where k = 1.
+    """
+
+    elementwise: ClassVar[bool] = True
+
+    @property
+    def label(self) -> str:
+        return "bptr"
+
+    def input_gradient(self, upstream: Tensor, current: Tensor, neuron: LIF) -> Tensor:
+        fired: Tensor | None = None
+        for _, spike in neuron.run(current, upstream.shape[0]):
+            fired = spike if fired is None else torch.maximum(fired, spike)
+        assert fired is not None  # a layer has at least one step
+        gate = fired if neuron.gain == 1 else fired * neuron.gain
+        return _gather([step.to(gate.dtype) * gate for step in upstream.unbind()], current)
+
+
+@dataclass(frozen=True)
+class HART:
+    """The hybrid of rate and temporal attributes: no carry through time, and the mean over time to each step.
+
+        dL/dI[t] = (k / T) sum_j dL/ds[j] g(u[j] - theta)        for every t
+
+    with g the slope of `surrogate`; its width moves the rule from temporal (narrow) to rate-like (wide).
+    Source: Hao et al., ICLR 2024, with the triangle; its width was searched per model on the samples that it
+    reports, which a suite must not do: take several widths and their union.
+    """
+
+    surrogate: Surrogate = field(default_factory=Triangle)
+    elementwise: ClassVar[bool] = True
+
+    @property
+    def label(self) -> str:
+        return f"hart-{name_of(self.surrogate)}"
+
+    def input_gradient(self, upstream: Tensor, current: Tensor, neuron: LIF) -> Tensor:
+        steps = upstream.shape[0]
+        total: Tensor | None = None
+        for t, (potential, _) in enumerate(neuron.run(current, steps)):
+            slope = self.surrogate.slope(potential - neuron.theta)
+            gradient = upstream[t].to(slope.dtype) * slope
+            total = gradient if total is None else total + gradient
+        assert total is not None  # a layer has at least one step
+        mean = total * (neuron.gain / steps)
+        return _gather([mean] * steps, current)

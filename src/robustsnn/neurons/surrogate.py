@@ -3,7 +3,7 @@
 A neuron fires s = H(u) with u = V - theta, and H has derivative zero almost everywhere. A surrogate
 gives the derivative that is used instead: a `primitive` P(u), increasing from 0 to 1, and its
 derivative `slope` g(u) = dP/du. The forward pass keeps the exact step; only the backward pass sees
-`slope`. All are normalised: the integral of g over the real line is 1.
+`slope`. All but `Identity` are normalised: the integral of g over the real line is 1.
 
 Both functions act element by element on a tensor of any shape, in units of the membrane potential.
 """
@@ -120,3 +120,34 @@ class Gaussian(_Positive):
     def slope(self, u: Tensor) -> Tensor:
         z = self.sharpness * u
         return self.sharpness / math.sqrt(2 * math.pi) * torch.exp(-0.5 * z * z)
+
+
+@dataclass(frozen=True)
+class Exponential(_Positive):
+    """g(u) = (k/2) exp(-k |u|), k = sharpness. Peak k/2; P is the Laplace distribution function.
+
+    The adaptive ensemble of Özdenizci and Legenstein (TMLR 2024) has it as c exp(-k |u|) with c = 1 and 0.3.
+    """
+
+    sharpness: float = 2.0
+
+    def primitive(self, u: Tensor) -> Tensor:
+        tail = 0.5 * torch.exp(-self.sharpness * u.abs())
+        return torch.where(u < 0, tail, 1 - tail)
+
+    def slope(self, u: Tensor) -> Tensor:
+        return 0.5 * self.sharpness * torch.exp(-self.sharpness * u.abs())
+
+
+@dataclass(frozen=True)
+class Identity:
+    """g(u) = 1, the straight-through estimator: P(u) = u + 1/2, which is no distribution function.
+
+    The one surrogate without a scale: its integral is infinite, and no neuron is ever too far from its threshold.
+    """
+
+    def primitive(self, u: Tensor) -> Tensor:
+        return u + 0.5
+
+    def slope(self, u: Tensor) -> Tensor:
+        return torch.ones_like(u)

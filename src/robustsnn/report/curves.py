@@ -13,19 +13,22 @@ from robustsnn.report.marks import short
 from robustsnn.report.metrics import Epoch
 from robustsnn.report.reading import Model
 from robustsnn.report.results import Rate
-from robustsnn.report.wording import count, eps_text, percent, rate_text
+from robustsnn.report.wording import count, eps_text, percent, rate_text, space_text
 
 _SHARES = [(tick / 100, f"{tick} %") for tick in range(0, 101, 20)]
 
 
 @dataclass(frozen=True)
 class EpsCurve:
-    """The chart in two widths (`named`: the wide one names its lines), and its figures as a table."""
+    """The chart in two widths (`named`: the wide one names its lines), and its figures as a table.
+
+    `where` says norm and space: curves of different norms or spaces are never drawn into one chart.
+    """
 
     wide: Markup
     narrow: Markup
     named: bool
-    norm: str
+    where: str
     models: list[Model]
     rows: list[tuple[str, list[Rate | None]]]
 
@@ -40,15 +43,15 @@ class Training:
 
 
 def eps_curves(models: Sequence[Model]) -> list[EpsCurve]:
-    """One chart per norm; no chart where no curve was measured."""
-    curves: dict[str, list[tuple[Model, dict[float, Rate]]]] = {}
+    """One chart per norm and space; no chart where no curve was measured."""
+    curves: dict[tuple[str, str], list[tuple[Model, dict[float, Rate]]]] = {}
     for model in models:
         if model.result is not None and model.result.curve:
-            curves.setdefault(model.result.norm, []).append((model, dict(model.result.curve)))
-    return [_eps_curve(norm, group) for norm, group in curves.items()]
+            curves.setdefault((model.result.norm, model.result.space), []).append((model, dict(model.result.curve)))
+    return [_eps_curve(norm, space, group) for (norm, space), group in curves.items()]
 
 
-def _eps_curve(norm: str, group: Sequence[tuple[Model, dict[float, Rate]]]) -> EpsCurve:
+def _eps_curve(norm: str, space: str, group: Sequence[tuple[Model, dict[float, Rate]]]) -> EpsCurve:
     series = [
         Series(
             name=model.name,
@@ -60,11 +63,12 @@ def _eps_curve(norm: str, group: Sequence[tuple[Model, dict[float, Rate]]]) -> E
         )
         for model, points in group
     ]
+    where = f"{norm or 'norm not saved'}, {space_text(space)}"
     grid = sorted({eps for _, points in group for eps in points})
     axes = Axes(
-        alt=f"Worst-case accuracy against eps ({norm or 'norm not saved'}) of "
+        alt=f"Worst-case accuracy against eps ({where}) of "
         f"{', '.join(model.name for model, _ in group)}; the figures are in the table below.",
-        x_label=f"eps ({norm})" if norm else "eps",
+        x_label=f"eps ({where})",
         y_label="accuracy",
         x_ticks=[(eps, eps_text(eps)) for eps in grid],
         y_ticks=_SHARES,
@@ -75,7 +79,7 @@ def _eps_curve(norm: str, group: Sequence[tuple[Model, dict[float, Rate]]]) -> E
         wide=line_chart(series, axes, 1000, 420, names=named),
         narrow=line_chart(series, axes, 340, 300),
         named=named,
-        norm=norm,
+        where=where,
         models=[model for model, _ in group],
         rows=[(eps_text(eps), [points.get(eps) for _, points in group]) for eps in grid],
     )

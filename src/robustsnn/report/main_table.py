@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from robustsnn.report.reading import Model
-from robustsnn.report.results import Rate
-from robustsnn.report.summary import apart, threat, threat_text
+from robustsnn.report.results import Rate, Result
+from robustsnn.report.summary import apart, threat
 from robustsnn.report.tables import Cell, Table
-from robustsnn.report.wording import interval_text, listing, percent
+from robustsnn.report.wording import draws_text, interval_text, percent, test_text
 
 
 @dataclass(frozen=True)
@@ -30,25 +30,44 @@ class Entry:
 
 @dataclass(frozen=True)
 class MainTable:
-    """The headers after 'model', and per model its cells."""
+    """The headers after 'model', and per model its cells.
+
+    `tests`: the threat and suite of each model in words, where they are not the same for all.
+    """
 
     headers: list[str]
     rows: list[tuple[Model, list[Entry]]]
+    tests: dict[str, str]
     caption: str
 
     def words(self) -> Table:
         """For Markdown and LaTeX: '48.1 (42.8–53.4)', in percent."""
-        rows = [[model.name, *(_words(entry.rate) for entry in row)] for model, row in self.rows]
-        return Table(["model", *self.headers], rows)
+        extra = ["attacked with"] if self.tests else []
+        rows = [
+            [model.name, *(self.tests[model.name] for _ in extra), *(_words(entry.rate) for entry in row)]
+            for model, row in self.rows
+        ]
+        return Table(["model", *extra, *self.headers], rows)
 
     def numbers(self) -> Table:
         """For CSV: shares, interval ends and n in columns of their own."""
         parts = ("", " low", " high", " n")
-        headers = ["model", "suite", "norm", "eps", *(h + part for h in self.headers for part in parts)]
+        headers = [
+            "model",
+            "suite",
+            "norm",
+            "eps",
+            "space",
+            "draws",
+            *(h + part for h in self.headers for part in parts),
+        ]
         rows: list[list[Cell]] = []
         for model, row in self.rows:
             result = model.result
-            start = ["", "", None] if result is None else [result.suite, result.norm, result.eps]
+            start: list[Cell] = ["", "", None, "", None]
+            if result is not None:
+                draws = None if result.draws is None else result.draws.n
+                start = [result.suite, result.norm, result.eps, result.space, draws]
             rows.append([model.name, *start, *(cell for entry in row for cell in _numbers(entry.rate))])
         return Table(headers, rows)
 
@@ -56,25 +75,32 @@ class MainTable:
 def main_table(models: Sequence[Model]) -> MainTable:
     """Clean, every attack column in order of first appearance, worst case."""
     results = [model.result for model in models]
-    attacks = list(dict.fromkeys(name for result in results if result for name in result.columns))
+    attacks = list(dict.fromkeys(name for result in results if result for name in _columns(result)))
     columns = [[None if r is None else r.clean for r in results]]
-    columns += [[None if r is None else r.columns.get(name) for r in results] for name in attacks]
+    columns += [[None if r is None else _columns(r).get(name) for r in results] for name in attacks]
     columns.append([None if r is None else r.worst_case for r in results])
     threats = {threat(model, model.result) for model in models if model.result is not None}
     data = {key[0] for key in threats}
     marked = [_mark(column, len(data if position == 0 else threats) == 1) for position, column in enumerate(columns)]
     rows = [(model, [column[position] for column in marked]) for position, model in enumerate(models)]
-    return MainTable(["clean", *attacks, "worst case"], rows, _caption(models))
+    said = {model.name: "" if model.result is None else test_text(model.result) for model in models}
+    tests = said if len(set(said.values()) - {""}) > 1 else {}
+    return MainTable(["clean", *attacks, "worst case"], rows, tests, _caption(models))
+
+
+def _columns(result: Result) -> dict[str, Rate]:
+    """The columns that are figures of their own: not those whose attacks met only what others had left."""
+    return {} if result.survivors_only else result.columns
 
 
 def _caption(models: Sequence[Model]) -> str:
-    threats = {threat_text(m.result): m.result.suite for m in models if m.result is not None}
-    if not threats:
+    tests = list(dict.fromkeys(test_text(model.result) for model in models if model.result is not None))
+    if not tests:
         return "No model has been evaluated yet."
-    suites = listing([f"{text}, suite {suite}" if suite else text for text, suite in threats.items()])
     ns = {rate.n for m in models if m.result for rate in (m.result.clean, m.result.worst_case) if rate and rate.n}
     images = f" on {ns.pop()} test images" if len(ns) == 1 else ""
-    return f"Accuracy in % with its 95 % interval{images}. Attacks: {suites}."
+    draws = [f" {m.name}: {draws_text(m.result.draws)}." for m in models if m.result and m.result.draws]
+    return f"Accuracy in % with its 95 % interval{images}. Attacks: {'; '.join(tests)}.{''.join(draws)}"
 
 
 def _mark(column: Sequence[Rate | None], comparable: bool) -> list[Entry]:

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 from robustsnn.report.marks import marker, short, style
 from robustsnn.report.reading import Model
 from robustsnn.report.results import Rate
-from robustsnn.report.wording import rate_text
+from robustsnn.report.wording import rate_text, test_text
 
 _ROW = 46
 
@@ -21,7 +21,10 @@ def overview(models: Sequence[Model], width: int) -> Markup:
         for model in models
         if model.result is not None and (model.result.clean or model.result.worst_case)
     ]
-    height, left, right = _ROW * len(shown) + 40, 12, width - 16
+    tests = {model.name: test_text(model.result) for model, _, _ in shown if model.result is not None}
+    said = len(set(tests.values())) > 1
+    row_height = _ROW + (15 if said else 0)
+    height, left, right = row_height * len(shown) + 40, 12, width - 16
     bottom = height - 28
 
     def place(share: float) -> float:
@@ -33,11 +36,14 @@ def overview(models: Sequence[Model], width: int) -> Markup:
         parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="4" y2="{bottom}"/>')
         parts.append(f'<text class="tick mid" x="{x}" y="{bottom + 17}">{tick} %</text>')
     for row, (model, clean, worst) in enumerate(shown):
-        y = _ROW * row + 34
+        y = row_height * (row + 1) - 12
         parts.append(f'<g class="at"><title>{escape(_tip(model, clean, worst))}</title>')
-        parts.append(f'<rect class="hit" x="0" y="{_ROW * row + 6}" width="{width}" height="{_ROW}"/>')
+        parts.append(f'<rect class="hit" x="0" y="{row_height * row + 6}" width="{width}" height="{row_height}"/>')
         parts.append(f'<g class="{style(model.colour)}">')
-        parts.append(f'<text class="name" x="{left}" y="{y - 13}">{escape(short(model.name, 40))}</text>')
+        top = row_height * row + 21
+        parts.append(f'<text class="name" x="{left}" y="{top}">{escape(short(model.name, 40))}</text>')
+        if said:
+            parts.append(f'<text x="{left}" y="{top + 15}">{escape(short(tests[model.name], 48))}</text>')
         if clean and worst:
             ends = f'x1="{place(worst.accuracy)}" x2="{place(clean.accuracy)}"'
             parts.append(f'<line class="span" {ends} y1="{y}" y2="{y}"/>')
@@ -55,6 +61,7 @@ def overview(models: Sequence[Model], width: int) -> Markup:
 
 def _tip(model: Model, clean: Rate | None, worst: Rate | None) -> str:
     lines = [model.name]
+    lines += [test_text(model.result)] if model.result else []
     lines += [f"clean: {rate_text(clean)}"] if clean else []
     lines += [f"worst case: {rate_text(worst)}"] if worst else []
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 from robustsnn.errors import UserError
 from robustsnn.files import write_atomic
 from robustsnn.report import wording
+from robustsnn.report.attack_table import attack_tables
 from robustsnn.report.curves import eps_curves, training
 from robustsnn.report.main_table import MainTable, main_table
 from robustsnn.report.marks import legend_mark
@@ -22,7 +23,9 @@ from robustsnn.report.overview import overview
 from robustsnn.report.pictures import MAGNIFY, Gallery, gallery
 from robustsnn.report.reading import Model, Run, models_of, read_runs
 from robustsnn.report.settings import config_sheet, cost_words, objective_words, provenance_sheet
-from robustsnn.report.summary import data_name, summary, threat_text
+from robustsnn.report.summary import data_name, summary
+from robustsnn.report.trust import trust
+from robustsnn.report.upset import MOST, pictures_of_breaks
 
 _MIME = {"csv": "text/csv", "md": "text/markdown", "tex": "application/x-tex"}
 
@@ -58,6 +61,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -
 def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, title: str | None) -> dict[str, Any]:
     data = list(dict.fromkeys(data_name(model) for model in models))
     pictures = gallery(models)
+    results = [model.result for model in models if model.result is not None]
     drawn = any(model.result and (model.result.clean or model.result.worst_case) for model in models)
     trained = [model for model in models if model.trained_here]
     return {
@@ -74,7 +78,11 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
         "trainings": training(models),
         "how": [(model, objective_words(model.run), cost_words(model.run)) for model in trained],
         "config": config_sheet(trained),
-        "attacked": [(m, m.result) for m in models if m.result and (m.result.attacks or m.result.flags)],
+        "trust": trust(models),
+        "breaks": pictures_of_breaks(models),
+        "most": MOST,
+        "tables": attack_tables(models),
+        "spaces": any(result.space == "encoded" for result in results),
         "provenance": provenance_sheet(trained),
         "limits": _limits(data),
         "citation": _citation(runs),
@@ -84,7 +92,7 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
 
 def _lede(models: Sequence[Model], data: Sequence[str]) -> str:
     results = [model.result for model in models if model.result is not None]
-    threats = list(dict.fromkeys(threat_text(result) for result in results))
+    threats = list(dict.fromkeys(wording.threat_text(result) for result in results))
     images = {r.clean.n for r in results if r.clean is not None and r.clean.n is not None}
     parts = [f"Data: {wording.listing(data)}", wording.count(len(models), "model")]
     parts[1] += f": {wording.listing([model.name for model in models])}"
@@ -131,7 +139,7 @@ def _address(mime: str, text: str) -> str:
 
 def _keep(text: str) -> Markup:
     """Escape `text`; percentages and intervals do not break across lines."""
-    number = r"\d+\.\d %( of \d+)?( \[\d+\.\d, \d+\.\d\])?|\[\d+\.\d, \d+\.\d\]|\d+/255"
+    number = r"\d+\.\d %( of \d+)?( \[\d+\.\d, \d+\.\d\])?|\[\d+\.\d, \d+\.\d\]|(Linf |L2 )?\d+/255"
     return Markup(re.sub(number, r'<span class="nb">\g<0></span>', str(escape(text))))
 
 
@@ -148,9 +156,10 @@ def _render(content: dict[str, Any]) -> str:
         "keep": _keep,
         "percent": lambda rate: wording.percent(rate.accuracy),
         "interval": wording.interval_text,
-        "eps": wording.eps_text,
+        "threat": wording.threat_text,
+        "draws": wording.draws_text,
         "count": wording.count,
-        "number": lambda value: "\N{EN DASH}" if value is None else f"{value:.6g}",
+        "number": wording.figure,
     }
     script = environment.get_template("script.js.j2").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

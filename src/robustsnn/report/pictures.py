@@ -10,7 +10,7 @@ import numpy as np
 from robustsnn.report.png import png_address
 from robustsnn.report.reading import Model
 from robustsnn.report.samples import Samples
-from robustsnn.report.wording import eps_text
+from robustsnn.report.wording import eps_text, space_text
 
 MAGNIFY = 10
 NEAR_ZERO = 0.01
@@ -91,7 +91,11 @@ def _shot(model: Model, samples: Samples, k: int) -> Shot:
     outcome = "stands" if after == label else "fooled"
     if before != label:
         outcome = "already wrong"
-    eps = "" if samples.eps is None or "eps=" in samples.attack else f"eps = {eps_text(samples.eps)}"
+    size = "" if samples.eps is None or "eps=" in samples.attack else f"eps = {eps_text(samples.eps)}"
+    space = f"in {space_text(samples.space)}" if samples.space else ""
+    if samples.space == "encoded":
+        space += ", shown as the mean over time"
+    threat = " ".join(part for part in (size, space) if part)
     return Shot(
         model=model,
         adversarial=png_address(_small(adversarial)),
@@ -101,7 +105,7 @@ def _shot(model: Model, samples: Samples, k: int) -> Shot:
         predicted_adversarial=samples.class_name(after),
         outcome=outcome,
         sparsity=_sparsity(gradient),
-        attack=", ".join(part for part in (samples.attack, eps) if part),
+        attack=", ".join(part for part in (samples.attack, threat) if part),
     )
 
 

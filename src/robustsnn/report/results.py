@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from robustsnn.errors import UserError
+from robustsnn.report.breaks import Breaks, read_breaks
+from robustsnn.report.fields import items, mapping, number, refuse, text, truth, whole
+from robustsnn.report.signs import Check, Flag, read_checks, read_flags
+
+SCHEMA = 2
+SPACES = ("pixel", "encoded")
 
 
 @dataclass(frozen=True)
@@ -25,26 +30,46 @@ class Attack:
     """One member of the suite: what it met (`attacked`), what it broke, what stood after it, its cost."""
 
     name: str
+    label: str
+    black_box: bool
     column: str
-    eps: float | None
     standing: Rate | None
     numbers: dict[str, float]
 
 
 @dataclass(frozen=True)
-class Result:
-    """Everything measured on one model."""
+class Draws:
+    """Accuracy of a stochastic model at its worst points, over `n` fresh draws."""
 
-    clean: Rate | None
-    suite: str
-    norm: str
-    eps: float | None
-    columns: dict[str, Rate]
-    attacks: list[Attack]
-    worst_case: Rate | None
-    curve: list[tuple[float, Rate]]
-    flags: list[tuple[str, str]]
-    seconds: float | None
+    n: int
+    mean: float
+    std: float
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """Everything measured on one model. `space`: 'pixel', 'encoded' or '' (not saved).
+
+    `survivors_only`: every attack met only what all before it left; else every column starts anew.
+    """
+
+    clean: Rate | None = None
+    suite: str = ""
+    norm: str = ""
+    eps: float | None = None
+    space: str = ""
+    survivors_only: bool = False
+    columns: dict[str, Rate] = field(default_factory=dict)
+    attacks: tuple[Attack, ...] = ()
+    breaks: Breaks | None = None
+    worst_case: Rate | None = None
+    curve: tuple[tuple[float, Rate], ...] = ()
+    flags: tuple[Flag, ...] = ()
+    checks: tuple[Check, ...] = ()
+    draws: Draws | None = None
+    cost: dict[str, float] = field(default_factory=dict)
     seed: float | None = None
 
 
@@ -62,104 +87,101 @@ def read_results(path: Path) -> Results:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}); evaluate the run again") from error
-    content = _mapping(content, str(path))
-    if content.get("schema") != 1:
+    content = mapping(content, str(path))
+    if content.get("schema") != SCHEMA:
         raise UserError(
-            f"{path}: schema = {content.get('schema')!r}, but this report reads schema 1; "
+            f"{path}: schema = {content.get('schema')!r}, but this report reads schema {SCHEMA}; "
             "evaluate the run again with this version of robustsnn"
         )
-    models = _mapping(content.get("models", {}), f"{path}: models")
+    models = mapping(content.get("models", {}), f"{path}: models")
     return Results(
         {str(name): _result(value, f"{path}: models.{name}") for name, value in models.items()},
-        _mapping(content.get("versions") or {}, f"{path}: versions"),
+        mapping(content.get("versions") or {}, f"{path}: versions"),
     )
 
 
 def _result(value: Any, where: str) -> Result:
-    value = _mapping(value, where)
-    worst = value.get("worst_case")
-    columns = _mapping(value.get("columns") or {}, f"{where}.columns")
-    attacks = _mapping(value.get("attacks") or {}, f"{where}.attacks")
-    eps, norm = value.get("eps"), value.get("norm")
-    if isinstance(worst, dict):
-        eps, norm = worst.get("eps", eps), worst.get("norm", norm)
+    value = mapping(value, where)
+    columns = mapping(value.get("columns") or {}, f"{where}.columns")
+    attacks = mapping(value.get("attacks") or {}, f"{where}.attacks")
+    space = value.get("space")
+    if space is not None and space not in SPACES:
+        raise refuse(f"{where}.space", space, " or ".join(map(repr, SPACES)))
+    rates = {name: _rate(entry, f"{where}.columns.{name}") for name, entry in columns.items()}
     return Result(
         clean=_rate(value.get("clean"), f"{where}.clean"),
-        suite=str(value.get("suite") or ""),
-        norm=str(norm or ""),
-        eps=_number(eps, f"{where}.eps"),
-        columns={
-            name: rate
-            for name, entry in columns.items()
-            if (rate := _rate(entry, f"{where}.columns.{name}")) is not None
-        },
-        attacks=[_attack(name, entry, f"{where}.attacks.{name}") for name, entry in attacks.items()],
-        worst_case=_rate(worst, f"{where}.worst_case"),
-        curve=_curve(value.get("curve") or [], f"{where}.curve"),
-        flags=[
-            (str(flag.get("name", "")), str(flag.get("message", "")))
-            for flag in (_mapping(flag, f"{where}.flags") for flag in _list(value.get("flags") or [], f"{where}.flags"))
-        ],
-        seconds=_number(value.get("seconds"), f"{where}.seconds"),
-        seed=_number(value.get("seed"), f"{where}.seed"),
+        suite=text(value, "suite"),
+        norm=text(value, "norm"),
+        eps=number(value.get("eps"), f"{where}.eps"),
+        space=space or "",
+        survivors_only=truth(value.get("survivors_only", False), f"{where}.survivors_only"),
+        columns={name: rate for name, rate in rates.items() if rate is not None},
+        attacks=tuple(_attack(name, entry, f"{where}.attacks.{name}") for name, entry in attacks.items()),
+        breaks=read_breaks(value.get("breaks"), f"{where}.breaks"),
+        worst_case=_rate(value.get("worst_case"), f"{where}.worst_case"),
+        curve=_curve(value.get("curve"), f"{where}.curve"),
+        flags=tuple(read_flags(value.get("flags"), f"{where}.flags")),
+        checks=tuple(read_checks(value.get("checks"), f"{where}.checks")),
+        draws=_draws(value.get("draws"), f"{where}.draws"),
+        cost=_numbers(value.get("cost") or {}, ("forwards", "backwards"), f"{where}.cost"),
+        seed=number(value.get("seed"), f"{where}.seed"),
     )
 
 
 def _attack(name: str, value: Any, where: str) -> Attack:
-    value = _mapping(value, where)
+    value = mapping(value, where)
     keys = ("attacked", "broken", "forwards", "backwards", "zero_gradients", "nan_gradients")
-    numbers = {key: _number(value.get(key), f"{where}.{key}") for key in keys}
     return Attack(
         name=name,
-        column=str(value.get("column") or ""),
-        eps=_number(value.get("eps"), f"{where}.eps"),
+        label=text(value, "label") or name,
+        black_box=truth(value.get("black_box", False), f"{where}.black_box"),
+        column=text(value, "column"),
         standing=_rate(value, where) if "accuracy" in value else None,
-        numbers={key: number for key, number in numbers.items() if number is not None},
+        numbers=_numbers(value, keys, where),
     )
 
 
-def _curve(value: Any, where: str) -> list[tuple[float, Rate]]:
+def _draws(value: Any, where: str) -> Draws | None:
+    if value is None:
+        return None
+    value = mapping(value, where)
+    mean, std, least, most = (_share(value.get(key), f"{where}.{key}") for key in ("mean", "std", "least", "most"))
+    return Draws(whole(value.get("n"), f"{where}.n"), mean, std, least, most)
+
+
+def _curve(value: Any, where: str) -> tuple[tuple[float, Rate], ...]:
     points: dict[float, Rate] = {}
-    for entry in _list(value, where):
-        eps, rate = _number(_mapping(entry, where).get("eps"), f"{where}.eps"), _rate(entry, where)
+    for entry in items(value, where):
+        eps, rate = number(mapping(entry, where).get("eps"), f"{where}.eps"), _rate(entry, where)
         if eps is None or rate is None:
             raise UserError(f"{where}: the point {entry!r} has no eps; evaluate the run again")
         points[eps] = rate
-    return sorted(points.items())
+    return tuple(sorted(points.items()))
 
 
 def _rate(value: Any, where: str) -> Rate | None:
     if value is None:
         return None
-    value = _mapping(value, where)
-    accuracy, n = _number(value.get("accuracy"), f"{where}.accuracy"), _number(value.get("n"), f"{where}.n")
+    value = mapping(value, where)
     pair = value.get("interval")
     interval = None
     if pair is not None:
-        ends = [_number(end, f"{where}.interval") for end in _list(pair, f"{where}.interval")]
+        ends = [number(end, f"{where}.interval") for end in items(pair, f"{where}.interval")]
         if len(ends) != 2 or ends[0] is None or ends[1] is None or not 0 <= ends[0] <= ends[1] <= 1:
-            raise UserError(f"{where}.interval = {pair!r} is not [low, high] in [0, 1]; evaluate the run again")
+            raise refuse(f"{where}.interval", pair, "[low, high] in [0, 1]")
         interval = (ends[0], ends[1])
-    if accuracy is None or not 0 <= accuracy <= 1:
-        raise UserError(f"{where}.accuracy = {accuracy!r} is not a share in [0, 1]; evaluate the run again")
-    return Rate(accuracy, interval, None if n is None else int(n))
+    n = number(value.get("n"), f"{where}.n")
+    return Rate(_share(value.get("accuracy"), f"{where}.accuracy"), interval, None if n is None else int(n))
 
 
-def _number(value: Any, where: str) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UserError(f"{where} = {value!r} is not a finite number; evaluate the run again")
-    return value
+def _share(value: Any, where: str) -> float:
+    share = number(value, where)
+    if share is None or not 0 <= share <= 1:
+        raise refuse(where, value, "a share in [0, 1]")
+    return share
 
 
-def _mapping(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise UserError(f"{where} is {type(value).__name__}, not a table of entries; evaluate the run again")
-    return value
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise UserError(f"{where} is {type(value).__name__}, not a list; evaluate the run again")
-    return value
+def _numbers(value: Any, keys: tuple[str, ...], where: str) -> dict[str, float]:
+    value = mapping(value, where)
+    found = {key: number(value.get(key), f"{where}.{key}") for key in keys}
+    return {key: figure for key, figure in found.items() if figure is not None}

@@ -30,6 +30,7 @@ class Samples:
     classes: list[str]
     attack: str
     eps: float | None
+    space: str
 
     def class_name(self, number: int) -> str:
         """The name of a class; its number where no name was saved."""
@@ -64,6 +65,7 @@ def read_samples(path: Path) -> Samples:
         classes=[str(name) for name in arrays.get("classes", np.array([])).reshape(-1)],
         attack=str(_scalar(arrays.get("attack"), "")),
         eps=_eps(_scalar(arrays.get("eps"), None), path),
+        space=str(_scalar(arrays.get("space"), "")),
     )
 
 

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from robustsnn.report.reading import Model
 from robustsnn.report.results import Rate, Result
-from robustsnn.report.wording import count, eps_text, listing, percent, rate_text
+from robustsnn.report.strength import by_attack
+from robustsnn.report.wording import count, draws_text, eps_text, listing, percent, rate_text, test_text, threat_text
 
 Key = TypeVar("Key")
 _FEW = 6  # of more models only the highest is compared in words
@@ -30,16 +31,13 @@ def summary(models: Sequence[Model]) -> list[tuple[str, list[str]]]:
             where = f" ({data})" if len(by_data) > 1 else ""
             parts.append(("Without attack", _rates(rates, f"Without an attack{where}", "gets", "right")))
     by_threat = _groups(evaluated, threat)
+    alone = len(by_threat) == 1
     for group in by_threat.values():
-        model, result = group[0]
-        rates = {model.name: result.worst_case for model, result in group if result.worst_case is not None}
-        if rates:
-            where = f" of {data_name(model)}" if len(by_data) > 1 else ""
-            start = f"At {threat_text(result)}{where}, after every attack of the suite,"
-            parts.append(("Under attack", _rates(rates, start, "keeps", "")))
-    columns = _columns([(model.name, result.columns) for model, result in evaluated if result.columns])
-    if columns:
-        parts.append(("By attack", columns))
+        figures, strong = _under_attack(group, alone, len(by_data) > 1), by_attack(group, everyone=alone)
+        split = [("Under attack", figures), ("By attack", strong)]
+        if not alone:
+            split = [(f"Under attack: {test_text(group[0][1])}", figures + strong)]
+        parts += [(about, sentences) for about, sentences in split if sentences]
     if any(result.worst_case or result.columns for _, result in evaluated):
         parts.append(("How to read this", [_BOUND]))
     cautions = _cautions(models, len(by_threat), len(by_data))
@@ -63,17 +61,19 @@ def apart(one: Rate, other: Rate) -> bool:
     return one.interval[0] > other.interval[1] or other.interval[0] > one.interval[1]
 
 
-def threat(model: Model, result: Result) -> tuple[str, str, str, str, str, str]:
-    """What two accuracies under attack must have in common to be compared: images, threat and suite."""
+def threat(model: Model, result: Result) -> tuple[str, ...]:
+    """What two accuracies under attack must have in common to be compared: images, threat, space, suite."""
     eps = "" if result.eps is None else eps_text(result.eps)
     images = "" if result.worst_case is None else str(result.worst_case.n)
-    return data_name(model), str(model.run.setting("data", "seed")), images, result.norm, eps, result.suite
-
-
-def threat_text(result: Result) -> str:
-    """'eps = 32/255 (Linf)', or as much of it as is known."""
-    eps = "the saved eps" if result.eps is None else f"eps = {eps_text(result.eps)}"
-    return f"{eps} ({result.norm})" if result.norm else eps
+    return (
+        data_name(model),
+        str(model.run.setting("data", "seed")),
+        images,
+        result.norm,
+        eps,
+        result.space,
+        result.suite,
+    )
 
 
 def data_name(model: Model) -> str:
@@ -136,43 +136,38 @@ def _order(rates: Mapping[str, Rate]) -> str:
     return " ".join(text)
 
 
-def _columns(models: Sequence[tuple[str, Mapping[str, Rate]]]) -> list[str]:
-    said: dict[str, list[str]] = {}
-    left: dict[str, str] = {}
-    for name, columns in models:
-        text, left[name] = _extremes(columns)
-        said.setdefault(text, []).append(name)
-    if len(said) == 1 and len(models) > 1:
-        return [f"Against every model {text}." for text in said]
+def _under_attack(group: Sequence[tuple[Model, Result]], say_test: bool, say_data: bool) -> list[str]:
+    model, result = group[0]
+    rates = {model.name: result.worst_case for model, result in group if result.worst_case is not None}
+    if not rates:
+        return []
+    where = f" of {data_name(model)}" if say_data else ""
+    suite = f"suite {result.suite}" if result.suite else "the suite"
+    start = f"At {threat_text(result)}{where}, after every attack of {suite},"
+    if not say_test:
+        start = f"After every attack{where},"
+    return _rates(rates, start, "keeps", "") + _draws(group)
+
+
+def _draws(group: Sequence[tuple[Model, Result]]) -> list[str]:
+    """A sentence per model whose answers are random."""
     return [
-        f"Against {listing(names)} {text}{f' ({left[names[0]]})' if len(names) == 1 else ''}."
-        for text, names in said.items()
+        f"{model.name} answers at random: what stands here is by {draws_text(result.draws)}."
+        for model, result in group
+        if result.draws is not None
     ]
-
-
-def _extremes(columns: Mapping[str, Rate]) -> tuple[str, str]:
-    """Which columns leave least and most, and how much that is."""
-    shares = sorted({rate.accuracy for rate in columns.values()})
-    strongest = [column for column, rate in columns.items() if rate.accuracy == shares[0]]
-    weakest = [column for column, rate in columns.items() if rate.accuracy == shares[-1]]
-    if len(columns) == 1:
-        return f"only {strongest[0]} was run", f"{percent(shares[0])} left"
-    if len(shares) == 1:
-        return f"all {len(columns)} attack columns are equally strong", f"{percent(shares[0])} left"
-    left = f"{percent(shares[0])} and {percent(shares[-1])} left"
-    return f"the strongest column is {listing(strongest)}, the weakest {listing(weakest)}", left
 
 
 def _cautions(models: Sequence[Model], threats: int, data_sets: int) -> list[str]:
     sentences = []
     if threats > 1:
-        what = "on different data sets" if data_sets > 1 else "with different suites, norms, eps or test images"
+        what = "on different data sets" if data_sets > 1 else "with different suites, norms, eps, spaces or test images"
         sentences.append(f"The models were attacked {what}; only figures of the same test are compared.")
     for model in models:
         if model.result is None:
             sentences.append(f"{model.name} is trained but not evaluated yet; robustsnn evaluate does that.")
-        elif model.result.flags:
-            names = listing(list(dict.fromkeys(name for name, _ in model.result.flags)))
-            raised = count(len(model.result.flags), "warning")
+        elif masking := [flag for flag in model.result.flags if flag.masking]:
+            names = listing(list(dict.fromkeys(flag.name for flag in masking)))
+            raised = count(len(masking), "warning")
             sentences.append(f"{model.name}: {raised} ({names}); its accuracy under attack may be overstated.")
     return sentences

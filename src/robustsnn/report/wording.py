@@ -1,10 +1,10 @@
-"""How numbers are said: perturbation sizes, rates with their interval, lists of names."""
+"""How numbers are said: threats, perturbation sizes, rates with their interval, lists of names."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustsnn.report.results import Rate
+from robustsnn.report.results import Draws, Rate, Result
 
 
 def eps_text(eps: float) -> str:
@@ -15,9 +15,38 @@ def eps_text(eps: float) -> str:
     return f"{eps:.4g}"
 
 
+def space_text(space: str) -> str:
+    """'pixel space', 'encoded space'; says so where it was not saved."""
+    return f"{space} space" if space else "a space not saved"
+
+
+def threat_text(result: Result) -> str:
+    """'Linf 8/255 in pixel space': the norm, the size and what is changed; says which of them was not saved."""
+    size = "an eps not saved" if result.eps is None else eps_text(result.eps)
+    return f"{result.norm or 'eps ='} {size} in {space_text(result.space)}"
+
+
+def test_text(result: Result) -> str:
+    """'Linf 8/255 in pixel space, suite reliable'."""
+    return threat_text(result) + (f", suite {result.suite}" if result.suite else "")
+
+
+def draws_text(draws: Draws) -> str:
+    """'majority vote; 20 single draws 31.0 % ± 1.0 (29.0 to 33.0)'."""
+    mean, std, least, most = (100 * share for share in (draws.mean, draws.std, draws.least, draws.most))
+    return f"majority vote; {draws.n} single draws {mean:.1f} % ± {std:.1f} ({least:.1f} to {most:.1f})"
+
+
 def percent(share: float) -> str:
     """A share as a percentage with one decimal: 0.1222 -> '12.2 %'."""
     return f"{100 * share:.1f} %"
+
+
+def figure(value: float | None) -> str:
+    """A count or a mean: '37', '2.513', from five digits on '12 345'; a dash for None."""
+    if value is None:
+        return "\N{EN DASH}"
+    return f"{value:.4g}" if abs(value) < 9999.5 else f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}")
 
 
 def interval_text(rate: Rate) -> str:

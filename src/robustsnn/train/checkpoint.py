@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from robustsnn.errors import UserError
-from robustsnn.files import write_atomic
+from robustsnn.tensors import read_tensors, write_tensors
 
-
-def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    dense = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, save(dense, {key: json.dumps(value) for key, value in metadata.items()}))
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; train the run first, or give its folder") from None
-    except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error}); restore or retrain it") from None
+_ADVICE = "train the run first, or give its folder; a damaged file must be restored or trained anew"
 
 
 def _load_into(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
@@ -47,7 +30,7 @@ def _load_into(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
 
 def save_weights(path: Path | str, model: nn.Module, **metadata: Any) -> None:
     """Write the model's parameters and buffers to `path`."""
-    _write(Path(path), model.state_dict(), metadata)
+    write_tensors(path, model.state_dict(), metadata)
 
 
 def load_weights(path: Path | str, model: nn.Module) -> dict[str, Any]:
@@ -56,7 +39,7 @@ def load_weights(path: Path | str, model: nn.Module) -> dict[str, Any]:
     UserError if the file is damaged or any name or shape differs.
     """
     path = Path(path)
-    tensors, metadata = _read(path)
+    tensors, metadata = read_tensors(path, _ADVICE)
     _load_into(model, tensors, path)
     return metadata
 
@@ -71,13 +54,13 @@ def save_state(path: Path | str, model: nn.Module, optimiser: torch.optim.Optimi
                 tensors[f"optimiser.{index}.{key}"] = value
             else:
                 scalars[f"{index}.{key}"] = value
-    _write(Path(path), tensors, {**metadata, "optimiser_scalars": scalars})
+    write_tensors(path, tensors, {**metadata, "optimiser_scalars": scalars})
 
 
 def load_state(path: Path | str, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     """Read what `save_state` wrote into model and optimiser; returns the metadata."""
     path = Path(path)
-    tensors, metadata = _read(path)
+    tensors, metadata = read_tensors(path, _ADVICE)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition(".")

@@ -11,12 +11,11 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from helpers import Linear, images, spiking
-from robustsnn.attacks import Attack, Attempt, Linf, fgsm, pgd
+from robustsnn.attacks import Attack, Attempt, Linf, Suite, fgsm, paper_sr_10, pgd
 from robustsnn.attacks.step import APGD
-from robustsnn.attacks.suites import Suite, paper_sr_10
 from robustsnn.data.batches import ImageSet
 from robustsnn.errors import UserError
-from robustsnn.evaluation import evaluate, input_gradient, pictures, run_suite
+from robustsnn.evaluation import Judge, evaluate, input_gradient, pictures, run_suite
 from robustsnn.losses import margin
 from robustsnn.outcome import Outcomes, clopper_pearson, rate
 
@@ -58,9 +57,10 @@ def test_outcomes_agree_with_the_model_and_count_all_passes():
             Counting.n += len(x)
             return model(x)
 
-    found = run_suite(Counting(), (x, y), suite(pgd(EPS, 4)), batch_size=7)
+    found = run_suite(Counting(), (x, y), suite(pgd(EPS, 4)), batch_size=7, judge=Judge())
     assert np.allclose(found.clean_margin, margin(model(x), y).detach())
-    assert int(found.forwards.sum()) + 20 == Counting.n  # plus one clean forward per image
+    # Plus one clean forward per image, and one image to see the number of classes.
+    assert int(found.forwards.sum()) + 20 + 1 == Counting.n
     assert found.label.tolist() == y.tolist()
     assert np.array_equal(found.predicted == found.label, found.correct)
 
@@ -71,6 +71,8 @@ class Liar:
 
     threat: Linf
     images: str
+    label = "liar"
+    black_box = False
 
     def run(self, model, x, y, *, generator=None):
         moved = {"outside": x + 0.2, "bright": x + (1 - x) + 1e-3, "nan": x * float("nan"), "lazy": x}[self.images]

@@ -1,0 +1,229 @@
+"""The fast minimum-norm attack: how far is the nearest misclassified point?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.attacks.attack import Attempt
+from robustsnn.attacks.streams import Randomness, Streams
+from robustsnn.attacks.threat import Threat, check_images, per_sample
+from robustsnn.errors import UserError
+from robustsnn.losses import check_logits, correct, margin, targeted_margin
+from robustsnn.modes import frozen
+from robustsnn.neurons import GradientRule, gradient_rule
+from robustsnn.types import Images, Labels
+
+
+@dataclass(frozen=True)
+class MinimumNorm:
+    """Fast minimum-norm attack (Pintor et al. 2021), Linf and L2: ascends the margin in a ball that is drawn tighter.
+
+    With shift d = z - x, margin m and its gradient g, step k = 0 .. steps - 1 sets the radius of each sample
+
+        r <- max(||d|| + |m| / ||g||_dual, (1 + gamma_k) r)   not misclassified yet: where a linear model would turn
+        r <- (1 + gamma_k / 10) r                             correct again
+        r <- min((1 - gamma_k) r, smallest norm found)        misclassified
+
+    and moves d <- clip(d + alpha_k g / ||g||_2) into the ball of radius r and the data range. alpha_k and gamma_k
+    fall along a cosine. Three differences from the source, for the rugged margins and surrogate slopes of spiking
+    networks: r never shrinks before something was found; it then grows ten times slower, so that more points are tried
+    in each ball; and where g vanishes, d moves in a random direction and r grows by the threat's eps.
+
+    `run` returns the smallest misclassified point that was found if it lies within the threat; otherwise the worse
+    of its projection and the worst correctly classified point seen inside. `distances` gives the norms themselves.
+
+    Args:
+        threat: Linf or L2; its eps bounds what `run` returns, and is no bound for `distances`.
+        rule: gradient rule for the neurons; None leaves each layer its own.
+        steps: gradient steps per descent.
+        restarts: descents; the first begins at the image, the others at a random point of the threat.
+        targets: descend towards each of the so many strongest rivals of the clean image, one descent each, on
+            z_t - z_y in place of the margin.
+        alpha: first step in L2 norm, in units of the data range; the last is a hundredth of it.
+        gamma: first relative change of the radius; the last is a fiftieth of it.
+    """
+
+    threat: Threat
+    rule: GradientRule | None = None
+    steps: int = 100
+    restarts: int = 1
+    targets: int = 0
+    alpha: float = 1.0
+    gamma: float = 0.05
+    black_box: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if self.threat.norm not in ("Linf", "L2"):
+            raise UserError(f"MinimumNorm on {self.threat.norm}: it is defined for Linf and L2")
+        for name, least in (("steps", 1), ("restarts", 1), ("targets", 0)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name}={getattr(self, name)}: MinimumNorm needs at least {least}")
+        if not 0 < self.alpha < math.inf or not 0 < self.gamma < 1:
+            raise UserError(f"alpha={self.alpha!r}, gamma={self.gamma!r}: needed are alpha > 0 and 0 < gamma < 1")
+
+    @property
+    def label(self) -> str:
+        return f"fmn{'-t' if self.targets else ''}/{self.rule.label if self.rule else 'own'}"
+
+    def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
+        """Attack a batch. Later descents leave out the samples that are broken within the threat."""
+        with frozen(model):
+            search = self._search(model, x, y, generator, self.threat.eps)
+            return search.within() if len(x) else search.attempt
+
+    def distances(
+        self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None
+    ) -> tuple[Images, Tensor]:
+        """The nearest misclassified points that were found, and their distance (float64 `[B]`).
+
+        An upper bound of the true minimum. 0 where the image itself is misclassified; inf, and the image, where
+        nothing was found.
+        """
+        with frozen(model):
+            search = self._search(model, x, y, generator, 0.0)
+        return search.nearest, search.norm
+
+    def _search(self, model: nn.Module, x: Images, y: Labels, generator: Randomness, enough: float) -> _Search:
+        check_images(x, y, self.threat.low, self.threat.high)
+        search = _Search(self, model, x.detach(), y, Streams.of(generator, x))
+        if len(x):
+            rivals = search.judge()
+            for restart in range(self.restarts):
+                for target in rivals[: self.targets] if self.targets else [None]:
+                    search.descend((search.norm > enough).nonzero()[:, 0], target, restart > 0)
+        return search
+
+
+class _Search:
+    """The nearest misclassified points so far, and the worst other points inside the threat."""
+
+    def __init__(self, attack: MinimumNorm, model: nn.Module, x: Images, y: Labels, streams: Streams) -> None:
+        self.attack, self.threat, self.model = attack, attack.threat, model
+        self.x, self.y, self.streams = x, y, streams
+        self.attempt = Attempt.none(x)
+        self.nearest = x.clone()
+        self.norm = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
+        self.inside = x.clone()
+        self.margin = torch.full((len(x),), -torch.inf, device=x.device)
+
+    @torch.no_grad()
+    def judge(self) -> list[Labels]:
+        """Judge the clean images; the other classes by strength there, strongest first."""
+        logits = self.model(self.x)
+        check_logits(logits, self.y)
+        self.attempt.forwards += 1
+        self.margin = margin(logits, self.y)
+        self.norm[~correct(logits, self.y)] = 0
+        others = logits.scatter(1, self.y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
+        return list(others[:, : logits.shape[1] - 1].T)
+
+    def descend(self, at: Tensor, target: Labels | None, somewhere: bool) -> None:
+        """One descent with the samples at these positions."""
+        if not len(at):
+            return
+        attack, threat, x, y = self.attack, self.threat, self.x[at], self.y[at]
+        scale = threat.high - threat.low
+        z = threat.sample(x, self.streams[at]) if somewhere else x.clone()
+        radius = threat.distance(z, x)
+        found = torch.full_like(radius, torch.inf)
+
+        def loss(logits: Tensor) -> Tensor:
+            return margin(logits, y) if target is None else targeted_margin(logits, y, target[at])
+
+        with gradient_rule(self.model, attack.rule):
+            for k in range(attack.steps):
+                logits, value, gradient, dead = differentiate(self.model, z, y, loss, at, self.attempt)
+                self.record(at, z, logits)
+                if bool(dead.any()):
+                    lost = dead.nonzero()[:, 0]
+                    gradient[lost] = self.streams[at[lost]].normal(*z.shape[1:]).to(gradient)
+                fall = (1 + math.cos(math.pi * k / attack.steps)) / 2
+                gamma = attack.gamma * (0.02 + 0.98 * fall)
+                alpha = attack.alpha * scale * (0.01 + 0.99 * fall)
+                size, wrong = threat.distance(z, x), ~correct(logits, y)
+                found = torch.where(wrong, torch.minimum(found, size), found)
+                slope = gradient.double().flatten(1)
+                dual = slope.abs().sum(1) if threat.norm == "Linf" else slope.norm(dim=1)
+                ahead = torch.where(dead, threat.eps, -value.double().clamp_max(0) / dual)
+                searching = torch.maximum(size + ahead, radius * (1 + gamma))
+                grown = torch.where(found.isinf(), searching, radius * (1 + gamma / 10))
+                radius = torch.where(wrong, torch.minimum(radius * (1 - gamma), found), grown)
+                step = slope / slope.norm(dim=1, keepdim=True) * alpha
+                z = self.clip(z + step.view_as(z).to(z), x, radius)
+        with torch.no_grad():
+            logits = self.model(z)
+        self.attempt.forwards[at] += 1
+        self.record(at, z, logits)
+
+    def clip(self, z: Images, x: Images, radius: Tensor) -> Images:
+        """Into the ball of that radius per sample, and the data range."""
+        shift = z - x
+        if self.threat.norm == "Linf":
+            limit = per_sample(radius.to(x), x)
+            shift = torch.minimum(torch.maximum(shift, -limit), limit)
+        else:
+            length = self.threat.distance(z, x).clamp_min(1e-300)
+            shift = shift * per_sample((radius / length).clamp_max(1).to(x), x)
+        return (x + shift).clamp(self.threat.low, self.threat.high)
+
+    def record(self, at: Tensor, z: Images, logits: Tensor) -> None:
+        """Keep z where it is the nearest misclassified point, or the worst correct one within the threat."""
+        size, right, value = (
+            self.threat.distance(z, self.x[at]),
+            correct(logits, self.y[at]),
+            margin(logits, self.y[at]),
+        )
+        nearer = ~right & (size < self.norm[at])
+        self.nearest[at[nearer]], self.norm[at[nearer]] = z[nearer], size[nearer]
+        worse = right & (size <= self.threat.eps) & (value > self.margin[at])
+        self.inside[at[worse]], self.margin[at[worse]] = z[worse], value[worse]
+
+    @torch.no_grad()
+    def within(self) -> Attempt:
+        """The attempt, with points that lie inside the threat."""
+        self.attempt.images = torch.where(per_sample(self.norm <= self.threat.eps, self.x), self.nearest, self.inside)
+        beyond = ((self.norm > self.threat.eps) & self.norm.isfinite()).nonzero()[:, 0]
+        if len(beyond):
+            z, y = self.threat.project(self.nearest[beyond], self.x[beyond]), self.y[beyond]
+            logits = self.model(z)
+            self.attempt.forwards[beyond] += 1
+            worse = (margin(logits, y) > self.margin[beyond]) | ~correct(logits, y)
+            self.attempt.images[beyond[worse]] = z[worse]
+        return self.attempt
+
+
+def differentiate(
+    model: nn.Module, z: Images, y: Labels, loss: Callable[[Tensor], Tensor], at: Tensor, attempt: Attempt
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Logits at z, the loss `[B]`, its gradient, and whether that is zero everywhere; all but the first mended.
+
+    Non-finite entries of the gradient are taken as zero. Passes and flaws are counted in `attempt` at `at`.
+    """
+    with torch.enable_grad():
+        leaf = z.detach().requires_grad_()
+        logits = model(leaf)
+        check_logits(logits, y)
+        value = loss(logits)
+        try:
+            (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        except RuntimeError as error:
+            if "does not require grad" not in str(error) and "have been used" not in str(error):
+                raise
+            raise UserError(
+                f"{type(model).__name__} has no gradient with respect to its input; use a gradient-free attack"
+            ) from None
+    attempt.forwards[at] += 1
+    attempt.backwards[at] += 1
+    finite = gradient.isfinite()
+    nan = ~finite.flatten(1).all(1)
+    gradient = torch.where(finite, gradient, 0)
+    dead = gradient.flatten(1).abs().amax(1) == 0
+    attempt.nan_gradient[at] |= nan
+    attempt.zero_gradient[at] |= dead & ~nan
+    return logits.detach(), value.detach(), gradient, dead

@@ -1,0 +1,119 @@
+"""Attacks that only query the model: the bookkeeping of such searches, and points drawn without looking."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.attacks.attack import Attempt
+from robustsnn.attacks.streams import Randomness, Streams
+from robustsnn.attacks.threat import Threat, check_images
+from robustsnn.errors import UserError
+from robustsnn.losses import check_logits, correct, margin
+from robustsnn.modes import frozen
+from robustsnn.types import Images, Labels
+
+Kind = Literal["uniform", "gaussian", "corners"]
+
+
+class Queries:
+    """The samples of a batch that no query has broken yet, and the worst point that was offered for each.
+
+    Attributes:
+        at: positions in the batch of the samples that stand; all others here are about these.
+        x: their clean images.
+        z: the offered point of largest margin, the clean image before the first offer.
+        streams: their random numbers.
+    """
+
+    def __init__(self, model: nn.Module, x: Images, y: Labels, generator: Randomness) -> None:
+        self.model, self.attempt = model, Attempt.none(x)
+        self.at = torch.arange(len(x), device=x.device)
+        self.x, self.y, self.z = x, y, x
+        self.streams = Streams.of(generator, x)
+        self.margin = torch.full((len(x),), -torch.inf, device=x.device)
+        self.offer(x)  # who is misclassified from the start is left alone
+        self.margin.fill_(-torch.inf)
+
+    def offer(self, z: Images) -> Tensor:
+        """Query the points z; each replaces a smaller margin or breaks its sample. The positions that still stand."""
+        stand = torch.arange(len(z), device=z.device)
+        if not len(z):
+            return stand
+        with torch.no_grad():
+            logits = self.model(z)
+        check_logits(logits, self.y)
+        self.attempt.forwards[self.at] += 1
+        value, judged = margin(logits, self.y), correct(logits, self.y)
+        worse = (value > self.margin) | ~judged
+        self.z = torch.where(worse.view(-1, *(1,) * (z.ndim - 1)), z, self.z)
+        self.margin = torch.where(worse, value, self.margin)
+        if not bool(judged.all()):
+            stand = judged.nonzero()[:, 0]
+            self.attempt.images[self.at[~judged]] = self.z[~judged]
+            self.at, self.x, self.y, self.z = self.at[stand], self.x[stand], self.y[stand], self.z[stand]
+            self.margin, self.streams = self.margin[stand], self.streams[stand]
+        return stand
+
+    def finish(self) -> Attempt:
+        """What was found."""
+        self.attempt.images[self.at] = self.z
+        return self.attempt
+
+
+@dataclass(frozen=True)
+class RandomSearch:
+    """Independent random points of the threat; the one of largest margin is returned, the first misclassified at once.
+
+    A defence that falls to this, but not to gradients, hides its gradients.
+
+    Args:
+        threat: which points are allowed.
+        kind: "uniform" draws from the threat. "gaussian" adds normal noise, of standard deviation eps/2 for Linf and
+            eps/sqrt(n) on n entries for L2 (so its mean square norm is eps^2), and projects. "corners" adds +eps or
+            -eps to each entry for Linf, and a vector of norm eps in a uniform direction for L2, and projects.
+        queries: points per sample.
+    """
+
+    threat: Threat
+    kind: Kind = "uniform"
+    queries: int = 100
+    black_box: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise UserError(f"kind={self.kind!r}: allowed are 'uniform', 'gaussian' and 'corners'")
+        if self.queries < 1:
+            raise UserError(f"queries={self.queries}: a search needs at least 1")
+        if self.kind != "uniform" and self.threat.norm not in ("Linf", "L2"):
+            raise UserError(f"kind={self.kind!r} is not defined for {self.threat.norm}; use kind='uniform'")
+
+    @property
+    def label(self) -> str:
+        return f"random-{self.kind}"
+
+    def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
+        """Attack a batch; one forward pass for the clean image, and one for each point until a sample breaks."""
+        check_images(x, y, self.threat.low, self.threat.high)
+        with frozen(model):
+            search = Queries(model, x.detach(), y, generator)
+            for _ in range(self.queries):
+                if not len(search.at):
+                    break
+                search.offer(self.draw(search.x, search.streams))
+        return search.finish()
+
+    def draw(self, x: Images, streams: Streams) -> Images:
+        """One random point per image."""
+        threat = self.threat
+        if self.kind == "uniform":
+            return threat.sample(x, streams)
+        noise = streams.normal(*x.shape[1:]).to(x)
+        if self.kind == "corners":
+            noise = threat.steepest(noise, threat.eps)
+        else:
+            noise = noise * (threat.eps / 2 if threat.norm == "Linf" else threat.eps / x.shape[1:].numel() ** 0.5)
+        return threat.project(x + noise, x)

@@ -1,0 +1,70 @@
+"""Transfer: images crafted on other models, shown to the one at hand. A black-box attack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from robustsnn.attacks.attack import Attack, Attempt
+from robustsnn.attacks.streams import Randomness
+from robustsnn.attacks.threat import Threat
+from robustsnn.losses import correct
+from robustsnn.modes import frozen
+from robustsnn.neurons import neuron_layers
+from robustsnn.types import Images, Labels
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model that attacks are crafted on, and the name that results call it by."""
+
+    name: str
+    model: nn.Module
+
+    def __repr__(self) -> str:
+        return repr(self.name)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """`attack` run on a source model to its last step, without asking the attacked one.
+
+    The last iterate is taken whether or not it fools the source, since an image that goes on past the
+    boundary of the source transfers better. A gradient rule is left out for a source without neuron layers.
+    """
+
+    source: Source
+    attack: Attack
+    black_box: ClassVar[bool] = True
+
+    @property
+    def threat(self) -> Threat:
+        """That of the attack."""
+        return self.attack.threat
+
+    @property
+    def steps(self) -> int:
+        """Those of the attack."""
+        return self.attack.steps
+
+    @property
+    def label(self) -> str:
+        """The attack's, and where it comes from: "pgd-ce/own from runs/b"."""
+        return f"{self.attack.label} from {self.source.name}"
+
+    def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
+        """Attack a batch; the costs are those on the source."""
+        attack = replace(self.attack, keep="last", restarts=1)
+        if not neuron_layers(self.source.model):
+            attack = replace(attack, rule=None)
+        attempt = attack.run(self.source.model, x, y, generator=generator)
+        if len(x):
+            with frozen(model), torch.no_grad():
+                # What is wrong without an attack stays as it is.
+                wrong = ~correct(model(x), y)
+            attempt.images[wrong] = x[wrong]
+            attempt.forwards += 1
+        return attempt

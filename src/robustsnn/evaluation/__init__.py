@@ -1,0 +1,10 @@
+"""Evaluation: suites run on labelled images, judged anew, counted per sample, and checked for masking."""
+
+from robustsnn.evaluation.judge import Data as Data
+from robustsnn.evaluation.judge import Judge as Judge
+from robustsnn.evaluation.measure import evaluate as evaluate
+from robustsnn.evaluation.measure import run_radii as run_radii
+from robustsnn.evaluation.pictures import input_gradient as input_gradient
+from robustsnn.evaluation.pictures import pictures as pictures
+from robustsnn.evaluation.running import Shard as Shard
+from robustsnn.evaluation.running import run_suite as run_suite

@@ -1,0 +1,199 @@
+"""Flags: what a check of an evaluation can raise, why it matters and what to do. Words only, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A check by name.
+
+    Args:
+        masking: whether it is a sign that the robustness reported may be an artefact of the attack; the
+            others are notes on the evaluation itself.
+        raised_if: the exact condition.
+        why: what it means.
+        todo: what to do about it.
+    """
+
+    name: str
+    masking: bool
+    raised_if: str
+    why: str
+    todo: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check that was made: what was found, and whether it raised its flag."""
+
+    flag: Flag
+    raised: bool
+    message: str
+    value: float | None = None
+
+    def report(self) -> dict[str, Any]:
+        """As in `checks` of results.json."""
+        flag = self.flag
+        return {
+            "name": flag.name,
+            "masking": flag.masking,
+            "raised": self.raised,
+            "value": self.value,
+            "message": self.message,
+            "raised_if": flag.raised_if,
+            "why": flag.why,
+            "todo": flag.todo,
+        }
+
+
+_ALL = (
+    Flag(
+        "zero-gradient",
+        True,
+        "more than 5 % of the probed images have an input gradient of exactly zero under every gradient rule and "
+        "loss of the suite",
+        "A gradient attack cannot see where to go: such images look robust whatever they are. Narrow surrogates, "
+        "saturated neurons and over-confident logits do this.",
+        "Use rules with wide or adaptive slopes and a loss on logits differences (suite reliable), and a "
+        "gradient-free attack.",
+    ),
+    Flag(
+        "tiny-gradient",
+        True,
+        "more than 5 % of the probed images have no gradient entry above 1e-12 under any gradient rule and loss of "
+        "the suite, and yet not all are zero",
+        "Gradients this small are rounding and underflow as much as direction, most of all for steps that divide "
+        "by them.",
+        "Attack the margin or DLR instead of the cross-entropy; use the suite reliable.",
+    ),
+    Flag(
+        "nan-gradient",
+        True,
+        "any gradient of any attack or probe holds NaN or infinity",
+        "Such entries are taken as zero, so the attack moves blindly there; without that, NaN images can even count "
+        "as robust.",
+        "Find the operation (a square root or division at zero, a logarithm of zero) and guard it.",
+    ),
+    Flag(
+        "nan-logits",
+        True,
+        "any clean image gets a NaN logit",
+        "They count as errors here; in other evaluations argmax turns NaN into class 0.",
+        "Find the operation and guard it.",
+    ),
+    Flag(
+        "gradient-mismatch",
+        True,
+        "moving along the signs of the gradient raises the margin more than moving against them for fewer than 65 % "
+        "of the probed images, under every rule of the suite (central difference at a quarter of eps to eps)",
+        "The gradient that the attack follows is not that of the function that is judged.",
+        "Check the model's backward pass, its surrogate, and what is detached; use other gradient rules.",
+    ),
+    Flag(
+        "rules-disagree",
+        True,
+        "the model's own gradient has a mean cosine below 0.1 with that of every reference rule (arctan 2, RGA, ASSG)",
+        "Surrogates differ in scale and width, but on a healthy network they point to the same side. An own "
+        "gradient that agrees with none is useless to an attacker who trusts it.",
+        "Do not report attacks by the own gradient alone; use the suite reliable.",
+    ),
+    Flag(
+        "one-step-beats-iterative",
+        True,
+        "one step breaks more of the probed images than 20 steps by the same gradient, by more than 3 % of them and "
+        "at least 2",
+        "With a useful gradient 20 small steps do at least as well as one large one. Where they do not, they are "
+        "caught in noise that the model adds to its loss surface.",
+        "Use EOT if the model is random, adaptive slopes, restarts, and a gradient-free attack.",
+    ),
+    Flag(
+        "black-box-beats-white-box",
+        True,
+        "attacks that see no gradient break more than 2 % of the images, and at least 2, that all gradient attacks of "
+        "the suite left standing",
+        "Who sees the gradient knows more than who does not, so a gradient attack that loses is being misled.",
+        "Take the black-box figure as the better bound, and look for other gradient rules.",
+    ),
+    Flag(
+        "loss-not-increasing",
+        True,
+        "with a larger radius the attack breaks fewer of the probed images, by more than 3 % of them and at least 2",
+        "A larger ball holds the smaller one, so the worst case can only get worse; the attack fails to find it.",
+        "Check step sizes and gradients; use the suite reliable.",
+    ),
+    Flag(
+        "unbounded-attack-fails",
+        True,
+        "with eps = 1 (every image is allowed) more than 5 % of the probed images stand against the suite's gradient "
+        "rules in 30 steps",
+        "With no limit at all every classifier can be broken. If the attack cannot, its gradients lead nowhere.",
+        "The figures of this suite are no evidence of robustness; use other rules and gradient-free attacks.",
+    ),
+    Flag(
+        "not-converged",
+        False,
+        "twice the suite's largest number of steps breaks more than 2 % of the probed images, and at least 2, that the "
+        "suite left standing",
+        "The accuracy reported is still falling with the effort of the attack.",
+        "Use more steps and restarts, or the suite reliable.",
+    ),
+    Flag(
+        "random",
+        True,
+        "two passes over the same images in eval mode differ under different random seeds, and not under equal ones",
+        "Single gradients are noise and single draws are no judgement. The figures here take gradients as means of "
+        "10 draws and judge by the majority of 21; a defence must not be credited with its noise.",
+        "Read the spread over draws beside the figures; raise the number of draws in your own attacks.",
+    ),
+    Flag(
+        "state",
+        True,
+        "two passes over the same images in eval mode differ although all random seeds are equal",
+        "Something is carried from one call to the next, such as membranes that were not reset, or numbers are drawn "
+        "elsewhere than in torch. The attack then differentiates another function than the one that is judged.",
+        "Reset the model at the start of each forward pass.",
+    ),
+    Flag(
+        "coupled",
+        True,
+        "the logits of an image change when other images of its batch are replaced",
+        "Its result depends on its neighbours, for example by batch statistics in eval mode or an encoder that scales "
+        "by the batch's extremes. An attack on a batch then uses, or is hindered by, what a user never sees.",
+        "Call model.eval() effectively; take statistics per sample.",
+    ),
+    Flag(
+        "no-gradient",
+        True,
+        "in eval mode the logits are not connected to the input",
+        "Detached or discrete parts stop every gradient attack, which is no protection.",
+        "Put the discrete part into robustsnn.encoders.BPDA; only gradient-free attacks were run.",
+    ),
+    Flag(
+        "probabilities",
+        True,
+        "all outputs of all probed images lie in [0, 1] and sum to 1",
+        "The losses here expect logits. A second softmax flattens the cross-entropy and its gradient.",
+        "Return logits: leave out the last softmax.",
+    ),
+    Flag(
+        "ties",
+        False,
+        "more than 1 % of the images have two largest logits that are exactly equal",
+        "Outputs that are counts of spikes tie often. A tie counts as an error here; elsewhere argmax gives it to the "
+        "first class, which credits some classes with undecided images.",
+        "Read out the mean current or potential of the last layer instead of counts.",
+    ),
+    Flag(
+        "single-surrogate",
+        False,
+        "the network has spiking layers and all gradient attacks of the suite share one gradient rule",
+        "How strong an attack on spikes is depends on the surrogate more than on its steps. One rule gives an upper "
+        "bound that another rule often halves.",
+        "Use the suite reliable, or paper-sr for the ensemble of four.",
+    ),
+)
+FLAGS = {flag.name: flag for flag in _ALL}
+"""All flags by name."""

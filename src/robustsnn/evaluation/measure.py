@@ -1,0 +1,174 @@
+"""How robust a model is: a suite at one radius, further radii, and the checks of what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from robustsnn.attacks.suites import Suite
+from robustsnn.errors import UserError
+from robustsnn.evaluation.judge import Data, Judge, device_of, fresh_draws, judge_for, tensors
+from robustsnn.evaluation.masking import PROBE, Probe, checks, rule_sets
+from robustsnn.evaluation.running import fit_to, run_suite
+from robustsnn.models import Encoded
+from robustsnn.outcome import Outcomes, breaks, rate, tabulate
+from robustsnn.progress import Progress, silent
+from robustsnn.units import show_fraction
+
+
+def run_radii(
+    model: nn.Module,
+    data: Data,
+    suite: Callable[[float], Suite],
+    eps: float,
+    *,
+    curve: Sequence[float] = (),
+    judge: Judge | None = None,
+    keep_images: bool = False,
+    progress: Progress = silent,
+    **options: Any,
+) -> Iterator[tuple[float, Suite, Outcomes, np.ndarray]]:
+    """(radius, suite, outcomes, who stands at this and all smaller radii), in ascending order of the radii.
+
+    Balls are nested, so at the further radii only samples that stood at all smaller ones are attacked.
+    `options` are those of `run_suite`. The worst images at `eps` are kept if asked for, or if the model draws
+    random numbers (they are then judged by many more draws).
+    """
+    if eps <= 0:
+        raise UserError(f"eps={eps!r}: an attack needs a radius above 0; clean accuracy is always reported")
+    suites = {radius: suite(radius).merged() for radius in curve if radius > 0} | {eps: suite(eps)}
+    judge = judge or _judge(model, data)
+    keep_images = keep_images or judge.votes > 1
+    standing: np.ndarray | None = None
+    done: list[Suite] = []
+    for number, (radius, at) in enumerate(sorted(suites.items())):
+
+        def tell(part: int, total: int, text: str, number: int = number, radius: float = radius) -> None:
+            progress(number * total + part, len(suites) * total, f"eps {show_fraction(radius)} {text}")
+
+        found = run_suite(
+            model,
+            data,
+            at,
+            candidates=standing if radius != eps else None,
+            after=done if radius != eps else (),
+            judge=judge,
+            keep_images=keep_images and radius == eps,
+            progress=tell,
+            **options,
+        )
+        done.append(at)
+        now = found.standing()
+        standing = now if standing is None else standing & now
+        yield radius, at, found, standing
+
+
+def _judge(model: nn.Module, data: Data) -> Judge:
+    x, _ = tensors(data)
+    return judge_for(model, x[:PROBE].to(device_of(model, x)))
+
+
+def evaluate(
+    model: nn.Module,
+    data: Data,
+    suite: Callable[[float], Suite],
+    eps: float,
+    *,
+    curve: Sequence[float] = (),
+    batch_size: int = 128,
+    seed: int = 0,
+    out: Path | None = None,
+    resume: bool = True,
+    merge: Sequence[Path] | None = None,
+    keep_images: Callable[[Outcomes, Suite], None] | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Robustness of a model, as an entry of `results.json`.
+
+    Args:
+        suite: from eps to a `Suite`, for example `robustsnn.attacks.reliable`.
+        eps: the threat's radius; columns and single attacks are reported for it.
+        curve: further radii at which the worst case is measured, in ascending order; only samples that stood at
+            all smaller radii are attacked. For the same reason the worst case at `eps` includes what fell at
+            the smaller radii.
+        batch_size, seed, out, resume, merge, progress: as in `run_suite`.
+        keep_images: called with the outcomes at `eps`, which then hold the worst image of each sample.
+
+    Returns `clean`, `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr,
+    `curve` as a list with `eps`, `breaks` (which attacks broke the same samples), `checks` and, of these,
+    `flags`; `draws` for a model that draws random numbers.
+    """
+    x, _ = tensors(data)
+    judge = _judge(model, data)
+    points: list[dict[str, Any]] = []
+    clean: dict[str, Any] = {}
+    entry: dict[str, Any] = {}
+    options: dict[str, Any] = {
+        "merge": merge,
+        "judge": judge,
+        "batch_size": batch_size,
+        "seed": seed,
+        "out": out,
+        "resume": resume,
+    }
+    keep = keep_images is not None
+    for radius, at, found, standing in run_radii(
+        model, data, suite, eps, curve=curve, keep_images=keep, progress=progress, **options
+    ):
+        if not points:
+            clean = rate(found.correct)
+            points.append({"eps": 0.0, **clean})
+        points.append({"eps": radius, **rate(standing)})
+        if radius == eps:
+            used = fit_to(model, at, x, judge)
+            threat = {"norm": at.threat.norm, "eps": eps, "space": at.threat.space}
+            entry = {
+                "clean": clean,
+                "suite": at.name,
+                **threat,
+                "survivors_only": at.survivors_only,
+                **tabulate(found, used.members(), eps, at.survivors_only),
+                "worst_case": {**rate(standing), **threat},
+            }
+            entry |= _inspect(model, data, used, found, judge, seed)
+            if keep_images is not None:
+                keep_images(found, used)
+    return {**entry, "curve": points}
+
+
+def _inspect(model: nn.Module, data: Data, suite: Suite, found: Outcomes, judge: Judge, seed: int) -> dict[str, Any]:
+    """What broke what, and the checks."""
+    x, y = tensors(data)
+    device = device_of(model, x)
+    view, draws = model, None
+    if judge.votes > 1 and found.images is not None:
+        images = torch.from_numpy(found.images)
+        behind: nn.Module = Encoded(model) if suite.threat.space == "encoded" else model
+        draws = fresh_draws(behind, images, y)
+    at = np.flatnonzero(found.correct)[:PROBE]
+    made = []
+    sets: dict[str, Any] | None = None
+    if len(at):
+        xp, yp = x[at].to(device), y[at].to(device)
+        if suite.threat.space == "encoded":
+            view = Encoded(model)
+            xp = view.encode(xp)
+        probe = Probe(view, xp, yp, found.standing()[at], suite, judge, seed)
+        made = [check.report() for check in checks(probe, found, suite.members())]
+        if suite.survivors_only:
+            sets = rule_sets(probe)
+    columns: dict[str, list[int]] = {}
+    for row, (column, _) in enumerate(suite.members()):
+        columns.setdefault(column, []).append(row)
+    if not suite.survivors_only and len(columns) > 1:
+        right = found.correct
+        sets = breaks(
+            {name: np.asarray(found.broken[rows].any(0))[right] for name, rows in columns.items()},
+            "columns of the suite",
+        )
+    return {"breaks": sets, "draws": draws, "checks": made, "flags": [check for check in made if check["raised"]]}

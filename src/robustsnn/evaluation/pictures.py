@@ -1,0 +1,74 @@
+"""Pictures of what an attack did, for the report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from robustsnn.attacks.streams import Streams
+from robustsnn.attacks.suites import Suite
+from robustsnn.attacks.threat import verify
+from robustsnn.data.batches import ImageSet
+from robustsnn.evaluation.judge import Judge, judge_for
+from robustsnn.evaluation.running import fit_to
+from robustsnn.losses import true_probability
+from robustsnn.models import Encoded
+from robustsnn.modes import frozen
+from robustsnn.seeds import derived, seeded
+from robustsnn.types import Images, Labels
+
+
+def input_gradient(model: nn.Module, x: Images, y: Labels) -> Tensor:
+    """grad_x of the softmax probability of the true class, per sample, in eval mode; shape of x."""
+    with frozen(model), torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        probability = true_probability(model(leaf), y)
+        if not probability.requires_grad:
+            return torch.zeros_like(leaf)
+        return torch.autograd.grad(probability.sum(), leaf)[0]
+
+
+def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, seed: int = 0) -> dict[str, Any]:
+    """Arrays for the report's pictures: the first `count` images, attacked, and their input gradients.
+
+    They are attacked anew for the picture: the adversarial image is that of the first attack of the suite's
+    last column that breaks the sample, or else the last one tried. Other columns may break more. Of images
+    attacked behind the encoder the mean over time is shown.
+    """
+    x, y = data.take(min(count, len(data))).floats(next(model.parameters()).device)
+    suite = fit_to(model, suite, x, judge_for(model, x))
+    column, attacks = suite.columns[-1]
+    judge = Judge()
+    view, shown = model, x
+    if suite.threat.space == "encoded":
+        view = Encoded(model)
+        shown = view.encode(x)
+    adversarial = shown.clone()
+    with seeded(seed, "pictures"):
+        stands = judge(view, shown, y)[0] < 0
+        for attack in attacks:
+            at = stands.nonzero()[:, 0]
+            if len(at):
+                streams = Streams([derived(seed, "pictures", repr(attack), i) for i in at.tolist()], x.device)
+                found = attack.run(view, shown[at], y[at], generator=streams).images
+                verify(attack.threat, found, shown[at], attack)
+                adversarial[at] = found
+                stands[at] = judge(view, adversarial[at], y[at])[0] < 0
+        predicted_adversarial = judge(view, adversarial, y)[1]
+        predicted = judge(model, x, y)[1]
+    over_time = adversarial.mean(1) if suite.threat.space == "encoded" else adversarial
+    return {
+        "image": x.cpu().numpy(),
+        "adversarial": over_time.cpu().numpy(),
+        "gradient": input_gradient(model, x, y).cpu().numpy(),
+        "label": y.cpu().numpy(),
+        "predicted": predicted.cpu().numpy(),
+        "predicted_adversarial": predicted_adversarial.cpu().numpy(),
+        "classes": np.array(data.classes),
+        "index": np.arange(len(x)),
+        "attack": np.array(f"{column} of {suite.name}"),
+        "eps": np.array(suite.threat.eps),
+    }

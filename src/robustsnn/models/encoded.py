@@ -1,0 +1,40 @@
+"""A network seen from behind its encoder, for attacks on what the encoder hands over."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.errors import UserError
+from robustsnn.models.classifier import Classifier
+from robustsnn.neurons import neuron_layers
+from robustsnn.types import Images, Logits
+
+
+class Encoded(nn.Module):
+    """Encoded inputs `[B, T, C, H, W]` -> logits: a `Classifier` without its encoder.
+
+    `Encoded(model)(Encoded(model).encode(x))` is `model(x)`. An input that is constant in time is repeated to
+    all T steps, so that each can be perturbed on its own: a budget of eps per pixel and step, which is T times
+    as many numbers as an image has, and no image shows them. Such attacks say what event data or a faulty
+    encoder could do, and reproduce papers that attack the encoded tensor.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(model, Classifier):
+            raise UserError(
+                f"{type(model).__name__} has no encoded space: that is defined for robustsnn.models.Classifier; "
+                f"attack it in pixel space"
+            )
+        self.model = model
+
+    @torch.no_grad()
+    def encode(self, x: Images) -> Tensor:
+        """`[B, C, H, W]` -> `[B, T, C, H, W]`; a random encoder draws once."""
+        code = self.model.encoder(x)
+        steps = neuron_layers(self.model)[0].steps if code.shape[0] == 1 else code.shape[0]
+        return code.expand(steps, *code.shape[1:]).transpose(0, 1).contiguous()
+
+    def forward(self, code: Tensor) -> Logits:
+        return self.model.read(code.transpose(0, 1))

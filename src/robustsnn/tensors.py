@@ -1,0 +1,32 @@
+"""Tensors on disk: safetensors files, written atomically, checked when read, never pickled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from robustsnn.errors import UserError
+from robustsnn.files import write_atomic
+
+
+def write_tensors(path: Path | str, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Write tensors with metadata (plain values) to one file."""
+    dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, save(dense, {key: json.dumps(value) for key, value in metadata.items()}))
+
+
+def read_tensors(path: Path | str, advice: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata that `write_tensors` wrote; UserError, ending in the advice, for anything else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; {advice}") from None
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UserError(f"{path} is not a readable safetensors file ({error}); {advice}") from None
