@@ -4,7 +4,7 @@
     pip install torch==2.13.0                               first, so that nothing below brings another
     pip install -e .
     pip install --no-deps -r benchmarks/requirements-referees.txt
-    pip install requests tqdm GitPython                     all that they import; pip says that torchattacks asks for more
+    pip install requests tqdm GitPython                     all that they import; torchattacks asks for more
 
     python benchmarks/referees.py --models vanilla SR AT "SR*"
     python benchmarks/referees.py --models VGG-11 WRN-16-4 "WRN-16-4 AT" --precision bfloat16
@@ -140,7 +140,7 @@ def subjects() -> dict[str, Subject]:
     deep, wide = ModelConfig("vgg11", steps=2, surrogate=smooth), ModelConfig("wide_resnet16", steps=4)
     large = {
         "VGG-11": (Config("VGG-11", data, deep, train=replace(train, epochs=1, batch_size=25, lr=1e-4)), ("2/255",)),
-        "WRN-16-4": (Config("WRN-16-4", data, wide, train=train), ("2/255",)),
+        "WRN-16-4": (Config("WRN-16-4", data, wide, train=train), ("4/255",)),
     }
     return made | {name: Subject(config, 64, eps, cost=300) for name, (config, eps) in large.items()}
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from robustsnn import build, evaluation
-from robustsnn.attacks import Suite
+from robustsnn.attacks import Source, Suite
 from robustsnn.progress import Progress, silent
 from robustsnn.units import fraction
 
@@ -20,6 +20,8 @@ def evaluate(
     suite: str | Callable[[float], Suite],
     eps: float | str,
     *,
+    norm: str = "Linf",
+    sources: Sequence[Source] = (),
     curve: Sequence[float | str] = (),
     batch_size: int = 128,
     seed: int = 0,
@@ -33,7 +35,7 @@ def evaluate(
     inside; `data` is an `ImageSet` or a pair (x, y). Returns an entry of `results.json`: `clean`,
     `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr, `curve`, `flags`.
     """
-    chosen = build.suite(suite) if isinstance(suite, str) else suite
+    chosen = build.suite(suite, sources, norm) if isinstance(suite, str) else suite
     return evaluation.evaluate(
         model,
         data,

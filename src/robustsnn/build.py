@@ -30,17 +30,25 @@ SUITES: dict[str, Callable[..., Suite]] = {
     "paper-sr-10": attacks.paper_sr_10,
     "paper-trail": attacks.paper_trail,
     "paper-trail-train-mode": partial(attacks.paper_trail, batch_statistics=True),
+    "flips": attacks.flips,
 }
+_OF_ANY_NORM = ("quick", "reliable", "autoattack")
 
 
-def suite(name: str, sources: Sequence[Source] = ()) -> Callable[[float | str], Suite]:
+def suite(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> Callable[[float | str], Suite]:
     """The suite of that name, still to be given eps; NAME-encoded is its twin in encoded space."""
     base = name.removesuffix("-encoded")
+    more: dict[str, Any] = {"sources": sources}
     if base not in SUITES:
         raise UserError(f"suite {name!r}: allowed are {', '.join(SUITES)}, and each with -encoded at its end")
 
+    if norm != "Linf":
+        if base not in _OF_ANY_NORM:
+            raise UserError(f"suite {name!r} has its norm fixed; norm={norm!r} works with {', '.join(_OF_ANY_NORM)}")
+        more["norm"] = norm
+
     def built(eps: float | str) -> Suite:
-        made = SUITES[base](eps, sources=sources)
+        made = SUITES[base](eps, **more)
         return made if base == name else made.encoded()
 
     return built

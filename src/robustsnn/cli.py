@@ -137,6 +137,7 @@ def _evaluate(arguments: list[str]) -> None:
     parser.add_argument("run", type=Path, help="folder made by train")
     parser.add_argument("--suite", type=str, help="which attacks, see `robustsnn list suites`; several with commas")
     parser.add_argument("--eps", type=str, help="radius of the threat, as 0.03 or 8/255")
+    parser.add_argument("--norm", type=str, default="Linf", help="Linf or L2 (%(default)s)")
     parser.add_argument("--curve", type=str, default="", help="further radii for accuracy against eps, with commas")
     parser.add_argument("--source", type=str, default="", help="runs to craft black-box attacks on, with commas")
     parser.add_argument("--limit", type=int, default=None, help="only the first so many test images")
@@ -175,6 +176,7 @@ def _evaluate(arguments: list[str]) -> None:
             options.run,
             _listed(options.suite),
             options.eps,
+            norm=options.norm,
             curve=_listed(options.curve),
             limit=options.limit,
             batch_size=options.batch_size,

@@ -202,6 +202,7 @@ SUITES = {
     "paper-sr-10": "the same with PGD10 alone: a fifth of the cost",
     "paper-trail": "section 4.2 of the sparsity-trail paper: FGSM and PGD7 by the network's own gradient",
     "paper-trail-train-mode": "the same crafted with batch statistics, as its released code does",
+    "flips": "L0: at most eps flipped entries of binary inputs, such as event frames",
     "NAME-encoded": "any of them on the encoder's output instead of the image",
 }
 ATTACKS = {

@@ -99,6 +99,8 @@ def check_logits(logits: Logits, y: Labels) -> None:
     """UserError unless logits are `[B, K]` with K >= 2 and the labels lie in 0 .. K-1."""
     if logits.ndim != 2 or len(logits) != len(y) or logits.shape[1] < 2:
         raise UserError(f"the model returned shape {tuple(logits.shape)} for {len(y)} images; needed is [B, K], K >= 2")
+    if not len(y):
+        return
     low, high = int(y.min()), int(y.max())
     if low < 0 or high >= logits.shape[1]:
         wrong = low if low < 0 else high

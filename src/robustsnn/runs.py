@@ -135,6 +135,7 @@ def evaluate_run(
     suites: str | Sequence[str],
     eps: float | str,
     *,
+    norm: str = "Linf",
     curve: Sequence[float | str] = (),
     limit: int | None = None,
     batch_size: int = 128,
@@ -150,6 +151,7 @@ def evaluate_run(
 
     Args:
         suites: names; several are run one after the other and become entries "NAME (SUITE)".
+        norm: Linf or L2, for the suites that know both.
         limit: the first so many test images.
         resume: use saved outcomes of the very same evaluation, otherwise they are made anew; those of other
             evaluations stay.
@@ -165,7 +167,7 @@ def evaluate_run(
     if shard is not None and merge is not None:
         raise UserError("--shard and --merge exclude each other: merge when all shards are done")
     loaded = [load_source(source) for source in sources]
-    builders = {name: suite(name, loaded) for name in names}
+    builders = {name: suite(name, loaded, norm) for name in names}
     radius = fraction(eps)
     radii = [fraction(value) for value in curve]
     for build in builders.values():

@@ -12,6 +12,7 @@ from robustsnn.attacks.presets import pgd as pgd
 from robustsnn.attacks.presets import rfgsm as rfgsm
 from robustsnn.attacks.presets import sa_pgd as sa_pgd
 from robustsnn.attacks.published import autoattack as autoattack
+from robustsnn.attacks.published import flips as flips
 from robustsnn.attacks.published import paper_sr as paper_sr
 from robustsnn.attacks.published import paper_sr_10 as paper_sr_10
 from robustsnn.attacks.published import paper_trail as paper_trail

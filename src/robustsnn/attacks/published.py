@@ -7,13 +7,14 @@ from dataclasses import replace
 
 from robustsnn.attacks.attack import Attack, Attacker
 from robustsnn.attacks.minimum import MinimumNorm
-from robustsnn.attacks.presets import apgd, fgsm, pgd, rfgsm
+from robustsnn.attacks.presets import Norm, apgd, fgsm, pgd, rfgsm
+from robustsnn.attacks.sparse import Flips, SparseFlips
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.suites import Suite, black_box
 from robustsnn.attacks.transfer import Source
 from robustsnn.errors import UserError
 from robustsnn.losses import targeted_dlr
-from robustsnn.neurons import RGA, STBP, Arctan, GradientRule, Sigmoid, Triangle
+from robustsnn.neurons import ASSG, PDSG, RGA, STBP, Arctan, GradientRule, Sigmoid, Triangle
 from robustsnn.units import fraction
 
 PAPER_RULES: tuple[GradientRule, ...] = (
@@ -72,7 +73,7 @@ def paper_trail(eps: float | str, *, sources: Sequence[Source] = (), batch_stati
     return Suite(name, tuple((column, (attack,)) for column, attack in attacks))
 
 
-def autoattack(eps: float | str, *, sources: Sequence[Source] = ()) -> Suite:
+def autoattack(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source] = ()) -> Suite:
     """The standard AutoAttack of Croce and Hein 2020, by the network's own gradient: each on the survivors alone.
 
     APGD on the cross-entropy and, towards nine rivals, on the targeted DLR (towards the margin below 4 classes),
@@ -81,7 +82,7 @@ def autoattack(eps: float | str, *, sources: Sequence[Source] = ()) -> Suite:
     """
     if sources:
         raise UserError("suite autoattack has no black-box columns; leave out the sources, or use reliable")
-    ce = apgd(eps, 100)
+    ce = apgd(eps, 100, norm=norm)
     threat = ce.threat
     columns: tuple[tuple[str, tuple[Attacker, ...]], ...] = (
         ("APGD-CE", (ce,)),
@@ -90,3 +91,16 @@ def autoattack(eps: float | str, *, sources: Sequence[Source] = ()) -> Suite:
         ("Square", (Square(threat),)),
     )
     return Suite("autoattack", columns, survivors_only=True)
+
+
+def flips(eps: float | str, *, sources: Sequence[Source] = ()) -> Suite:
+    """For binary inputs such as event frames: at most eps entries flipped, under four gradient rules.
+
+    After the sparse dynamic attack of Lun et al. (CVPR 2025), with its rule PDSG among them.
+    """
+    if sources:
+        raise UserError("suite flips has no black-box columns; leave out the sources")
+    threat = Flips(int(fraction(eps)) if fraction(eps) == int(fraction(eps)) else eps)  # type: ignore[arg-type]
+    rules = (PDSG(), None, STBP(Arctan(2.0)), ASSG())
+    attacks = tuple(SparseFlips(threat, rule) for rule in rules)
+    return Suite("flips", (("flips", attacks),), survivors_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from robustsnn.attacks.attack import Attack, Attacker
 from robustsnn.attacks.minimum import MinimumNorm
 from robustsnn.attacks.noise import RandomSearch
-from robustsnn.attacks.presets import ball
+from robustsnn.attacks.presets import Norm, ball
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.start import AtImage, Boundary, Uniform
 from robustsnn.attacks.step import APGD, SAPGD, GradientStep, Momentum
@@ -49,9 +49,9 @@ STRONG: tuple[GradientRule | None, ...] = (ASSG(), None, STBP(Arctan(2.0)), HART
 """The rules for long runs: the adaptive one, the network's own, a wide one and a rate-like one."""
 
 
-def quick(eps: float | str, *, sources: Sequence[Source] = ()) -> Suite:
+def quick(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source] = ()) -> Suite:
     """A first look: under a tenth of the cost of `reliable`, and most of what it breaks."""
-    threat = ball("Linf", eps)
+    threat = ball(norm, eps)
     rules = (None, STBP(Arctan(2.0)), RGA(), ASSG())
     short = [Attack(threat, APGD(2 * threat.eps), Boundary(), rule, margin, 10) for rule in rules]
     attacks: list[Attacker] = [*short, Attack(threat, APGD(2 * threat.eps), Boundary(), ASSG(), cross_entropy, 30)]
@@ -60,7 +60,7 @@ def quick(eps: float | str, *, sources: Sequence[Source] = ()) -> Suite:
     return Suite("quick", (("worst case", tuple(attacks)),), survivors_only=True)
 
 
-def reliable(eps: float | str, *, sources: Sequence[Source] = ()) -> Suite:
+def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source] = ()) -> Suite:
     """The union of what is known to break networks, cheapest and most successful first, each on the survivors.
 
     * first: ten steps of APGD on the margin under the rules of `STRONG`;
@@ -70,7 +70,7 @@ def reliable(eps: float | str, *, sources: Sequence[Source] = ()) -> Suite:
     * restarts: five more of APGD under the adaptive rule and the network's own;
     * black box: random corners and noise, Square with 5000 queries, and transfer from the sources if any.
     """
-    threat = ball("Linf", eps)
+    threat = ball(norm, eps)
     apgd = APGD(2 * threat.eps)
 
     def auto(rule: GradientRule | None, loss: object, steps: int, **more: int) -> Attack:

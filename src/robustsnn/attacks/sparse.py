@@ -30,8 +30,16 @@ class Flips:
     eps: int
     space: Space = "pixel"
     norm: ClassVar[str] = "L0"
-    low: ClassVar[float] = 0.0
-    high: ClassVar[float] = 1.0
+
+    @property
+    def low(self) -> float:
+        """0: nothing happened."""
+        return 0.0
+
+    @property
+    def high(self) -> float:
+        """1: an event."""
+        return 1.0
 
     def __post_init__(self) -> None:
         if isinstance(self.eps, bool) or not 0 <= self.eps < 2**53 or self.eps != int(self.eps):

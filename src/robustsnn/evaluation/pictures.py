@@ -71,4 +71,5 @@ def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, see
         "index": np.arange(len(x)),
         "attack": np.array(f"{column} of {suite.name}"),
         "eps": np.array(suite.threat.eps),
+        "space": np.array(suite.threat.space),
     }
