@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
+from robustsnn.attacks.gradient import gradient_at, mend
 from robustsnn.attacks.start import AtImage, Start
 from robustsnn.attacks.step import Iterate, StepRule
 from robustsnn.attacks.streams import Randomness, Streams
@@ -214,10 +215,7 @@ class _Search:
     def loss(self, logits: Tensor, at: Tensor, target: Labels | None) -> Tensor:
         """The attack's loss `[B]` of these samples."""
         given = (self.y[at],) if target is None else (self.y[at], target[at])
-        loss = self.attack.loss(logits, *given)
-        if loss.shape != given[0].shape:
-            raise UserError(f"{self.attack.loss!r} returned shape {tuple(loss.shape)}; needed is one loss per sample")
-        return loss
+        return self.attack.loss(logits, *given)
 
     def badness(self, logits: Tensor, at: Tensor, target: Labels | None) -> Tensor:
         """What the worst point is chosen by: the loss, or the margin where runs have different targets."""
@@ -237,31 +235,15 @@ class _Search:
         badness, judged = torch.zeros_like(losses), torch.zeros(len(z), dtype=torch.bool, device=z.device)
         for draw in range(draws):
             memory.hold(draw > 0)
-            with torch.enable_grad():
-                leaf = z.detach().requires_grad_()
-                logits = self.model(leaf)
-                check_logits(logits, y)
-                loss = self.loss(logits, at, target)
-                try:
-                    (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-                except RuntimeError as error:
-                    if "does not require grad" not in str(error) and "have been used" not in str(error):
-                        raise
-                    raise UserError(
-                        f"{type(self.model).__name__} has no gradient with respect to its input; "
-                        f"use a gradient-free attack, or BPDA for its discrete parts"
-                    ) from None
+            logits, loss, gradient = gradient_at(self.model, z, y, lambda logits: self.loss(logits, at, target))
             gradients += gradient / draws
-            losses += loss.detach().float() / draws
-            badness += self.badness(logits.detach(), at, target) / draws
-            judged |= correct(logits.detach(), y)
+            losses += loss.float() / draws
+            badness += self.badness(logits, at, target) / draws
+            judged |= correct(logits, y)
         memory.hold(False)
         self.attempt.forwards[at] += draws
         self.attempt.backwards[at] += draws
-        finite = gradients.isfinite()
-        nan = ~finite.flatten(1).all(1)
-        gradients = torch.where(finite, gradients, 0)
-        zero = gradients.flatten(1).abs().amax(1) == 0
+        gradients, nan, zero = mend(gradients)
         self.attempt.nan_gradient[at] |= nan
         self.attempt.zero_gradient[at] |= zero & ~nan
         if bool(zero.any()):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.attack import Attempt
+from robustsnn.attacks.gradient import gradient_at, mend
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images, per_sample
 from robustsnn.errors import UserError
@@ -201,29 +202,11 @@ class _Search:
 def differentiate(
     model: nn.Module, z: Images, y: Labels, loss: Callable[[Tensor], Tensor], at: Tensor, attempt: Attempt
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logits at z, the loss `[B]`, its gradient, and whether that is zero everywhere; all but the first mended.
-
-    Non-finite entries of the gradient are taken as zero. Passes and flaws are counted in `attempt` at `at`.
-    """
-    with torch.enable_grad():
-        leaf = z.detach().requires_grad_()
-        logits = model(leaf)
-        check_logits(logits, y)
-        value = loss(logits)
-        try:
-            (gradient,) = torch.autograd.grad(value.sum(), leaf)
-        except RuntimeError as error:
-            if "does not require grad" not in str(error) and "have been used" not in str(error):
-                raise
-            raise UserError(
-                f"{type(model).__name__} has no gradient with respect to its input; use a gradient-free attack"
-            ) from None
+    """Logits at z, the loss `[B]`, its mended gradient, and whether that is zero; counted in `attempt` at `at`."""
+    logits, value, gradient = gradient_at(model, z, y, loss)
+    gradient, nan, dead = mend(gradient)
     attempt.forwards[at] += 1
     attempt.backwards[at] += 1
-    finite = gradient.isfinite()
-    nan = ~finite.flatten(1).all(1)
-    gradient = torch.where(finite, gradient, 0)
-    dead = gradient.flatten(1).abs().amax(1) == 0
     attempt.nan_gradient[at] |= nan
     attempt.zero_gradient[at] |= dead & ~nan
-    return logits.detach(), value.detach(), gradient, dead
+    return logits, value, gradient, dead
