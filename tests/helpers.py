@@ -32,12 +32,12 @@ def images(
 
 
 def spiking(seed: int = 0, steps: int = 3, image: tuple[int, int, int] = (1, 8, 8), classes: int = 4) -> Classifier:
-    """A tiny spiking VGG in eval mode whose batch-norm statistics have seen some data."""
+    """A tiny spiking VGG in eval mode, every layer of it active on `images`: its batch norms have settled on them."""
     torch.manual_seed(seed)
     model = vgg(Plan(((6,), (8,)), (12,)), image=image, classes=classes, neuron=IF(), steps=steps)
     model.train()
     with torch.no_grad():
-        model.body[-1].bias.normal_(std=0.01)  # no ties where the hidden neurons are silent
-        for i in range(4):
-            model(torch.rand(32, *image, generator=torch.Generator().manual_seed(i)))
+        model.body[-1].bias.normal_(std=0.01)  # no ties for an image that leaves the hidden neurons silent
+        for i in range(30):  # running statistics move by a tenth each time
+            model(images(32, image, seed=i))
     return model.eval()

@@ -134,6 +134,37 @@ def test_resuming_a_finished_run_changes_nothing_and_overwriting_is_refused(trai
         (["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "eight"], "'eight' is not a number"),
         (["evaluate", "nowhere", "--suite", "paper-sr"], "--eps"),
         (["evaluate", "nowhere", "--eps", "8/255"], "--suite"),
+        (["evaluate", "nowhere", "--suite", "quick", "--eps", "8/255", "--shard", "2"], "write it as 2/4"),
+        (["evaluate", "nowhere", "--suite", "quick", "--eps", "8/255", "--shard", "a/b"], "write it as 2/4"),
+        (["evaluate", "nowhere", "--suite", "quick", "--eps", "8/255", "--shard", "1/2/3"], "write it as 2/4"),
+        (["evaluate", "nowhere", "--suite", "quick", "--eps", "8/255", "--shard", "2/"], "write it as 2/4"),
+        (["evaluate", "nowhere", "--suite", "quick", "--eps", "8/255", "--shard", "²/3"], "write it as 2/4"),
+        (
+            ["evaluate", "nowhere", "--suite", "quick", "--eps", "8/255", "--shard", "0/3"],
+            "shard 0/3: the first number is 1 to the second",
+        ),
+        (
+            ["evaluate", "nowhere", "--suite", "quick", "--eps", "8/255", "--shard", "4/3"],
+            "shard 4/3: the first number is 1 to the second",
+        ),
+        (
+            ["evaluate", "nowhere", "--suite", "quick", "--eps", "8/255", "--shard", "1/0"],
+            "shard 1/0: the first number is 1 to the second",
+        ),
+        (
+            ["evaluate", "nowhere", "--suite", "quick", "--eps", "8/255", "--shard", "1/2", "--merge"],
+            "exclude each other",
+        ),
+        (
+            ["evaluate", "nowhere", "--suite", "quick", "--eps", "8/255", "--source", "elsewhere"],
+            "elsewhere is not a run",
+        ),
+        (["evaluate", "nowhere", "--suite", "quick", "--eps", "8/255", "--seed", "one"], "seed"),
+        (["evaluate", "nowhere", "--suite", "quick,quick", "--eps", "8/255"], "give each suite once"),
+        (["evaluate", "nowhere", "--suite", ",", "--eps", "8/255"], "at least one"),
+        (["evaluate", "nowhere", "--suite", "quick,fast", "--eps", "8/255"], "'fast': allowed are"),
+        (["evaluate", "nowhere", "--suite", "quick-coded", "--eps", "8/255"], "each with -encoded at its end"),
+        (["evaluate", "nowhere", "--images", "x.safetensors"], "nowhere is not a run"),
         (["report", "nowhere", "--out", "x.html"], "nowhere"),
         (["report", "--out", "x.html"], "runs"),
         (["list", "fish"], "fish"),
@@ -257,6 +288,103 @@ def test_killed_evaluation_resumes_to_identical_outcomes(trained, tmp_path, caps
             assert all(np.array_equal(x[k], y[k]) for k in x.files)
     results = [json.loads((f / "results.json").read_text())["models"] for f in (whole, killed)]
     assert results[0] == results[1]
+
+
+# Suites, shards, sources and saved images
+
+TRAIL = ("--suite", "paper-trail", "--eps", "8/255", "--limit", 24, "--batch_size", 8)
+
+
+def models(run_folder):
+    return json.loads((run_folder / "results.json").read_text())["models"]
+
+
+def test_list_names_the_suites_that_can_be_built(capsys):
+    from robustsnn.build import suite
+
+    code, out, _ = run("list", "suites", capture=capsys)
+    assert code == 0
+    names = [line.split()[0] for line in out.splitlines()[1:]]
+    assert {"quick", "reliable", "autoattack", "paper-sr", "paper-trail"} <= set(names)
+    for name in names:
+        if name not in ("NAME-encoded", "flips"):
+            assert suite(name)(0.03).encoded().name == suite(f"{name}-encoded")(0.03).name
+
+
+def test_shards_of_one_folder_or_of_copies_merge_to_the_results_of_one_run(trained, capsys, tmp_path):
+    curve = ("--curve", "4/255")
+    whole, one, *copies = (copy(trained, tmp_path / name) for name in ("whole", "one", "a", "b", "c"))
+    assert run("evaluate", whole, *TRAIL, *curve, capture=capsys)[0] == 0
+    for number, folder in enumerate(copies, 1):
+        for place in (folder, one):
+            code, out, _ = run("evaluate", place, *TRAIL, *curve, "--shard", f"{number}/3", capture=capsys)
+            assert code == 0
+            assert f"shard {number}/3 is done" in out
+            assert not (place / "results.json").exists()
+    others = tmp_path / "b", tmp_path / "c"
+    line = refused("evaluate", tmp_path / "a", *TRAIL, *curve, "--merge", others[0], capture=capsys)
+    assert "1 of 3 batches are missing" in line
+    assert "batch-00002.npz" in line
+    assert run("evaluate", one, *TRAIL, *curve, "--merge", capture=capsys)[0] == 0
+    assert run("evaluate", tmp_path / "a", *TRAIL, *curve, "--merge", *others, capture=capsys)[0] == 0
+    assert models(one) == models(tmp_path / "a") == models(whole)
+    assert "another model" in refused(
+        "evaluate", one, *TRAIL, *curve, "--seed", 1, "--merge", tmp_path / "a", capture=capsys
+    )
+    assert "shard 4/4 is empty" in refused("evaluate", one, *TRAIL, "--shard", "4/4", capture=capsys)
+
+
+def test_several_suites_are_entries_of_their_own_and_their_images_are_judged_again(trained, capsys, tmp_path):
+    folder = copy(trained, tmp_path / "run")
+    two = ("--suite", "paper-trail, paper-trail-encoded", *TRAIL[2:], "--save_images")
+    assert run("evaluate", folder, *two, capture=capsys)[0] == 0
+    entries = models(folder)
+    assert list(entries) == ["SR (paper-trail)", "SR (paper-trail-encoded)"]
+    pixel, encoded = entries.values()
+    assert (pixel["space"], encoded["space"]) == ("pixel", "encoded")
+    assert pixel["clean"] == encoded["clean"]
+    assert run("report", folder, "--out", tmp_path / "r.html", capture=capsys)[0] == 0
+    for name in ("paper-trail", "paper-trail-encoded"):
+        path = folder / "adversarial" / f"{name}.safetensors"
+        code, out, _ = run("evaluate", folder, "--images", path, capture=capsys)
+        assert code == 0
+        entry = entries[f"SR ({name})"]
+        for figure in (entry["clean"], entry["worst_case"]):
+            assert f"{100 * figure['accuracy']:.1f} %" in out
+        assert f"{name} on SR, Linf eps 8/255 in {entry['space']} space" in out
+    assert "not a readable safetensors file" in refused(
+        "evaluate", folder, "--images", folder / "config.yaml", capture=capsys
+    )
+    assert "holds no adversarial images" in refused(
+        "evaluate", folder, "--images", folder / "weights.safetensors", capture=capsys
+    )
+    path.write_bytes(path.read_bytes()[:-9])
+    assert "paper-trail-encoded.safetensors" in refused("evaluate", folder, "--images", path, capture=capsys)
+
+
+def test_sources_give_black_box_columns(trained, capsys, tmp_path, monkeypatch):
+    folder, source = copy(trained, tmp_path / "run"), copy(trained, tmp_path / "source")
+    arguments = ("--suite", "paper-sr-10", *TRAIL[2:5], 6)
+    assert run("evaluate", folder, *arguments, "--source", source, capture=capsys)[0] == 0
+    entry = models(folder)["SR"]
+    white = ["FGSM", "RFGSM", "PGD10", "APGD10"]
+    assert list(entry["columns"]) == [*white, *(f"BB {name}" for name in white)]
+    assert entry["sources"] == [str(source)]
+    crafted = [attack for attack in entry["attacks"].values() if attack["black_box"]]
+    assert len(crafted) == 16
+    assert all(attack["label"].endswith(f" from {source}") for attack in crafted)
+    # Images of the same network, taken to the last step, break what one sign step breaks.
+    assert entry["columns"]["BB FGSM"] == entry["columns"]["FGSM"]
+    assert "no black-box columns" in refused("evaluate", folder, *TRAIL, "--source", source, capture=capsys)
+
+    from helpers import spiking
+    from robustsnn import runs
+    from robustsnn.attacks import Source
+
+    monkeypatch.setattr(runs, "load_source", lambda path: Source(str(path), spiking(image=(3, 16, 16))))
+    assert "is made for other images than" in refused(
+        "evaluate", folder, *arguments, "--source", source, capture=capsys
+    )
 
 
 # CIFAR-10 in its two layouts, tiny.

@@ -12,7 +12,19 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robustsnn.errors import UserError
-from robustsnn.losses import correct, cross_entropy, dlr, margin, true_probability
+from robustsnn.losses import (
+    LEAST_CLASSES,
+    TARGETED,
+    Summed,
+    correct,
+    cross_entropy,
+    dlr,
+    margin,
+    targeted_cross_entropy,
+    targeted_dlr,
+    targeted_margin,
+    true_probability,
+)
 
 ALL = [cross_entropy, margin, dlr, true_probability]
 
@@ -145,3 +157,83 @@ def test_losses_are_computed_in_float32(loss, dtype):
     y = torch.tensor([0])
     assert loss(z, y).dtype == torch.float32
     assert torch.equal(loss(z, y), loss(z.float(), y))
+
+
+# Losses with a target
+
+
+@few
+@given(batch=batches(), turn=st.integers(1, 6))
+def test_targeted_margin_and_cross_entropy_by_their_formulas(batch, turn):
+    z, y = batch
+    target = (y + 1 + turn % (z.shape[1] - 1)) % z.shape[1]  # any other class
+    target = torch.where(target == y, (y + 1) % z.shape[1], target)
+    rows = list(zip(z.tolist(), y.tolist(), target.tolist(), strict=True))
+    assert targeted_margin(z, y, target).tolist() == [row[t] - row[label] for row, label, t in rows]
+    expected = [row[t] - math.log(sum(math.exp(value) for value in row)) for row, _, t in rows]
+    assert targeted_cross_entropy(z, y, target).tolist() == pytest.approx(expected, rel=1e-5, abs=1e-5)
+
+
+@few
+@given(batch=batches(), seed=st.integers(0, 99))
+def test_the_margin_is_the_largest_targeted_margin(batch, seed):
+    z, y = batch
+    others = [(y + shift) % z.shape[1] for shift in range(1, z.shape[1])]
+    best = torch.stack([targeted_margin(z, y, other) for other in others]).amax(0)
+    assert torch.equal(best, margin(z, y))
+
+
+@few
+@given(batch=batches(least=4), shift=st.integers(-50, 50), scale=st.sampled_from([0.25, 0.5, 2.0, 16.0]))
+def test_targeted_dlr_by_its_formula_and_invariances(batch, shift, scale):
+    z, y = batch
+    target = (y + 1) % z.shape[1]
+    ordered = z.sort(1, descending=True).values
+    gap = ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2
+    z, y, target, gap = z[gap > 0], y[gap > 0], target[gap > 0], gap[gap > 0]
+    torch.testing.assert_close(targeted_dlr(z, y, target), targeted_margin(z, y, target) / gap)
+    torch.testing.assert_close(targeted_dlr(scale * z + shift, y, target), targeted_dlr(z, y, target))
+
+
+@pytest.mark.parametrize("loss", TARGETED)
+def test_a_larger_targeted_loss_is_nearer_to_the_target(loss):
+    z = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    y, target = torch.arange(50) % 6, (torch.arange(50) + 2) % 6
+    values = loss(z, y, target)
+    assert values.shape == (50,)
+    (gradient,) = torch.autograd.grad(values.sum(), z)
+    tops = z.topk(4).indices
+    among = (tops == target[:, None]).any(1) | (tops == y[:, None]).any(1)
+    plain = torch.ones(50, dtype=torch.bool) if loss is not targeted_dlr else ~among
+    assert plain.any()
+    rise = gradient.gather(1, target[:, None])[plain]
+    fall = gradient.gather(1, y[:, None])[plain]
+    assert (rise > 0).all()
+    assert (fall < 0).all()
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_targeted_dlr_says_why_it_needs_four_classes(classes):
+    with pytest.raises(UserError, match=rf"targeted_dlr on {classes} classes.*four largest.*use targeted_margin"):
+        targeted_dlr(torch.zeros(2, classes), torch.zeros(2, dtype=torch.long), torch.ones(2, dtype=torch.long))
+
+
+def test_least_classes_are_where_the_losses_begin_to_work():
+    for loss, least in LEAST_CLASSES.items():
+        for classes in range(2, 6):
+            arguments = [torch.zeros(2, dtype=torch.long), torch.ones(2, dtype=torch.long)][: 1 + (loss in TARGETED)]
+            z = torch.arange(classes).float().repeat(2, 1)
+            if classes < least:
+                with pytest.raises(UserError):
+                    loss(z, *arguments)
+            else:
+                assert loss(z, *arguments).isfinite().all()
+
+
+@few
+@given(batch=batches(), steps=st.integers(1, 10))
+def test_summed_logits_scale_margins_and_sharpen_cross_entropy(batch, steps):
+    z, y = batch
+    torch.testing.assert_close(Summed(margin, steps)(z, y), steps * margin(z, y))
+    assert torch.equal(Summed(cross_entropy, steps)(z, y), cross_entropy(steps * z, y))
+    assert repr(Summed(cross_entropy, steps)) == f"Summed(cross_entropy, {steps})"

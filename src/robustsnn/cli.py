@@ -94,6 +94,7 @@ def _demo(arguments: list[str]) -> None:
     for name, entry in results["models"].items():
         print(f"{name:8} {summary(entry)}")
     print(f"\n{options.out / 'report.html'}\n{options.out / 'results.json'}")
+    print(f"harder: robustsnn evaluate {options.out / 'sr-at'} --suite reliable --eps 40/255")
 
 
 def _train(arguments: list[str]) -> None:
@@ -207,7 +208,7 @@ def _shard(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     index, slash, count = text.partition("/")
-    if not (slash and index.isdigit() and count.isdigit()):
+    if not (slash and index.isdecimal() and count.isdecimal()):
         raise UserError(f"--shard {text}: write it as 2/4, the second of four parts")
     return int(index), int(count)
 

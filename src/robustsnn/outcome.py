@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
+from zlib import error as BadStream
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,9 +89,9 @@ class Outcomes:
         return self.correct & ~broken.any(0)
 
     def equals(self, other: Outcomes) -> bool:
-        """Whether all arrays are the same."""
+        """Whether all arrays are the same; NaN equals NaN."""
         pairs = ((getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
-        return all(mine is theirs or np.array_equal(mine, theirs) for mine, theirs in pairs)
+        return all(mine is theirs or _same(mine, theirs) for mine, theirs in pairs)
 
     def save(self, path: Path, done: int) -> None:
         """Write as npz, atomically; `done` attacks are complete."""
@@ -105,8 +106,13 @@ class Outcomes:
                 needed = [f.name for f in fields(Outcomes) if f.name != "images" or "images" in file]
                 arrays = {name: file[name] for name in needed}
                 return Outcomes(**arrays), int(file["done"])
-        except (BadZipFile, ValueError, KeyError, EOFError, OSError) as error:
+        except (BadZipFile, BadStream, ValueError, KeyError, EOFError, OSError) as error:
             raise UserError(f"{path} is damaged ({error}); delete it, its batch will be attacked again") from None
+
+
+def _same(mine: Any, theirs: Any) -> bool:
+    real = isinstance(mine, np.ndarray) and mine.dtype.kind == "f"
+    return np.array_equal(mine, theirs, equal_nan=real)
 
 
 def tabulate(

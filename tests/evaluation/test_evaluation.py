@@ -59,8 +59,8 @@ def test_outcomes_agree_with_the_model_and_count_all_passes():
 
     found = run_suite(Counting(), (x, y), suite(pgd(EPS, 4)), batch_size=7, judge=Judge())
     assert np.allclose(found.clean_margin, margin(model(x), y).detach())
-    # Plus one clean forward per image, and one image to see the number of classes.
-    assert int(found.forwards.sum()) + 20 + 1 == Counting.n
+    # Plus one clean forward per image, and one image twice to see whether it has a gradient and how many classes.
+    assert int(found.forwards.sum()) + 20 + 2 == Counting.n
     assert found.label.tolist() == y.tolist()
     assert np.array_equal(found.predicted == found.label, found.correct)
 

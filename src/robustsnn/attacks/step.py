@@ -253,7 +253,8 @@ class SAPGD:
 
     The means run over all entries of a sample; alpha starts at the radius of the threat and is halved at
     `halvings(steps)`. Gradients are scaled before they are squared, so none underflows. Source: arXiv
-    2512.22522, where the method is given for Linf; for L2 the step has norm alpha.
+    2512.22522, where the method is given for Linf. For L2 the step has norm alpha, along d: nearer to the signs of the
+    gradient than to the gradient, so other rules serve L2 better.
     """
 
     alpha: float

@@ -15,6 +15,7 @@ from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import device_of, fresh_draws, judge_for
 from robustsnn.models import Encoded
 from robustsnn.outcome import Outcomes, rate
+from robustsnn.seeds import seeded
 from robustsnn.tensors import read_tensors, write_tensors
 
 _NORMS = {"Linf": Linf, "L2": L2, "L0": Flips}
@@ -80,10 +81,11 @@ def rejudge(model: nn.Module, path: Path, batch_size: int = 128) -> dict[str, An
     judge = judge_for(view, clean[:64].to(device))
     rates = {}
     for name, shown in (("clean", clean), ("adversarial", image)):
-        margins = [
-            judge(view, shown[i : i + batch_size].to(device), label[i : i + batch_size].to(device))[0].cpu()
-            for i in range(0, len(label), batch_size)
-        ]
+        margins = []
+        for i in range(0, len(label), batch_size):
+            with seeded(0, "rejudge", name, i):
+                xb, yb = shown[i : i + batch_size].to(device), label[i : i + batch_size].to(device)
+                margins.append(judge(view, xb, yb)[0].cpu())
         rates[name] = rate((torch.cat(margins) < 0).numpy())
     draws = fresh_draws(view, image, label, batch_size=batch_size) if judge.votes > 1 else None
     facts = {key: about.get(key) for key in ("suite", "norm", "eps", "space", "name")}

@@ -87,15 +87,17 @@ _ALL = (
     Flag(
         "gradient-mismatch",
         True,
-        "moving along the signs of the gradient raises the margin more than moving against them for fewer than 65 % "
-        "of the probed images, under every rule of the suite (central difference at a quarter of eps to eps)",
+        "moving along the steepest direction of the margin's gradient does not raise the margin above what moving "
+        "against it gives, for more than 35 % of the probed images and at least 2, under every rule of the suite "
+        "(majority of the steps eps/4, eps/2 and eps; an image that does not change counts half)",
         "The gradient that the attack follows is not that of the function that is judged.",
         "Check the model's backward pass, its surrogate, and what is detached; use other gradient rules.",
     ),
     Flag(
         "rules-disagree",
         True,
-        "the model's own gradient has a mean cosine below 0.1 with that of every reference rule (arctan 2, RGA, ASSG)",
+        "the own gradient of a spiking network has a mean cosine below 0.1 with that of every reference rule "
+        "(arctan 2, RGA, ASSG)",
         "Surrogates differ in scale and width, but on a healthy network they point to the same side. An own "
         "gradient that agrees with none is useless to an attacker who trusts it.",
         "Do not report attacks by the own gradient alone; use the suite reliable.",
@@ -103,8 +105,8 @@ _ALL = (
     Flag(
         "one-step-beats-iterative",
         True,
-        "one step breaks more of the probed images than 20 steps by the same gradient, by more than 3 % of them and "
-        "at least 2",
+        "one step breaks more of the probed images than 20 steps by the same gradient, that of the suite's first rule: "
+        "by more than 3 % of them, and at least 2",
         "With a useful gradient 20 small steps do at least as well as one large one. Where they do not, they are "
         "caught in noise that the model adds to its loss surface.",
         "Use EOT if the model is random, adaptive slopes, restarts, and a gradient-free attack.",
@@ -112,31 +114,33 @@ _ALL = (
     Flag(
         "black-box-beats-white-box",
         True,
-        "attacks that see no gradient break more than 2 % of the images, and at least 2, that all gradient attacks of "
-        "the suite left standing",
+        "attacks that see no gradient (those of the suite, and a short random search and Square if it has no Square) "
+        "break more than 2 % of the probed images, and at least 2, that neither the gradient attacks of the suite nor "
+        "50 steps of APGD on the margin by its first 8 rules break",
         "Who sees the gradient knows more than who does not, so a gradient attack that loses is being misled.",
         "Take the black-box figure as the better bound, and look for other gradient rules.",
     ),
     Flag(
         "loss-not-increasing",
         True,
-        "with a larger radius the attack breaks fewer of the probed images, by more than 3 % of them and at least 2",
+        "PGD with 10 steps by the suite's first rule breaks fewer of the probed images at eps than at eps/2, or at "
+        "2 eps than at eps: by more than 3 % of them, and at least 2",
         "A larger ball holds the smaller one, so the worst case can only get worse; the attack fails to find it.",
         "Check step sizes and gradients; use the suite reliable.",
     ),
     Flag(
         "unbounded-attack-fails",
         True,
-        "with eps = 1 (every image is allowed) more than 5 % of the probed images stand against the suite's gradient "
-        "rules in 30 steps",
+        "with a radius that allows every image, more than 5 % of the probed images stand against PGD with 30 steps by "
+        "the first 8 gradient rules of the suite",
         "With no limit at all every classifier can be broken. If the attack cannot, its gradients lead nowhere.",
         "The figures of this suite are no evidence of robustness; use other rules and gradient-free attacks.",
     ),
     Flag(
         "not-converged",
         False,
-        "twice the suite's largest number of steps breaks more than 2 % of the probed images, and at least 2, that the "
-        "suite left standing",
+        "twice the suite's largest number of gradient steps breaks more than 2 % of the probed images, and at least 2, "
+        "that the suite left standing",
         "The accuracy reported is still falling with the effort of the attack.",
         "Use more steps and restarts, or the suite reliable.",
     ),
@@ -159,7 +163,8 @@ _ALL = (
     Flag(
         "coupled",
         True,
-        "the logits of an image change when other images of its batch are replaced",
+        "the logits of an image change when the other images of its batch are replaced by black and white ones "
+        "(not looked at where the flags random or state are raised)",
         "Its result depends on its neighbours, for example by batch statistics in eval mode or an encoder that scales "
         "by the batch's extremes. An attack on a batch then uses, or is hindered by, what a user never sees.",
         "Call model.eval() effectively; take statistics per sample.",

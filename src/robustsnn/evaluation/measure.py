@@ -18,6 +18,7 @@ from robustsnn.evaluation.running import fit_to, run_suite
 from robustsnn.models import Encoded
 from robustsnn.outcome import Outcomes, breaks, rate, tabulate
 from robustsnn.progress import Progress, silent
+from robustsnn.seeds import seeded
 from robustsnn.units import show_fraction
 
 
@@ -157,11 +158,13 @@ def _inspect(model: nn.Module, data: Data, suite: Suite, found: Outcomes, judge:
         xp, yp = x[at].to(device), y[at].to(device)
         if suite.threat.space == "encoded":
             view = Encoded(model)
-            xp = view.encode(xp)
+            with seeded(seed, "encode"):
+                xp = view.encode(xp)
         probe = Probe(view, xp, yp, found.standing()[at], suite, judge, seed)
-        made = [check.report() for check in checks(probe, found, suite.members())]
-        if suite.survivors_only:
-            sets = rule_sets(probe)
+        with seeded(seed, "checks"):
+            made = [check.report() for check in checks(probe, found, suite.members())]
+            if suite.survivors_only:
+                sets = rule_sets(probe)
     columns: dict[str, list[int]] = {}
     for row, (column, _) in enumerate(suite.members()):
         columns.setdefault(column, []).append(row)

@@ -20,8 +20,10 @@ from robustsnn.attacks.suites import Suite
 from robustsnn.attacks.threat import check_images, verify
 from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, Judge, device_of, judge_for, tensors
+from robustsnn.evaluation.masking import has_gradient
 from robustsnn.files import write_atomic, write_json
 from robustsnn.models import Encoded
+from robustsnn.modes import evaluating
 from robustsnn.neurons import neuron_layers
 from robustsnn.outcome import Outcomes
 from robustsnn.progress import Progress, silent
@@ -49,15 +51,30 @@ class Shard:
 
 
 def fit_to(model: nn.Module, suite: Suite, x: Tensor, judge: Judge) -> Suite:
-    """The suite as this model can be attacked: without rules, losses or single draws that do not apply to it."""
+    """The suite as this model can be attacked: without rules, losses or single draws that do not apply to it.
+
+    Where the logits are not connected to the input, only attacks that need no gradient are left. `x` are images,
+    also for a suite in encoded space. UserError if nothing is left.
+    """
+    view, first = model, x[:1].to(device_of(model, x))
+    with seeded(0, "fit"), torch.no_grad(), evaluating(model):  # what it draws here changes no numbers elsewhere
+        classes = model(first).shape[-1]
+        if suite.threat.space == "encoded":
+            view = Encoded(model)
+            first = view.encode(first)
+        connected = has_gradient(view, first)
+    if not connected:
+        members = suite.members()
+        if not any(attack.black_box for _, attack in members):
+            raise UserError(
+                f"{type(model).__name__} has no gradient with respect to its input, and all attacks of suite "
+                f"{suite.name!r} need one; use a gradient-free attack, or BPDA for its discrete parts"
+            )
+        suite = suite.map(lambda attack: attack if attack.black_box else None)
     if not neuron_layers(model):
         suite = suite.without_rules()
     if judge.votes > 1:
         suite = suite.with_draws(EOT)
-    with torch.no_grad():
-        judged = model.training
-        classes = model.eval()(x[:1].to(device_of(model, x))).shape[-1]
-        model.train(judged)
     return suite.for_classes(classes)
 
 
@@ -158,7 +175,7 @@ def run_suite(
         identity = (_exact(suite), history, batch_size, seed, keep_images, judge.votes)
         fingerprint = _fingerprint(model, marks, identity)
         folder = out / f"{suite.name}-{suite.threat.norm}-{suite.threat.eps:.6f}-{fingerprint[:12]}"
-        if folder.exists() and not resume:
+        if folder.exists() and not resume and merge is None:
             if shard is None:
                 shutil.rmtree(folder)
             else:  # the other shards may lie in the same folder
@@ -182,7 +199,8 @@ def run_suite(
         work = _Batch(view or model, judge, xb, yb, start, seed)
         part, done = Outcomes.empty(len(members), len(xb), tuple(xb.shape[1:]) if keep_images else None), 0
         if view is not None:
-            work.x = view.encode(xb)
+            with seeded(seed, "encode", start):
+                work.x = view.encode(xb)
             check_images(work.x, yb, suite.threat.low, suite.threat.high)
             if keep_images:
                 part = Outcomes.empty(len(members), len(xb), tuple(work.x.shape[1:]))
@@ -277,7 +295,8 @@ class _Batch:
         if part.images is not None:
             before = np.where(part.attacked[:row, at], part.margin[:row, at], -np.inf)
             worst = np.maximum(before.max(0, initial=-np.inf), part.clean_margin[at])
-            worse = at[(judged > worst) | np.isnan(judged)]
+            # Once broken, always the same image: that of the attack which broke it first.
+            worse = at[~(judged <= worst) & (worst < 0)]
             part.images[worse] = attempt.images.cpu().numpy()[np.isin(at, worse)]
         part.margin[row, at] = judged
         part.broken[row, at] = ~(judged < 0)

@@ -29,12 +29,20 @@ class Encoded(nn.Module):
             )
         self.model = model
 
+    @property
+    def steps(self) -> int:
+        """T of its neurons; 1 for a network without any."""
+        return next((layer.steps for layer in neuron_layers(self.model)), 1)
+
     @torch.no_grad()
     def encode(self, x: Images) -> Tensor:
         """`[B, C, H, W]` -> `[B, T, C, H, W]`; a random encoder draws once."""
         code = self.model.encoder(x)
-        steps = neuron_layers(self.model)[0].steps if code.shape[0] == 1 else code.shape[0]
+        steps = self.steps if code.shape[0] == 1 else code.shape[0]
         return code.expand(steps, *code.shape[1:]).transpose(0, 1).contiguous()
 
     def forward(self, code: Tensor) -> Logits:
+        needed = (self.steps, *self.model.image)
+        if code.shape[2:] != needed[1:] or needed[0] not in (1, code.shape[1]):
+            raise UserError(f"encoded images of shape {tuple(code.shape[1:])} given to a network made for {needed}")
         return self.model.read(code.transpose(0, 1))

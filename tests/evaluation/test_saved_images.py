@@ -1,0 +1,175 @@
+"""Adversarial images on disk: what they hold, that they are checked, and judged again on any model."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from helpers import Linear, images, spiking
+from robustsnn.attacks import Linf, Suite, fgsm, pgd
+from robustsnn.errors import UserError
+from robustsnn.evaluation import run_suite
+from robustsnn.evaluation.adversarial import load_images, rejudge, save_images
+from robustsnn.losses import correct, margin
+from robustsnn.models import Encoded
+from robustsnn.outcome import rate
+from robustsnn.tensors import read_tensors, write_tensors
+
+EPS = 0.02
+
+
+def attacks(eps=EPS):
+    return Suite("test", (("one", (fgsm(eps),)), ("more", (pgd(eps, 3), pgd(eps, 4)))))
+
+
+def saved(path, model, x, suite):
+    y = model(x).argmax(1)
+    y[:2] = (y[:2] + 1) % 3
+    found = run_suite(model, (x, y), suite, keep_images=True)
+    clean = Encoded(model).encode(x) if suite.threat.space == "encoded" else x
+    save_images(path, clean, found, suite, name="a net")
+    return y, found
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "images.safetensors"
+    model, x = Linear(3), images(30)
+    y, found = saved(path, model, x, attacks())
+    return path, model, x, y, found
+
+
+def test_saved_images_read_back_with_what_they_are(file):
+    path, model, x, y, found = file
+    tensors, threat, about = load_images(path)
+    assert threat == Linf(EPS)
+    assert {k: about[k] for k in ("suite", "norm", "eps", "low", "high", "space", "name")} == {
+        **{"suite": "test", "norm": "Linf", "eps": EPS, "low": 0.0, "high": 1.0, "space": "pixel", "name": "a net"}
+    }
+    assert about["attacks"] == [repr(attack) for _, attack in attacks().members()]
+    assert torch.equal(tensors["clean"], x)
+    assert torch.equal(tensors["label"], y)
+    assert tensors["image"].numpy().tobytes() == found.images.tobytes()
+    first = tensors["attack"].numpy()
+    assert np.array_equal(first == -1, ~found.broken.any(0))
+    for i in np.flatnonzero(first >= 0):
+        assert found.broken[first[i], i]
+        assert not found.broken[: first[i], i].any()
+        # The image is that attack's own, whatever later columns reached.
+        assert margin(model(tensors["image"][i : i + 1]), y[i : i + 1]).item() == pytest.approx(
+            found.margin[first[i], i], abs=1e-6
+        )
+    with safe_open(path, "pt") as raw:  # readable by anybody
+        assert json.loads(raw.metadata()["norm"]) == "Linf"
+
+
+def test_judged_again_they_give_the_accuracy_that_was_reported(file):
+    path, model, x, y, found = file
+    again = rejudge(model, path, batch_size=7)
+    assert again["adversarial"] == rate(found.standing())
+    assert again["clean"] == rate(found.correct)
+    assert 0 < again["adversarial"]["accuracy"] < again["clean"]["accuracy"] < 1
+    assert (again["suite"], again["eps"], again["space"], again["draws"]) == ("test", EPS, "pixel", None)
+    other = Linear(3, seed=5)
+    tensors, _, _ = load_images(path)
+    assert rejudge(other, path)["adversarial"] == rate(correct(other(tensors["image"]), y).numpy())
+    assert x.shape == tensors["image"].shape
+
+
+def test_images_from_behind_the_encoder(tmp_path):
+    path, model = tmp_path / "images.safetensors", spiking(classes=3)
+    _, found = saved(path, model, images(20, (1, 8, 8)), attacks().encoded())
+    tensors, threat, _ = load_images(path)
+    assert threat == Linf(EPS, space="encoded")
+    assert tensors["image"].shape == (20, 3, 1, 8, 8)
+    assert rejudge(model, path)["adversarial"] == rate(found.standing())
+    with pytest.raises(UserError, match="no encoded space"):
+        rejudge(Linear(3, (1, 8, 8)), path)
+
+
+def test_a_random_model_is_judged_by_votes_and_repeats_itself(file):
+    path, model, *_ = file
+
+    class Shaky(nn.Module):
+        def forward(self, x):
+            return model(x + 0.05 * torch.randn_like(x))
+
+    once = rejudge(Shaky(), path)
+    torch.rand(3)
+    assert rejudge(Shaky(), path) == once
+    assert once["draws"]["n"] == 20
+    assert once["draws"]["std"] > 0
+
+
+def edited(path, **changes):
+    tensors, about = read_tensors(path, "")
+    write_tensors(path, {**tensors, **{k: v for k, v in changes.items() if isinstance(v, torch.Tensor)}}, about)
+    return tensors
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda t: {"image": t["image"] + 0.01}, "left its budget"),
+        (lambda t: {"image": t["clean"] * float("nan")}, "left its budget"),
+        (lambda t: {"image": t["image"][:, :, :2]}, "shape"),
+        (lambda t: {"image": t["image"][:5]}, "shape"),
+        (lambda t: {"clean": 255 * t["clean"]}, "images span"),
+        (lambda t: {"label": t["label"].float()}, "labels of shape"),
+        (lambda t: {"label": t["label"][:5]}, "labels of shape"),
+    ],
+)
+def test_edited_images_are_refused_in_one_line(file, change, text):
+    path, model, *_ = file
+    edited(path, **change(read_tensors(path, "")[0]))
+    with pytest.raises(UserError, match=text) as caught:
+        rejudge(model, path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_files_are_refused_in_one_line(file, tmp_path):
+    path, model, *_ = file
+    advice = "give a file written by `robustsnn evaluate"
+    tensors, about = read_tensors(path, "")
+    foreign = tmp_path / "weights.safetensors"
+    write_tensors(foreign, model.state_dict(), {"config": "x"})
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes(path.read_bytes()[:-100])
+    text = tmp_path / "text.safetensors"
+    text.write_text("hello")
+    odd = tmp_path / "odd.safetensors"
+    write_tensors(odd, tensors, {**about, "norm": "L7"})
+    bare = tmp_path / "bare.safetensors"
+    write_tensors(bare, {"clean": tensors["clean"]}, about)
+    wide = tmp_path / "wide.safetensors"
+    write_tensors(wide, tensors, {**about, "eps": "much"})
+    for wrong in (foreign, cut, text, odd, bare, wide, tmp_path / "missing.safetensors", tmp_path):
+        with pytest.raises(UserError) as caught:
+            rejudge(model, wrong)
+        assert advice in str(caught.value)
+        assert str(wrong) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_model_for_other_images_or_fewer_classes_is_refused(file, tmp_path):
+    path, *_ = file
+    with pytest.raises(UserError, match="label 2 given to a model of 2 classes"):
+        rejudge(Linear(2), path)
+    with pytest.raises(UserError, match=r"network made for \(1, 8, 8\)"):
+        rejudge(spiking(), path)
+    coded = tmp_path / "coded.safetensors"
+    saved(coded, spiking(classes=3), images(6, (1, 8, 8)), attacks().encoded())
+    for other in (spiking(classes=3, image=(3, 8, 8)), spiking(classes=3, image=(1, 16, 16)), spiking(steps=5)):
+        with pytest.raises(UserError, match=r"\(3, 1, 8, 8\)"):
+            rejudge(other, coded)
+
+
+def test_outcomes_without_images_cannot_be_saved(tmp_path):
+    model, x = Linear(3), images(4)
+    found = run_suite(model, (x, model(x).argmax(1)), attacks())
+    with pytest.raises(ValueError, match="keep_images=True"):
+        save_images(tmp_path / "x.safetensors", x, found, attacks())

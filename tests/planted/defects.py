@@ -1,0 +1,258 @@
+"""Honest models, and one planted defect for each flag."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from robustsnn.attacks import Linf, Suite, fgsm, pgd
+from robustsnn.attacks.noise import RandomSearch
+from robustsnn.attacks.square import Square
+from robustsnn.data.digits import digits
+from robustsnn.encoders import BPDA
+from robustsnn.losses import margin
+from robustsnn.models import Plan, vgg
+from robustsnn.neurons import IF, RGA, STBP, Neurons, Triangle
+
+EPS = 0.1
+Model = Callable[[Tensor], Tensor]
+
+
+@cache
+def images(part: str) -> tuple[Tensor, Tensor]:
+    """A part of the digits, and labels."""
+    return getattr(digits(), part).floats()
+
+
+def data(n: int = 32) -> tuple[Tensor, Tensor]:
+    """What is evaluated: validation images, and labels."""
+    x, y = images("validation")
+    return x[:n], y[:n]
+
+
+def trained(model: nn.Module, steps: int, rate: float) -> nn.Module:
+    """The model after some steps of Adam on noisy digits, in eval mode."""
+    x, y = images("train")
+    draws = torch.Generator().manual_seed(0)
+    adam = torch.optim.Adam(model.parameters(), rate)
+    model.train()
+    for _ in range(steps):
+        at = torch.randint(len(x), (128,), generator=draws)
+        noise = 0.1 * torch.randn(len(at), *x.shape[1:], generator=draws)
+        adam.zero_grad()
+        F.cross_entropy(model(x[at] + noise), y[at]).backward()
+        adam.step()
+    return model.eval()
+
+
+@cache
+def plain() -> nn.Module:
+    """A small network without spikes."""
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(1, 8, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(128, 32), nn.ReLU())
+    return trained(nn.Sequential(body, nn.Linear(32, 10)), 150, 5e-3)
+
+
+@cache
+def spiking() -> nn.Module:
+    """A small spiking network with three neuron layers."""
+    torch.manual_seed(0)
+    model = vgg(Plan(((8,), (16,)), (32,)), image=(1, 8, 8), classes=10, neuron=IF(), steps=4)
+    return trained(model, 150, 1e-2)
+
+
+class Around(nn.Module):
+    """`output(network(front(x)))`: where defects are put."""
+
+    def __init__(self, network: nn.Module, front: Model | None = None, output: Model | None = None) -> None:
+        super().__init__()
+        self.network, self.front, self.output = network, front, output
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.network(x if self.front is None else self.front(x))
+        return logits if self.output is None else self.output(logits)
+
+
+def backward(x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """x; its gradient is changed."""
+    same = x.clone()
+    if same.requires_grad:
+        same.register_hook(change)
+    return same
+
+
+class Ruled(nn.Module):
+    """A spiking network whose first layers of neurons have another rule of their own while it is called as this."""
+
+    def __init__(self, network: nn.Module, rule: Any, layers: int) -> None:
+        super().__init__()
+        self.network = copy.deepcopy(network)
+        for layer in [module for module in self.network.modules() if isinstance(module, Neurons)][:layers]:
+            layer.rule = rule
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+
+@dataclass(frozen=True)
+class Reversed:
+    """STBP with the wrong sign."""
+
+    elementwise = False
+    label = "reversed"
+
+    def input_gradient(self, upstream: Tensor, current: Tensor, neuron: Any) -> Tensor:
+        return -STBP().input_gradient(upstream, current, neuron)
+
+
+class Carrying(nn.Module):
+    """Adds a share of the last call's logits, as a membrane does that is not reset."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.last = network, torch.zeros(())
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.network(x)
+        kept = self.last.mean() * torch.arange(logits.shape[1])
+        self.last = logits.detach()
+        return logits + 1e-2 * kept
+
+
+class Frozen(nn.Module):
+    """Leaves no graph."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+
+def only_a_corner(gradient: Tensor) -> Tensor:
+    """The gradient of one pixel, that no digit reaches; the others are lost."""
+    kept = torch.zeros_like(gradient)
+    kept[..., 0, 0] = gradient[..., 0, 0]
+    return kept
+
+
+def near(x: Tensor) -> Tensor:
+    """x; the gradient turns round for images farther than 0.7 EPS from all clean ones."""
+    known = data()[0].flatten(1)
+    far = torch.cdist(x.detach().flatten(1), known, p=torch.inf).amin(1) > 0.7 * EPS
+    return backward(x, lambda g: torch.where(far[:, None, None, None], -g, g))
+
+
+def bumpy(x: Tensor) -> Tensor:
+    """x and waves of a height of half a grey level, flat on no grey level and of another length for each pixel."""
+    turns = 2 * torch.pi * 255 * (1 + torch.arange(x[0].numel()).view(x.shape[1:]))
+    return x + 0.002 * torch.sin(turns * x)
+
+
+def weak(eps: float) -> Suite:
+    """Two small steps."""
+    return suite(pgd(eps, 2, alpha=eps / 8, random_start=False, loss=margin))
+
+
+def suite(*attacks: Any) -> Suite:
+    """These attacks in one column."""
+    return Suite("small", (("all", attacks),))
+
+
+def one(eps: float) -> Suite:
+    """PGD by the own gradient."""
+    return suite(pgd(eps, 8, loss=margin))
+
+
+def confident(eps: float) -> Suite:
+    """PGD on the cross-entropy."""
+    return suite(pgd(eps, 8))
+
+
+def one_rule(eps: float) -> Suite:
+    """PGD by the own gradient, and a few queries."""
+    return suite(pgd(eps, 8, loss=margin), Square(Linf(eps), 20))
+
+
+def two_rules(eps: float) -> Suite:
+    """PGD by the own gradient and by another, and a few queries."""
+    return suite(pgd(eps, 8, loss=margin), pgd(eps, 8, loss=margin, rule=RGA()), Square(Linf(eps), 20))
+
+
+def blind(eps: float) -> Suite:
+    """A gradient attack and one that needs none."""
+    return suite(fgsm(eps), RandomSearch(Linf(eps), "corners", 20))
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A defect that raises `flag`; without it, the flag is not raised.
+
+    `plant` makes the defective model of the honest one. Where the suite is the defect, `honest_suite` has none.
+    """
+
+    flag: str
+    about: str
+    plant: Callable[[nn.Module], nn.Module] = field(default=lambda network: network)
+    honest: Callable[[], nn.Module] = plain
+    suite: Callable[[float], Suite] = one
+    honest_suite: Callable[[float], Suite] | None = None
+
+
+def front(change: Model) -> Callable[[nn.Module], nn.Module]:
+    """Put before the network."""
+    return lambda network: Around(network, front=change)
+
+
+def output(change: Model) -> Callable[[nn.Module], nn.Module]:
+    """Put behind the network."""
+    return lambda network: Around(network, output=change)
+
+
+PLANTED = (
+    Planted("zero-gradient", "rounding of pixels", front(lambda x: (x * 16).round() / 16)),
+    Planted(
+        "zero-gradient",
+        "a surrogate that is too narrow for the potentials",
+        lambda network: Ruled(network, STBP(Triangle(0.001)), 3),
+        spiking,
+        one_rule,
+    ),
+    Planted("zero-gradient", "logits so large that the softmax saturates", output(lambda z: 1e4 * z), suite=confident),
+    Planted("tiny-gradient", "a gradient scaled by 1e-20", front(lambda x: backward(x, lambda g: 1e-20 * g))),
+    Planted("nan-gradient", "a square root at black pixels", front(lambda x: x + 1e-6 * x.sqrt())),
+    Planted("nan-logits", "a logarithm of a logit", output(lambda z: z + 1e-9 * (z[:, :1] + 1).log())),
+    Planted("gradient-mismatch", "a gradient of the wrong sign", front(lambda x: backward(x, torch.neg))),
+    Planted(
+        "rules-disagree",
+        "an own rule of the wrong sign",
+        lambda network: Ruled(network, Reversed(), 1),
+        spiking,
+        two_rules,
+    ),
+    Planted("one-step-beats-iterative", "a loss surface full of small waves", front(bumpy)),
+    Planted("black-box-beats-white-box", "a gradient of the wrong sign", front(lambda x: backward(x, torch.neg))),
+    Planted("loss-not-increasing", "a gradient that is right near the images alone", front(near)),
+    Planted("unbounded-attack-fails", "a gradient of one pixel", front(lambda x: backward(x, only_a_corner))),
+    Planted("not-converged", "two small steps", suite=weak, honest_suite=one),
+    Planted("random", "noise in eval mode", output(lambda z: z + 0.1 * torch.randn_like(z))),
+    Planted("state", "logits that carry over to the next call", Carrying),
+    Planted("coupled", "images scaled by the mean of the batch", front(lambda x: x * (0.3 / x.mean()))),
+    Planted(
+        "coupled", "statistics of the batch", front(lambda x: 0.4 + 0.4 * F.batch_norm(x, None, None, training=True))
+    ),
+    Planted("no-gradient", "pixels that are detached", front(Tensor.detach), suite=blind),
+    Planted("no-gradient", "logits computed without gradients", Frozen, suite=blind),
+    Planted("probabilities", "a softmax at the end", output(lambda z: z.softmax(1))),
+    Planted("ties", "logits that are counts", output(BPDA(lambda z: (z / 8).round()))),
+    Planted("single-surrogate", "a suite with one rule", honest=spiking, suite=one_rule, honest_suite=two_rules),
+)
