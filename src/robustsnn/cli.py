@@ -155,6 +155,8 @@ def _evaluate(arguments: list[str]) -> None:
     from robustsnn.progress import Display
 
     if options.images is not None:
+        if options.suite is not None:
+            raise UserError("--images judges saved images and attacks none; leave out --suite")
         from robustsnn.runs import rejudge_run, show_rate
         from robustsnn.units import show_fraction
 

@@ -26,8 +26,9 @@ from robustsnn.data.batches import Splits
 from robustsnn.errors import UserError
 from robustsnn.evaluation import Shard, evaluate, pictures, run_radii
 from robustsnn.evaluation.adversarial import rejudge, save_images
+from robustsnn.evaluation.running import encode_images
 from robustsnn.files import write_arrays, write_atomic, write_json
-from robustsnn.models import Classifier, Encoded
+from robustsnn.models import Classifier
 from robustsnn.outcome import Outcomes
 from robustsnn.parsing import parse_config, read_config
 from robustsnn.progress import Progress, part, silent
@@ -198,7 +199,7 @@ def evaluate_run(
         def keep(found: Outcomes, used: Suite, name: str = name) -> None:
             clean = test.floats()[0]
             if used.threat.space == "encoded":
-                clean = Encoded(model).encode(clean.to(next(model.parameters()).device)).cpu()
+                clean = encode_images(model, clean, batch_size, seed)
             save_images(run / "adversarial" / f"{name}.safetensors", clean, found, used, name=config.title())
 
         folders = None if merge is None else [other / "outcomes" for other in merge]

@@ -26,6 +26,6 @@ def fraction(value: float | str) -> float:
 
 
 def show_fraction(value: float) -> str:
-    """`8/255` where a value below 1 is within 1e-6 of an integer over 255, else up to six significant digits."""
-    whole = round(value * 255) if abs(value) < 1 else 0
+    """`8/255` where value is within 1e-6 of an integer over 255, else up to six digits; integers stay."""
+    whole = round(value * 255) if math.isfinite(value) and value != int(value) else 0
     return f"{whole}/255" if whole and abs(value - whole / 255) < 1e-6 else f"{value:.6g}"

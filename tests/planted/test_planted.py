@@ -20,7 +20,8 @@ from robustsnn.attacks.square import Square
 from robustsnn.errors import UserError
 from robustsnn.evaluation import Judge, evaluate
 from robustsnn.evaluation.flags import FLAGS
-from robustsnn.evaluation.masking import Probe, checks
+from robustsnn.evaluation.masking import checks
+from robustsnn.evaluation.probe import Probe
 from robustsnn.losses import margin
 from robustsnn.modes import precision
 from robustsnn.neurons import ASSG, RGA

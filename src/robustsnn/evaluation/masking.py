@@ -6,129 +6,25 @@ of the suite that was run. Conditions and their meaning are in `flags`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.minimum import MinimumNorm
 from robustsnn.attacks.noise import RandomSearch
-from robustsnn.attacks.sparse import Flips, SparseFlips
 from robustsnn.attacks.square import Square
-from robustsnn.attacks.start import AtImage, Uniform
-from robustsnn.attacks.step import APGD, GradientStep
-from robustsnn.attacks.streams import Streams
-from robustsnn.attacks.suites import Suite
+from robustsnn.attacks.step import APGD
 from robustsnn.evaluation.flags import FLAGS, Check
-from robustsnn.evaluation.judge import Judge, repeats
+from robustsnn.evaluation.judge import repeats
+from robustsnn.evaluation.probe import Probe
 from robustsnn.losses import TARGETED, margin
-from robustsnn.modes import evaluating, frozen
-from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule, gradient_rule, neuron_layers
+from robustsnn.modes import evaluating
+from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule
 from robustsnn.outcome import Outcomes, breaks
-from robustsnn.seeds import derived, seeded
-
-PROBE = 64
-"""How many images are probed."""
-
-
-def has_gradient(model: nn.Module, x: Tensor) -> bool:
-    """Whether logits in eval mode are connected to the input."""
-    with frozen(model), torch.enable_grad():
-        leaf = x[:1].detach().clone().requires_grad_()
-        logits = model(leaf)
-        return logits.requires_grad and torch.autograd.grad(logits.sum(), leaf, allow_unused=True)[0] is not None
-
-
-@dataclass
-class Probe:
-    """The images that are probed, and the attacks of the suite in a smaller form.
-
-    Args:
-        model: as it was attacked (for the encoded space, from behind the encoder).
-        x, y: images that it classifies correctly, at most `PROBE`.
-        standing: `[B]` bool, which of them the suite left standing.
-        suite: what was run, fitted to the model.
-        judge: who says what is broken.
-        seed: of what is drawn.
-    """
-
-    model: nn.Module
-    x: Tensor
-    y: Tensor
-    standing: np.ndarray
-    suite: Suite
-    judge: Judge
-    seed: int
-
-    @cached_property
-    def connected(self) -> bool:
-        """Whether there is a gradient at all."""
-        return has_gradient(self.model, self.x)
-
-    @cached_property
-    def gradient_attacks(self) -> list[Any]:
-        """The suite's gradient attacks, of any kind; none, if there is no gradient."""
-        return [attack for _, attack in self.suite.members() if not attack.black_box and self.connected]
-
-    @cached_property
-    def rules(self) -> list[GradientRule | None]:
-        """The suite's gradient rules, each once; None is the model's own."""
-        rules = [getattr(attack, "rule", None) for attack in self.gradient_attacks]
-        return list({repr(rule): rule for rule in rules}.values())
-
-    @cached_property
-    def draws(self) -> int:
-        """Passes per gradient step, as in the suite."""
-        return max((getattr(attack, "draws", 1) for attack in self.gradient_attacks), default=1)
-
-    @cached_property
-    def spiking(self) -> bool:
-        """Whether rules can be swapped."""
-        return bool(neuron_layers(self.model))
-
-    def run(self, attack: Any, at: np.ndarray | None = None) -> np.ndarray:
-        """Which of the probed images (of those at `at`) an attack breaks, by a fresh pass."""
-        which = np.arange(len(self.x)) if at is None else at
-        broken = np.zeros(len(self.x), bool)
-        if len(which):
-            x, y = self.x[which], self.y[which]
-            name = repr(attack)
-            streams = Streams([derived(self.seed, "probe", name, int(i)) for i in which], x.device)
-            with seeded(self.seed, "probe", name):
-                found = attack.run(self.model, x, y, generator=streams).images
-                broken[which] = ~(self.judge(self.model, found, y)[0] < 0).cpu().numpy()
-        return broken
-
-    def gradient(self, rule: GradientRule | None, loss: Any = margin) -> Tensor:
-        """Input gradient of a loss under a rule, shape of x."""
-        with frozen(self.model), gradient_rule(self.model, rule), torch.enable_grad():
-            leaf = self.x.detach().clone().requires_grad_()
-            return torch.autograd.grad(loss(self.model(leaf), self.y).sum(), leaf)[0]
-
-    @torch.no_grad()
-    def margins(self, z: Tensor) -> Tensor:
-        """Margins at z, `[B]`."""
-        with evaluating(self.model):
-            return margin(self.model(z), self.y)
-
-    def pgd(self, rule: GradientRule | None, steps: int, eps: float | None = None, start: bool = True) -> Any:
-        """PGD on the margin inside the suite's threat, or one of another radius.
-
-        For binary inputs so many rounds of `SparseFlips`, since sign steps do not add up there.
-        """
-        threat = self.suite.threat
-        if isinstance(threat, Flips):
-            flips = threat if eps is None else replace(threat, eps=max(1, int(eps)))
-            return SparseFlips(flips, rule, rounds=steps, queries=500)
-        if eps is not None:
-            threat = replace(threat, eps=eps)  # type: ignore[type-var]
-        step = GradientStep(threat.eps if steps == 1 else 2.5 * threat.eps / steps)
-        return Attack(threat, step, Uniform() if start else AtImage(), rule, margin, steps, draws=self.draws)
 
 
 def checks(probe: Probe, found: Outcomes, members: list[tuple[str, Any]]) -> list[Check]:

@@ -13,7 +13,8 @@ from torch import nn
 from robustsnn.attacks.suites import Suite
 from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, Judge, device_of, fresh_draws, judge_for, tensors
-from robustsnn.evaluation.masking import PROBE, Probe, checks, rule_sets
+from robustsnn.evaluation.masking import checks, rule_sets
+from robustsnn.evaluation.probe import PROBE, Probe
 from robustsnn.evaluation.running import fit_to, run_suite
 from robustsnn.models import Encoded
 from robustsnn.outcome import Outcomes, breaks, rate, tabulate
@@ -152,19 +153,17 @@ def _inspect(model: nn.Module, data: Data, suite: Suite, found: Outcomes, judge:
         behind: nn.Module = Encoded(model) if suite.threat.space == "encoded" else model
         draws = fresh_draws(behind, images, y)
     at = np.flatnonzero(found.correct)[:PROBE]
-    made = []
     sets: dict[str, Any] | None = None
-    if len(at):
-        xp, yp = x[at].to(device), y[at].to(device)
-        if suite.threat.space == "encoded":
-            view = Encoded(model)
-            with seeded(seed, "encode"):
-                xp = view.encode(xp)
-        probe = Probe(view, xp, yp, found.standing()[at], suite, judge, seed)
-        with seeded(seed, "checks"):
-            made = [check.report() for check in checks(probe, found, suite.members())]
-            if suite.survivors_only:
-                sets = rule_sets(probe)
+    xp, yp = x[at].to(device), y[at].to(device)
+    if suite.threat.space == "encoded":
+        view = Encoded(model)
+        with seeded(seed, "encode"):
+            xp = view.encode(xp)
+    probe = Probe(view, xp, yp, found.standing()[at], suite, judge, seed)
+    with seeded(seed, "checks"):
+        made = [check.report() for check in checks(probe, found, suite.members())]
+        if suite.survivors_only and len(at):
+            sets = rule_sets(probe)
     columns: dict[str, list[int]] = {}
     for row, (column, _) in enumerate(suite.members()):
         columns.setdefault(column, []).append(row)

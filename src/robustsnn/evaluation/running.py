@@ -20,7 +20,7 @@ from robustsnn.attacks.suites import Suite
 from robustsnn.attacks.threat import check_images, verify
 from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, Judge, device_of, judge_for, tensors
-from robustsnn.evaluation.masking import has_gradient
+from robustsnn.evaluation.probe import has_gradient
 from robustsnn.files import write_atomic, write_json
 from robustsnn.models import Encoded
 from robustsnn.modes import evaluating
@@ -199,8 +199,7 @@ def run_suite(
         work = _Batch(view or model, judge, xb, yb, start, seed)
         part, done = Outcomes.empty(len(members), len(xb), tuple(xb.shape[1:]) if keep_images else None), 0
         if view is not None:
-            with seeded(seed, "encode", start):
-                work.x = view.encode(xb)
+            work.x = _encode(view, xb, start, seed)
             check_images(work.x, yb, suite.threat.low, suite.threat.high)
             if keep_images:
                 part = Outcomes.empty(len(members), len(xb), tuple(work.x.shape[1:]))
@@ -227,6 +226,18 @@ def run_suite(
     if not parts:
         raise UserError(f"shard {shard.index}/{shard.count} is empty: there are fewer batches; use fewer shards")
     return Outcomes.join(parts)
+
+
+def _encode(view: Encoded, x: Tensor, start: int, seed: int) -> Tensor:
+    with seeded(seed, "encode", start):
+        return view.encode(x)
+
+
+def encode_images(model: nn.Module, x: Tensor, batch_size: int, seed: int) -> Tensor:
+    """What `run_suite` attacks in encoded space: x behind the encoder `[N, T, C, H, W]`, with the same draws."""
+    view, device = Encoded(model), device_of(model, x)
+    starts = range(0, len(x), batch_size)
+    return torch.cat([_encode(view, x[i : i + batch_size].to(device), i, seed).cpu() for i in starts])
 
 
 def _collect(folder: Path, others: Sequence[Path], batches: int, attacks: int) -> None:
