@@ -33,12 +33,12 @@ from robustsnn.neurons import (
 
 WIDE: tuple[GradientRule | None, ...] = (
     None,
-    *(STBP(Triangle(width)) for width in (0.25, 0.5, 1.0, 2.0, 4.0)),
-    *(STBP(Arctan(sharpness)) for sharpness in (1.0, 2.0, 4.0, 8.0)),
+    *(STBP(Triangle(width)) for width in (1.0, 0.5, 2.0, 0.25, 4.0)),
+    *(STBP(Arctan(sharpness)) for sharpness in (2.0, 1.0, 4.0, 8.0)),
     *(STBP(shape) for shape in (Sigmoid(4.0), Rectangle(1.0), Rectangle(4.0), Exponential(2.0), Identity())),
     RGA(),
     BPTR(),
-    *(HART(Triangle(width)) for width in (0.5, 1.0, 2.0)),
+    *(HART(Triangle(width)) for width in (1.0, 0.5, 2.0)),
     PDSG(),
     *(ASSG(shape) for shape in (Arctan(), Triangle(), Sigmoid(), Gaussian(), Rectangle())),
     *(ASSG(Arctan(), degree) for degree in (0.7, 0.8, 0.94)),

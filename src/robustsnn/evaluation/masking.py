@@ -40,8 +40,15 @@ def checks(probe: Probe, found: Outcomes, members: list[tuple[str, Any]]) -> lis
 
 
 def rule_sets(probe: Probe) -> dict[str, Any] | None:
-    """Which gradient rule breaks which probed image, by APGD on the margin in 10 steps; None for fewer than two."""
-    rules = [rule for rule in probe.rules if rule is not None][:8]
+    """Which gradient rule breaks which probed image, by APGD on the margin in 10 steps; None for fewer than two.
+
+    Of each kind of rule the suite's first is taken, at most eight in all.
+    """
+    kinds: dict[str, GradientRule] = {}
+    for rule in probe.rules:
+        if rule is not None:
+            kinds.setdefault(rule.label.split("-")[0], rule)
+    rules = list(kinds.values())[:8]
     if len(rules) < 2 or probe.suite.threat.norm == "L0":
         return None
     eps = probe.suite.threat.eps
@@ -115,13 +122,17 @@ def _gradients(probe: Probe, found: Outcomes) -> list[Check]:
     n = len(probe.x)
     largest = torch.zeros(n, device=probe.x.device)
     odd = torch.zeros(n, dtype=torch.bool, device=probe.x.device)
+    looked = 0
     for rule, loss in pairs.values():
+        if looked >= 4 and bool((largest >= 1e-12).all()):
+            break  # what the attacks themselves met is counted too
+        looked += 1
         gradient = probe.gradient(rule, loss).flatten(1)
         finite = gradient.isfinite()
         odd |= ~finite.all(1)
         largest = torch.maximum(largest, torch.where(finite, gradient, 0).abs().amax(1).float())
     zero, tiny = int((largest == 0).sum()), int(((largest > 0) & (largest < 1e-12)).sum())
-    of = f"of {n} images, under {len(pairs)} pairs of rule and loss"
+    of = f"of {n} images, under {looked} pairs of rule and loss"
     nan, met, tried = int(odd.sum()), int(found.nan_gradient.any(0).sum()), int(found.attacked.any(0).sum())
     text = f"{nan} of {n} probed and {met} of {tried} attacked images met a gradient with NaN or infinity"
     made += [
@@ -145,6 +156,8 @@ def _direction(probe: Probe) -> Check:
     """Central differences of the margin along the signs of the gradient, at radii up to eps."""
     threat, best = probe.suite.threat, 0.0
     for rule in probe.rules:
+        if best > 0.9:
+            break
         gradient = probe.gradient(rule).nan_to_num()
         score = torch.zeros(len(probe.x), device=probe.x.device)
         for part in (0.25, 0.5, 1.0):
@@ -160,7 +173,7 @@ def _direction(probe: Probe) -> Check:
     return Check(
         FLAGS["gradient-mismatch"],
         _many((1 - best) * n, n, 0.35),
-        f"along the best rule's gradient the margin rises for {100 * best:.0f} % of the images",
+        f"along a rule's gradient the margin rises for {100 * best:.0f} % of the images",
         best,
     )
 
