@@ -10,6 +10,7 @@ from torch import nn
 
 from robustsnn import build, evaluation
 from robustsnn.attacks import Source, Suite
+from robustsnn.errors import UserError
 from robustsnn.progress import Progress, silent
 from robustsnn.units import fraction
 
@@ -35,7 +36,14 @@ def evaluate(
     inside; `data` is an `ImageSet` or a pair (x, y). Returns an entry of `results.json`: `clean`,
     `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr, `curve`, `flags`.
     """
-    chosen = build.suite(suite, sources, norm) if isinstance(suite, str) else suite
+    if isinstance(suite, str):
+        chosen = build.suite(suite, sources, norm)
+    elif callable(suite):
+        chosen = suite
+    else:
+        raise UserError("suite: give a name or a function from eps to a Suite, such as robustsnn.attacks.reliable")
+    if sources and not isinstance(suite, str):
+        raise UserError("sources are for suites given by name; a suite of your own holds its Transfer attacks itself")
     return evaluation.evaluate(
         model,
         data,

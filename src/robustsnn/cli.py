@@ -155,8 +155,10 @@ def _evaluate(arguments: list[str]) -> None:
     from robustsnn.progress import Display
 
     if options.images is not None:
-        if options.suite is not None:
-            raise UserError("--images judges saved images and attacks none; leave out --suite")
+        others = {name: value for name, value in vars(options).items() if name not in ("run", "images")}
+        given = [f"--{name}" for name, value in others.items() if value != parser.get_default(name)]
+        if given:
+            raise UserError(f"--images judges saved images and attacks none; leave out {', '.join(given)}")
         from robustsnn.runs import rejudge_run, show_rate
         from robustsnn.units import show_fraction
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
-from zlib import error as BadStream
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,19 +94,50 @@ class Outcomes:
 
     def save(self, path: Path, done: int) -> None:
         """Write as npz, atomically; `done` attacks are complete."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        write_arrays(path, done=done, **{name: array for name, array in arrays.items() if array is not None})
+        # No images are written as an array too, so that a file which has lost its images does not pass for one without.
+        images = np.zeros(0, np.float32) if self.images is None else self.images
+        write_arrays(path, **{**vars(self), "images": images, "done": done})
 
     @staticmethod
-    def load(path: Path) -> tuple[Outcomes, int]:
-        """Read what `save` wrote."""
+    def load(path: Path, attacks: int | None = None, n: int | None = None) -> tuple[Outcomes, int]:
+        """Read what `save` wrote: the outcomes, and how many attacks are complete.
+
+        UserError unless every array is there with its dtype and a shape that fits the others, and, where they are
+        given, the file holds this many attacks (complete or not) and samples.
+        """
         try:
-            with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-                needed = [f.name for f in fields(Outcomes) if f.name != "images" or "images" in file]
-                arrays = {name: file[name] for name in needed}
-                return Outcomes(**arrays), int(file["done"])
-        except (BadZipFile, BadStream, ValueError, KeyError, EOFError, OSError) as error:
-            raise UserError(f"{path} is damaged ({error}); delete it, its batch will be attacked again") from None
+            with warnings.catch_warnings(), open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
+                warnings.simplefilter("ignore")  # numpy warns of odd headers that it can read
+                arrays = {name: file[name] for name in file.files}
+            done = _check(arrays, attacks, n)
+            return Outcomes(**arrays), done
+        except Exception as error:  # whatever zipfile, zlib and numpy raise for damaged bytes; no list of it exists
+            reason = " ".join((str(error) or type(error).__name__).split())[:200]
+            raise UserError(f"{path} is damaged ({reason}); delete it, its batch will be attacked again") from None
+
+
+def _check(arrays: dict[str, NDArray[Any]], attacks: int | None, n: int | None) -> int:
+    """Take `done` out of the arrays of a file and return it; ValueError unless the others make up Outcomes."""
+    names = {"done", *(field.name for field in fields(Outcomes))}
+    if arrays.keys() != names:
+        raise ValueError(f"it lacks or adds {', '.join(sorted(arrays.keys() ^ names))}")
+    done, shape = arrays.pop("done"), np.shape(arrays["attacked"])
+    if len(shape) != 2:
+        raise ValueError(f"attacked has shape {shape} where attacks times samples are needed")
+    for what, wanted, found in (("attacks", attacks, shape[0]), ("samples", n, shape[1])):
+        if wanted is not None and wanted != found:
+            raise ValueError(f"it holds {found} {what} where {wanted} are needed")
+    if np.shape(arrays["images"]) == (0,):
+        del arrays["images"]
+    blank = Outcomes.empty(*shape, arrays["images"].shape[1:] if "images" in arrays else None)
+    for name, mine in arrays.items():
+        like = getattr(blank, name)
+        # What has lost its header is read as plain bytes.
+        if not isinstance(mine, np.ndarray) or (mine.dtype, mine.shape) != (like.dtype, like.shape):
+            raise ValueError(f"{name} is not an array of {like.dtype} {list(like.shape)}")
+    if not isinstance(done, np.ndarray) or done.shape or done.dtype.kind != "i" or not 0 <= done <= shape[0]:
+        raise ValueError(f"done is not a number of attacks between 0 and {shape[0]}")
+    return int(done)
 
 
 def _same(mine: Any, theirs: Any) -> bool:

@@ -231,7 +231,7 @@ def summary(entry: dict[str, Any]) -> str:
     worst, draws = entry["worst_case"], entry.get("draws")
     spread = ""
     if draws:
-        spread = f"; single draws {100 * draws['mean']:.1f} % +- {100 * draws['std']:.1f}"
+        spread = f" (majority of 21 passes; single draws {100 * draws['mean']:.1f} % +- {100 * draws['std']:.1f})"
     return (
         f"clean {show_rate(entry['clean'])}, worst case of {entry['suite']} at {entry['norm']} "
         f"eps {show_fraction(entry['eps'])} in {entry['space']} space {show_rate(worst)}, n = {worst['n']}{spread}"

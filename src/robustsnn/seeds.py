@@ -29,6 +29,6 @@ def seeded(seed: int, *path: str | int) -> Iterator[None]:
 
     For models that draw from them: their numbers then depend on the block alone.
     """
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derived(seed, *path))
         yield

@@ -28,5 +28,6 @@ def read_tensors(path: Path | str, advice: str) -> tuple[dict[str, Tensor], dict
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; {advice}") from None
-    except (SafetensorError, ValueError, OSError) as error:
-        raise UserError(f"{path} is not a readable safetensors file ({error}); {advice}") from None
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:  # the last: JSON of many brackets
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is not a readable safetensors file ({reason}); {advice}") from None

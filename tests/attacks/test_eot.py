@@ -7,8 +7,26 @@ import torch
 from torch import nn
 
 from helpers import Linear, images, spiking
-from robustsnn.attacks import Attack, Linf, Streams, apgd, pgd
+from robustsnn.attacks import (
+    L2,
+    Attack,
+    Linf,
+    MinimumNorm,
+    RandomSearch,
+    Square,
+    Streams,
+    Transfer,
+    apgd,
+    autoattack,
+    pgd,
+    reliable,
+)
+from robustsnn.attacks.attack import Attempt
+from robustsnn.attacks.draws import differentiate, judged
+from robustsnn.attacks.sparse import Flips, SparseFlips
 from robustsnn.attacks.step import GradientStep
+from robustsnn.attacks.transfer import Source
+from robustsnn.errors import UserError
 from robustsnn.losses import correct, margin, targeted_margin
 from robustsnn.neurons import ASSG, Memory
 from robustsnn.seeds import seeded
@@ -129,3 +147,164 @@ def test_more_draws_break_more_of_a_shaky_model():
         reached[draws] = margin(linear(z), y)
     assert (best - reached[64]).mean() < 0.3 * (best - reached[1]).mean()
     assert int((~correct(linear(x + 0), y)).sum()) == 0
+
+
+# Attackers with a search of their own
+
+SEARCHES = [
+    RandomSearch(Linf(0.03), "corners", 30),
+    Square(Linf(0.02), 40),
+    Square(L2(0.1), 40),
+    MinimumNorm(Linf(0.02), steps=8, restarts=2),
+    MinimumNorm(L2(0.05), steps=8, targets=2),
+    SparseFlips(Flips(3), rounds=10),
+]
+each_search = pytest.mark.parametrize("attack", SEARCHES, ids=lambda a: f"{a.label}-{a.threat.norm}")
+
+
+def inputs(attack, n=30):
+    x = images(n)
+    return x.round() if isinstance(attack, SparseFlips) else x
+
+
+class Lucky(nn.Module):
+    """A model that misclassifies at chance in a share of the passes of each sample, and counts the passes."""
+
+    def __init__(self, inner, wrong):
+        super().__init__()
+        self.inner, self.wrong, self.passes = inner, wrong, 0
+
+    def forward(self, x):
+        self.passes += len(x)
+        return self.inner(x) * (1 - 2 * (torch.rand(len(x), 1) < self.wrong).float())
+
+
+@each_search
+def test_draws_change_nothing_in_the_search_of_a_model_that_repeats_itself(attack):
+    x = inputs(attack)
+    model = Linear(3)
+    y = model(x).argmax(1)
+    once = attack.run(model, x, y, generator=Streams(range(30)))
+    assert torch.equal(replace(attack, draws=1).run(model, x, y, generator=Streams(range(30))).images, once.images)
+    twice = replace(attack, draws=2).run(model, x, y, generator=Streams(range(30)))  # halves add up exactly
+    assert torch.equal(once.images, twice.images)
+    assert torch.equal(2 * once.forwards, twice.forwards)
+    assert torch.equal(2 * once.backwards, twice.backwards)
+
+
+@each_search
+def test_one_unlucky_draw_gives_up_no_sample_and_all_passes_are_counted(attack):
+    attack = replace(attack, threat=replace(attack.threat, eps=1 if attack.threat.norm == "L0" else 1e-4))
+    x = inputs(attack, 60)
+    linear = Linear(2)
+    y = linear(x).argmax(1)
+    far = (margin(linear(x), y).abs() > 0.5 * margin(linear(x), y).abs().median()).nonzero()[:, 0]
+    x, y = x[far], y[far]
+    left = {}
+    for draws in (1, 10):
+        model = Lucky(linear, 0.3)  # ten wrong draws in a row: 6e-6
+        with seeded(0, "lucky"):
+            attempt = replace(attack, draws=draws).run(model, x, y, generator=Streams(range(len(x))))
+        assert int(attempt.forwards.sum()) == model.passes
+        assert set((attempt.forwards % draws).tolist()) == {0}
+        left[draws] = int((attempt.forwards == draws).sum())
+    assert left[1] > 0.15 * len(x)  # given up at the clean image, by a single draw
+    assert left[10] == 0
+
+
+@each_search
+def test_draws_of_a_search_are_named_where_there_are_several(attack):
+    names = {"Linf": Linf, "L2": L2, "Flips": Flips} | {type(a).__name__: type(a) for a in SEARCHES}
+    assert "draws" not in repr(attack)
+    many = replace(attack, draws=10)
+    assert repr(many) == repr(attack)[:-1] + ", draws=10)"
+    assert eval(repr(many), names) == many != attack
+    assert many.label == attack.label
+    with pytest.raises(UserError, match="draws=0"):
+        replace(attack, draws=0)
+
+
+class Half(nn.Module):
+    """NaN in every second pass."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner, self.passes = inner, 0
+
+    def forward(self, x):
+        self.passes += 1
+        logits = self.inner(x)
+        return logits * torch.nan if self.passes % 2 else logits
+
+
+@each_search
+def test_nan_in_some_draws_breaks_nothing_and_leaves_images_clean_of_it(attack):
+    x = inputs(attack)
+    model = Linear(3)
+    y = model(x).argmax(1)
+    attack = replace(attack, threat=replace(attack.threat, eps=0 * attack.threat.eps), draws=2)
+    attempt = attack.run(Half(model), x, y)
+    torch.testing.assert_close(attempt.images, x, rtol=0, atol=1e-6)
+    assert bool((attempt.forwards > 2).all()) or attack.threat.norm == "L0"
+    everything = replace(attack, draws=1).run(nn.Sequential(model, nn.Threshold(torch.inf, torch.nan)), x, y)
+    assert everything.forwards.tolist() == [1] * 30  # all NaN: misclassified
+
+
+def test_with_draws_reaches_every_member_and_keeps_the_price_of_square():
+    source = Source("a", Linear(4))
+    for suite in (reliable(0.03, sources=(source,)), autoattack(0.03)):
+        changed = suite.with_draws(10)
+        pairs = list(zip(suite.members(), changed.members(), strict=True))
+        assert len(pairs) == len(suite.members())
+        for (_, before), (_, after) in pairs:
+            inner = after.attack if isinstance(after, Transfer) else after
+            assert inner.draws == 10
+            if isinstance(after, Square):
+                assert after.queries * after.draws == before.queries == 5000
+            elif isinstance(after, Transfer):
+                assert after == replace(before, attack=replace(before.attack, draws=10))
+            else:
+                assert after == replace(before, draws=10)
+        assert changed.with_draws(3) == changed  # an explicit number stays
+    assert reliable(0.03).with_draws(1) == reliable(0.03)
+
+
+def test_a_query_and_a_gradient_are_means_and_one_right_draw_keeps_the_sample():
+    class Turning(Linear):
+        """Multiplies its logits by 1, -3, 1, -3, ..."""
+
+        passes = 0
+
+        def forward(self, x):
+            self.passes += 1
+            return super().forward(x) * (1 if self.passes % 2 else -3)
+
+    model, plain, x = Turning(2), Linear(2), images(10)
+    y = plain(x).argmax(1)
+    w = (plain.weight[1 - y] - plain.weight[y]).detach().view_as(x)
+    attempt, at = Attempt.none(x), torch.arange(10)
+    slope = differentiate(model, x, y, lambda z: margin(z, y), 2, Memory([]), attempt, at)
+    verdict = judged(model, x, y, 2)
+    torch.testing.assert_close(slope.gradient, -w)
+    torch.testing.assert_close(verdict.logits, -plain(x).detach())
+    for value in (slope.loss, slope.margin, verdict.margin):
+        torch.testing.assert_close(value, -margin(plain(x), y).detach())
+    assert bool(slope.stands.all())
+    assert bool(verdict.stands.all())
+    model.forward(x)  # now the first draw is the wrong one
+    assert not bool(judged(model, x, y, 1).stands.any())
+
+
+@pytest.mark.parametrize("attack", [MinimumNorm(Linf(0.02), ASSG(), steps=6), SparseFlips(Flips(4), ASSG(), rounds=6)])
+def test_a_rules_memory_moves_at_the_first_draw_of_a_search_alone(attack, monkeypatch):
+    model, x = spiking(), images(16, (1, 8, 8), low=0.0, high=1.0)
+    x = x.round() if isinstance(attack, SparseFlips) else x
+    y = model(x).argmax(1)
+
+    def found(draws):
+        return replace(attack, draws=draws).run(model, x, y, generator=Streams(range(16))).images
+
+    once = found(1)
+    assert torch.equal(found(4), once)
+    monkeypatch.setattr(Memory, "hold", lambda self, held: None)
+    assert not torch.equal(found(4), once)

@@ -1,11 +1,14 @@
 """Adversarial images on disk: what they hold, that they are checked, and judged again on any model."""
 
 import json
+import math
+import random
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save
 from torch import nn
 
 from helpers import Linear, images, spiking
@@ -114,12 +117,23 @@ def edited(path, **changes):
     ("change", "text"),
     [
         (lambda t: {"image": t["image"] + 0.01}, "left its budget"),
+        (lambda t: {"image": t["image"].double()}, "image of shape .*float64: needed is float32"),
+        (lambda t: {"clean": t["clean"].long()}, "clean of shape .*int64: needed is float32"),
+        (lambda t: {name: t[name][:0] for name in t}, "N >= 1"),
+        (lambda t: {name: t[name].flatten()[:30] for name in t}, "needed is float32"),
+        (lambda t: {name: t[name][..., :0] for name in ("image", "clean")}, "needed is float32"),
         (lambda t: {"image": t["clean"] * float("nan")}, "left its budget"),
         (lambda t: {"image": t["image"][:, :, :2]}, "shape"),
         (lambda t: {"image": t["image"][:5]}, "shape"),
         (lambda t: {"clean": 255 * t["clean"]}, "images span"),
         (lambda t: {"label": t["label"].float()}, "labels of shape"),
         (lambda t: {"label": t["label"][:5]}, "labels of shape"),
+        (lambda t: {"label": t["label"][:, None]}, "labels of shape"),
+        (lambda t: {"label": t["label"] - 3}, "labels count from 0"),
+        (lambda t: {"attack": t["attack"].int()}, "attacks of shape"),
+        (lambda t: {"attack": t["attack"][1:]}, "attacks of shape"),
+        (lambda t: {"attack": t["attack"] + 3}, "where 3 are named"),
+        (lambda t: {"attack": t["attack"] - 1}, "where 3 are named"),
     ],
 )
 def test_edited_images_are_refused_in_one_line(file, change, text):
@@ -129,6 +143,73 @@ def test_edited_images_are_refused_in_one_line(file, change, text):
         rejudge(model, path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert "give a file written by `robustsnn evaluate" in str(caught.value)
+
+
+@pytest.mark.parametrize("norm", ["Linf", "L2", "L0"])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({name: value} for name in ("eps", "low", "high") for value in (True, math.inf, math.nan, 10**400, None, [1])),
+        *({"norm": norm} for norm in ("L7", None, [], {})),
+        *({"space": space} for space in ("fourier", None, [], {})),
+        *({"attacks": names} for names in (None, "fgsm", 3, {}, ["fgsm"])),
+        {"eps": -0.1},
+        {"low": 1},
+        {"norm": "L" * 10_000},
+    ],
+)
+def test_metadata_that_name_no_threat_are_refused_in_one_line(file, norm, wrong):
+    path, *_ = file
+    tensors, about = read_tensors(path, "")
+    tensors["clean"] = (tensors["clean"] > 0.5).float()
+    tensors["image"] = tensors["clean"].clone()
+    good = {**about, "norm": norm, "eps": 1}
+    write_tensors(path, tensors, good)
+    load_images(path)
+    write_tensors(path, tensors, {**good, **wrong})
+    if norm == "L0" and "low" in wrong and wrong["low"] == 1 and wrong["low"] is not True:
+        load_images(path)  # binary inputs span 0 to 1 whatever the file says
+        return
+    with pytest.raises(UserError, match=f"{next(iter(wrong))}|data range") as caught:
+        load_images(path)
+    assert str(path) in str(caught.value)
+    assert "give a file written by `robustsnn evaluate" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500 + len(str(path))
+
+
+def test_images_of_another_dtype_are_saved_as_float32(file, tmp_path):
+    _, _, x, _, found = file
+    save_images(tmp_path / "double.safetensors", x.double(), found, attacks())
+    assert torch.equal(load_images(tmp_path / "double.safetensors")[0]["clean"], x)
+
+
+@pytest.mark.parametrize("part", ["header", "anywhere", "cut"])
+def test_damaged_bytes_are_refused_in_one_line_or_read_as_such_images(file, part):
+    """Values carry no checksum: what is read may differ, but is within the threat that is read."""
+    path, *_ = file
+    whole, draws = path.read_bytes(), random.Random(part)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    refusals = 0
+    for _ in range(120):
+        harmed = bytearray(whole)
+        at = draws.randrange(header if part == "header" else len(whole))
+        if part == "cut":
+            del harmed[at:]
+        else:
+            harmed[at] ^= draws.choice((1 << draws.randrange(8), 0xFF))
+        path.write_bytes(harmed)
+        try:
+            tensors, threat, _ = load_images(path)
+        except UserError as error:
+            refusals += 1
+            assert str(path) in str(error)  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
+        else:
+            assert tensors["image"].shape == tensors["clean"].shape == (30, 1, 4, 4)
+            assert bool((threat.distance(tensors["image"], tensors["clean"]) <= threat.eps + 1e-6).all())
+    assert refusals == 120 if part == "cut" else 20 < refusals < 120
 
 
 def test_other_files_are_refused_in_one_line(file, tmp_path):
@@ -147,7 +228,9 @@ def test_other_files_are_refused_in_one_line(file, tmp_path):
     write_tensors(bare, {"clean": tensors["clean"]}, about)
     wide = tmp_path / "wide.safetensors"
     write_tensors(wide, tensors, {**about, "eps": "much"})
-    for wrong in (foreign, cut, text, odd, bare, wide, tmp_path / "missing.safetensors", tmp_path):
+    deep = tmp_path / "deep.safetensors"
+    deep.write_bytes(save(tensors, {"eps": "[" * 200_000}))
+    for wrong in (foreign, cut, text, odd, bare, wide, deep, tmp_path / "missing.safetensors", tmp_path):
         with pytest.raises(UserError) as caught:
             rejudge(model, wrong)
         assert advice in str(caught.value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.attack import Attempt
-from robustsnn.attacks.gradient import gradient_at, mend
+from robustsnn.attacks.draws import check_draws, differentiate, judged, shown
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images, per_sample
 from robustsnn.errors import UserError
-from robustsnn.losses import check_logits, correct, margin, targeted_margin
+from robustsnn.losses import margin, targeted_margin
 from robustsnn.modes import frozen
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.types import Images, Labels
@@ -48,6 +47,8 @@ class MinimumNorm:
             z_t - z_y in place of the margin.
         alpha: first step in L2 norm, in units of the data range; the last is a hundredth of it.
         gamma: first relative change of the radius; the last is a fiftieth of it.
+        draws: passes whose mean margins and gradients are taken, for models that draw random numbers; a point is
+            then misclassified only if it is in all draws.
     """
 
     threat: Threat
@@ -57,6 +58,7 @@ class MinimumNorm:
     targets: int = 0
     alpha: float = 1.0
     gamma: float = 0.05
+    draws: int = 1
     black_box: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -65,12 +67,16 @@ class MinimumNorm:
         for name, least in (("steps", 1), ("restarts", 1), ("targets", 0)):
             if getattr(self, name) < least:
                 raise UserError(f"{name}={getattr(self, name)}: MinimumNorm needs at least {least}")
+        check_draws(self.draws)
         if not 0 < self.alpha < math.inf or not 0 < self.gamma < 1:
             raise UserError(f"alpha={self.alpha!r}, gamma={self.gamma!r}: needed are alpha > 0 and 0 < gamma < 1")
 
     @property
     def label(self) -> str:
         return f"fmn{'-t' if self.targets else ''}/{self.rule.label if self.rule else 'own'}"
+
+    def __repr__(self) -> str:
+        return shown(self)
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch. Later descents leave out the samples that are broken within the threat."""
@@ -113,14 +119,11 @@ class _Search:
         self.inside = x.clone()
         self.margin = torch.full((len(x),), -torch.inf, device=x.device)
 
-    @torch.no_grad()
     def judge(self) -> list[Labels]:
         """Judge the clean images; the other classes by strength there, strongest first."""
-        logits = self.model(self.x)
-        check_logits(logits, self.y)
-        self.attempt.forwards += 1
-        self.margin = margin(logits, self.y)
-        self.norm[~correct(logits, self.y)] = 0
+        logits, self.margin, stands = judged(self.model, self.x, self.y, self.attack.draws)
+        self.attempt.forwards += self.attack.draws
+        self.norm[~stands] = 0
         others = logits.scatter(1, self.y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
         return list(others[:, : logits.shape[1] - 1].T)
 
@@ -137,30 +140,32 @@ class _Search:
         def loss(logits: Tensor) -> Tensor:
             return margin(logits, y) if target is None else targeted_margin(logits, y, target[at])
 
-        with gradient_rule(self.model, attack.rule):
+        with gradient_rule(self.model, attack.rule) as memory:
             for k in range(attack.steps):
-                logits, value, gradient, dead = differentiate(self.model, z, y, loss, at, self.attempt)
-                self.record(at, z, logits)
+                slope = differentiate(self.model, z, y, loss, attack.draws, memory, self.attempt, at)
+                gradient, dead, wrong = slope.gradient, slope.dead, ~slope.stands
+                self.record(at, z, slope.margin, slope.stands)
                 if bool(dead.any()):
                     lost = dead.nonzero()[:, 0]
                     gradient[lost] = self.streams[at[lost]].normal(*z.shape[1:]).to(gradient)
                 fall = (1 + math.cos(math.pi * k / attack.steps)) / 2
                 gamma = attack.gamma * (0.02 + 0.98 * fall)
                 alpha = attack.alpha * scale * (0.01 + 0.99 * fall)
-                size, wrong = threat.distance(z, x), ~correct(logits, y)
+                size = threat.distance(z, x)
                 found = torch.where(wrong, torch.minimum(found, size), found)
-                slope = gradient.double().flatten(1)
-                dual = slope.abs().sum(1) if threat.norm == "Linf" else slope.norm(dim=1)
-                ahead = torch.where(dead, threat.eps, -value.double().clamp_max(0) / dual)
+                g = gradient.double().flatten(1)
+                dual = g.abs().sum(1) if threat.norm == "Linf" else g.norm(dim=1)
+                # The loss is NaN where some draws are; those that are not keep the sample standing.
+                gap = -slope.loss.double().clamp_max(0).nan_to_num(0.0, neginf=-torch.inf)
+                ahead = torch.where(dead, threat.eps, gap / dual)
                 searching = torch.maximum(size + ahead, radius * (1 + gamma))
                 grown = torch.where(found.isinf(), searching, radius * (1 + gamma / 10))
                 radius = torch.where(wrong, torch.minimum(radius * (1 - gamma), found), grown)
-                step = slope / slope.norm(dim=1, keepdim=True) * alpha
+                step = g / g.norm(dim=1, keepdim=True) * alpha
                 z = self.clip(z + step.view_as(z).to(z), x, radius)
-        with torch.no_grad():
-            logits = self.model(z)
-        self.attempt.forwards[at] += 1
-        self.record(at, z, logits)
+        _, value, stands = judged(self.model, z, y, attack.draws)
+        self.attempt.forwards[at] += attack.draws
+        self.record(at, z, value, stands)
 
     def clip(self, z: Images, x: Images, radius: Tensor) -> Images:
         """Into the ball of that radius per sample, and the data range."""
@@ -173,40 +178,22 @@ class _Search:
             shift = shift * per_sample((radius / length).clamp_max(1).to(x), x)
         return (x + shift).clamp(self.threat.low, self.threat.high)
 
-    def record(self, at: Tensor, z: Images, logits: Tensor) -> None:
+    def record(self, at: Tensor, z: Images, value: Tensor, right: Tensor) -> None:
         """Keep z where it is the nearest misclassified point, or the worst correct one within the threat."""
-        size, right, value = (
-            self.threat.distance(z, self.x[at]),
-            correct(logits, self.y[at]),
-            margin(logits, self.y[at]),
-        )
+        size = self.threat.distance(z, self.x[at])
         nearer = ~right & (size < self.norm[at])
         self.nearest[at[nearer]], self.norm[at[nearer]] = z[nearer], size[nearer]
         worse = right & (size <= self.threat.eps) & (value > self.margin[at])
         self.inside[at[worse]], self.margin[at[worse]] = z[worse], value[worse]
 
-    @torch.no_grad()
     def within(self) -> Attempt:
         """The attempt, with points that lie inside the threat."""
         self.attempt.images = torch.where(per_sample(self.norm <= self.threat.eps, self.x), self.nearest, self.inside)
         beyond = ((self.norm > self.threat.eps) & self.norm.isfinite()).nonzero()[:, 0]
         if len(beyond):
             z, y = self.threat.project(self.nearest[beyond], self.x[beyond]), self.y[beyond]
-            logits = self.model(z)
-            self.attempt.forwards[beyond] += 1
-            worse = (margin(logits, y) > self.margin[beyond]) | ~correct(logits, y)
+            _, value, stands = judged(self.model, z, y, self.attack.draws)
+            self.attempt.forwards[beyond] += self.attack.draws
+            worse = (value > self.margin[beyond]) | ~stands
             self.attempt.images[beyond[worse]] = z[worse]
         return self.attempt
-
-
-def differentiate(
-    model: nn.Module, z: Images, y: Labels, loss: Callable[[Tensor], Tensor], at: Tensor, attempt: Attempt
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Logits at z, the loss `[B]`, its mended gradient, and whether that is zero; counted in `attempt` at `at`."""
-    logits, value, gradient = gradient_at(model, z, y, loss)
-    gradient, nan, dead = mend(gradient)
-    attempt.forwards[at] += 1
-    attempt.backwards[at] += 1
-    attempt.nan_gradient[at] |= nan
-    attempt.zero_gradient[at] |= dead & ~nan
-    return logits, value, gradient, dead

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.attack import Attempt
+from robustsnn.attacks.draws import check_draws, judged, shown
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images
 from robustsnn.errors import UserError
-from robustsnn.losses import check_logits, correct, margin
 from robustsnn.modes import frozen
 from robustsnn.types import Images, Labels
 
@@ -22,6 +22,9 @@ Kind = Literal["uniform", "gaussian", "corners"]
 class Queries:
     """The samples of a batch that no query has broken yet, and the worst point that was offered for each.
 
+    A query is `draws` forward passes: the margin is their mean, and a sample is broken only where all of them
+    misclassify it.
+
     Attributes:
         at: positions in the batch of the samples that stand; all others here are about these.
         x: their clean images.
@@ -29,8 +32,8 @@ class Queries:
         streams: their random numbers.
     """
 
-    def __init__(self, model: nn.Module, x: Images, y: Labels, generator: Randomness) -> None:
-        self.model, self.attempt = model, Attempt.none(x)
+    def __init__(self, model: nn.Module, x: Images, y: Labels, generator: Randomness, draws: int = 1) -> None:
+        self.model, self.draws, self.attempt = model, draws, Attempt.none(x)
         self.at = torch.arange(len(x), device=x.device)
         self.x, self.y, self.z = x, y, x
         self.streams = Streams.of(generator, x)
@@ -43,17 +46,14 @@ class Queries:
         stand = torch.arange(len(z), device=z.device)
         if not len(z):
             return stand
-        with torch.no_grad():
-            logits = self.model(z)
-        check_logits(logits, self.y)
-        self.attempt.forwards[self.at] += 1
-        value, judged = margin(logits, self.y), correct(logits, self.y)
-        worse = (value > self.margin) | ~judged
+        _, value, stands = judged(self.model, z, self.y, self.draws)
+        self.attempt.forwards[self.at] += self.draws
+        worse = (value > self.margin) | ~stands
         self.z = torch.where(worse.view(-1, *(1,) * (z.ndim - 1)), z, self.z)
         self.margin = torch.where(worse, value, self.margin)
-        if not bool(judged.all()):
-            stand = judged.nonzero()[:, 0]
-            self.attempt.images[self.at[~judged]] = self.z[~judged]
+        if not bool(stands.all()):
+            stand = stands.nonzero()[:, 0]
+            self.attempt.images[self.at[~stands]] = self.z[~stands]
             self.at, self.x, self.y, self.z = self.at[stand], self.x[stand], self.y[stand], self.z[stand]
             self.margin, self.streams = self.margin[stand], self.streams[stand]
         return stand
@@ -76,11 +76,14 @@ class RandomSearch:
             eps/sqrt(n) on n entries for L2 (so its mean square norm is eps^2), and projects. "corners" adds +eps or
             -eps to each entry for Linf, and a vector of norm eps in a uniform direction for L2, and projects.
         queries: points per sample.
+        draws: forward passes per query, for models that draw random numbers: the margin is their mean, and a sample is
+            broken only where all of them misclassify it.
     """
 
     threat: Threat
     kind: Kind = "uniform"
     queries: int = 100
+    draws: int = 1
     black_box: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -88,6 +91,7 @@ class RandomSearch:
             raise UserError(f"kind={self.kind!r}: allowed are 'uniform', 'gaussian' and 'corners'")
         if self.queries < 1:
             raise UserError(f"queries={self.queries}: a search needs at least 1")
+        check_draws(self.draws)
         if self.kind != "uniform" and self.threat.norm not in ("Linf", "L2"):
             raise UserError(f"kind={self.kind!r} is not defined for {self.threat.norm}; use kind='uniform'")
 
@@ -95,11 +99,14 @@ class RandomSearch:
     def label(self) -> str:
         return f"random-{self.kind}"
 
+    def __repr__(self) -> str:
+        return shown(self)
+
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
-        """Attack a batch; one forward pass for the clean image, and one for each point until a sample breaks."""
+        """Attack a batch; one query for the clean image, and one for each point until a sample breaks."""
         check_images(x, y, self.threat.low, self.threat.high)
         with frozen(model):
-            search = Queries(model, x.detach(), y, generator)
+            search = Queries(model, x.detach(), y, generator, self.draws)
             for _ in range(self.queries):
                 if not len(search.at):
                     break

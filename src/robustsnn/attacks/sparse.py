@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.attack import Attempt
-from robustsnn.attacks.minimum import differentiate
+from robustsnn.attacks.draws import check_draws, differentiate, judged, shown
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Space, check_images
 from robustsnn.errors import UserError
-from robustsnn.losses import check_logits, correct, margin
+from robustsnn.losses import margin
 from robustsnn.modes import frozen
-from robustsnn.neurons import GradientRule, gradient_rule
+from robustsnn.neurons import GradientRule, Memory, gradient_rule
 from robustsnn.types import Images, Labels
 
 ROWS = 512
@@ -99,6 +99,8 @@ class SparseFlips:
         rounds: most gradients of each of the two searches.
         grow: by how many entries the choice of a round grows.
         queries: forward passes after which each of the two searches gives up a sample, checked once a round.
+        draws: passes whose mean margins and gradients are taken, for models that draw random numbers; an input is
+            then misclassified only if it is in all draws. `queries` counts them all.
     """
 
     threat: Flips
@@ -106,6 +108,7 @@ class SparseFlips:
     rounds: int = 500
     grow: int = 10
     queries: int = 20_000
+    draws: int = 1
     black_box: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -114,10 +117,14 @@ class SparseFlips:
         for name in ("rounds", "grow", "queries"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)}: SparseFlips needs at least 1")
+        check_draws(self.draws)
 
     @property
     def label(self) -> str:
         return f"flips/{self.rule.label if self.rule else 'own'}"
+
+    def __repr__(self) -> str:
+        return shown(self)
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch of inputs of any shape `[B, ...]` with entries 0 and 1."""
@@ -155,18 +162,17 @@ class _Search:
         self.shape, self.clean = x.shape[1:], x.reshape(len(x), x.shape[1:].numel())
         self.attempt = Attempt.none(x)
 
-    @torch.no_grad()
     def judge(self, at: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         """Margin of each row of z, an input of the sample at that position, and whether it is classified correctly.
 
-        A NaN margin is a misclassification, and reads as infinite."""
+        A NaN margin of a misclassified input reads as infinite; one of an input that some draw has right, as -infinity.
+        """
         values, rights = [z.new_zeros(0, dtype=torch.float32)], [torch.zeros(0, dtype=torch.bool, device=z.device)]
         for some, rows in zip(at.split(ROWS), z.split(ROWS), strict=True) if len(at) else ():
-            logits = self.model(rows.reshape(-1, *self.shape))
-            check_logits(logits, self.y[some])
-            values.append(margin(logits, self.y[some]).nan_to_num(nan=torch.inf))
-            rights.append(correct(logits, self.y[some]))
-        self.attempt.forwards += torch.bincount(at, minlength=len(self.y))
+            _, value, stands = judged(self.model, rows.reshape(-1, *self.shape), self.y[some], self.attack.draws)
+            values.append(torch.where(value.isnan() & stands, -torch.inf, value.nan_to_num(nan=torch.inf)))
+            rights.append(stands)
+        self.attempt.forwards += self.attack.draws * torch.bincount(at, minlength=len(self.y))
         return torch.cat(values), torch.cat(rights)
 
     def point(self, at: Tensor, chosen: Tensor) -> Tensor:
@@ -188,7 +194,7 @@ class _Search:
                     break
                 width = min(n, 10 * attack.grow if alone else (k + 1) * attack.grow)
                 chosen = done.chosen[here]
-                base, entries, open_ = self.candidates(at[here], chosen, tried[here], width)
+                base, entries, open_ = self.candidates(at[here], chosen, tried[here], width, memory)
                 moved, gain, broken = self.advance(at[here], chosen, base, entries, open_, alone)
                 changed = (moved != chosen).any(1)
                 done.chosen[here] = moved
@@ -206,13 +212,15 @@ class _Search:
                     memory.select(stand)
         return done
 
-    def candidates(self, at: Tensor, chosen: Tensor, tried: Tensor, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    def candidates(
+        self, at: Tensor, chosen: Tensor, tried: Tensor, width: int, memory: Memory
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The margin now, the `width` most promising entries `[b, width]`, and which of them are candidates at all."""
         z, y = self.point(at, chosen), self.y[at]
         image = z.reshape(-1, *self.shape)
         loss = partial(margin, y=y)
-        _, base, gradient, _ = differentiate(self.model, image, y, loss, at, self.attempt)
-        gradient = gradient.flatten(1)
+        slope = differentiate(self.model, image, y, loss, self.attack.draws, memory, self.attempt, at)
+        base, gradient = slope.loss, slope.gradient.flatten(1)
         size = gradient.abs()
         flat = size == 0
         lost = flat.any(1).nonzero()[:, 0]

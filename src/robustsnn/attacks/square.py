@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.attack import Attempt
+from robustsnn.attacks.draws import check_draws, shown
 from robustsnn.attacks.noise import Queries
 from robustsnn.attacks.streams import Randomness
 from robustsnn.attacks.threat import Threat, check_images
@@ -45,13 +46,16 @@ class Square:
 
     Args:
         threat: Linf or L2.
-        queries: forward passes per sample; one more judges the clean image.
+        queries: points per sample; one more query judges the clean image.
         p: share of the image that the first windows cover, in (0, 1].
+        draws: forward passes per query, for models that draw random numbers: the margin is their mean, and a sample is
+            broken only where all of them misclassify it.
     """
 
     threat: Threat
     queries: int = 5000
     p: float = 0.8
+    draws: int = 1
     black_box: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -59,6 +63,7 @@ class Square:
             raise UserError(f"Square on {self.threat.norm}: it is defined for Linf and L2")
         if self.queries < 1:
             raise UserError(f"queries={self.queries}: a search needs at least 1")
+        check_draws(self.draws)
         if not 0 < self.p <= 1:
             raise UserError(f"p={self.p!r}: the share of the image in a window is in (0, 1]")
 
@@ -66,15 +71,18 @@ class Square:
     def label(self) -> str:
         return "square"
 
+    def __repr__(self) -> str:
+        return shown(self)
+
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
-        """Attack a batch; a sample pays one forward pass for the clean image and one per query until it breaks."""
+        """Attack a batch; a sample pays one query for the clean image and one per point until it breaks."""
         check_images(x, y, self.threat.low, self.threat.high)
         if x.ndim < 4:
             raise UserError(f"Square on inputs of shape {tuple(x.shape)}: its windows need [B, ..., H, W]")
         linf = self.threat.norm == "Linf"
         channels, height, width = x.shape[1:-2].numel(), *x.shape[-2:]
         with frozen(model):
-            search = Queries(model, x.detach(), y, generator)
+            search = Queries(model, x.detach(), y, generator, self.draws)
 
             def offer(propose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
                 """Query what `propose` makes of the clean and the current images, both `[b, C, H, W]`."""

@@ -31,7 +31,7 @@ class Streams:
     """B independent random streams, drawn on the CPU (all devices see the same numbers).
 
     Args:
-        seeds: one 63-bit seed per sample.
+        seeds: one seed per sample, of which torch's CPU generator uses the low 32 bits.
         device: where the numbers are wanted.
     """
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from robustsnn.attacks.attack import Attack, Attacker
+from robustsnn.attacks.square import Square
 from robustsnn.attacks.threat import Threat
 from robustsnn.attacks.transfer import Transfer
 from robustsnn.errors import UserError
@@ -81,10 +82,21 @@ class Suite:
         return self.map(possible)
 
     def with_draws(self, draws: int) -> Suite:
-        """For a model that draws random numbers: gradient attacks take the mean over so many draws."""
+        """For a model that draws random numbers: gradients and queries are means over so many draws.
+
+        An attack that says draws > 1 itself keeps its number; one in a `Transfer` is changed as any other. Square
+        makes 1/draws of its queries (at least one), so that its forward passes stay what they were. Those of the
+        other attacks are multiplied, except that `SparseFlips.queries` bounds passes.
+        """
 
         def averaged(attack: Any) -> Attacker:
-            return replace(attack, draws=draws) if getattr(attack, "draws", None) == 1 else attack
+            if isinstance(attack, Transfer):
+                return replace(attack, attack=averaged(attack.attack))  # type: ignore[arg-type]
+            if getattr(attack, "draws", None) != 1:
+                return attack
+            if isinstance(attack, Square):
+                attack = replace(attack, queries=max(1, attack.queries // draws))
+            return replace(attack, draws=draws)
 
         return self.map(averaged)
 

@@ -22,7 +22,7 @@ Space = Literal["pixel", "encoded"]
 """What is perturbed: the image, or the encoder's output `[B, T, C, H, W]`, each time step on its own."""
 
 TOLERANCE = 1e-6
-"""By how much a distance may exceed eps through float32 rounding; checked in float64."""
+"""By how much a distance may exceed eps through float32 rounding, for data in [0, 1]; checked in float64."""
 
 
 class Threat(Protocol):
@@ -57,6 +57,11 @@ class Threat(Protocol):
     def distance(self, z: Tensor, x: Tensor) -> Tensor:
         """||z - x|| per sample, float64 `[B]`."""
         ...
+
+
+def tolerance(threat: Threat) -> float:
+    """`TOLERANCE` in units of the data range."""
+    return TOLERANCE * max(1.0, abs(threat.low), abs(threat.high))
 
 
 def per_sample(values: Tensor, like: Tensor) -> Tensor:
@@ -145,7 +150,7 @@ class L2(_Ball):
     def project(self, z: Tensor, x: Tensor) -> Tensor:
         length = self.distance(z, x)
         # A point on the sphere up to float32 rounding stays, which makes the projection idempotent.
-        inside = length <= self.eps + TOLERANCE / 2
+        inside = length <= self.eps + tolerance(self) / 2
         factor = torch.where(inside, 1.0, self.eps / length.clamp_min(1e-300)).to(x.dtype)
         scaled = torch.where(per_sample(inside, x), z, x + (z - x) * per_sample(factor, x))
         return scaled.clamp(self.low, self.high)
@@ -163,7 +168,7 @@ def verify(threat: Threat, z: Tensor, x: Tensor, source: object) -> Tensor:
         raise RuntimeError(f"{source!r} returned shape {tuple(z.shape)} for images {tuple(x.shape)}")
     distance = threat.distance(z, x)
     # Written so that NaN fails too.
-    if not bool((distance <= threat.eps + TOLERANCE).all()):
+    if not bool((distance <= threat.eps + tolerance(threat)).all()):
         raise RuntimeError(f"{source!r} left its budget: {threat.norm} distance {distance.max().item():.9g}")
     if not bool(((z >= threat.low) & (z <= threat.high)).all()):
         raise RuntimeError(f"{source!r} left the data range [{threat.low:g}, {threat.high:g}]")

@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
 from torch import nn
 
 from robustsnn.attacks.attack import Attack, Attempt
 from robustsnn.attacks.streams import Randomness
 from robustsnn.attacks.threat import Threat
-from robustsnn.losses import correct
-from robustsnn.modes import frozen
 from robustsnn.neurons import neuron_layers
 from robustsnn.types import Images, Labels
 
@@ -33,7 +30,8 @@ class Transfer:
     """`attack` run on a source model to its last step, without asking the attacked one.
 
     The last iterate is taken whether or not it fools the source, since an image that goes on past the
-    boundary of the source transfers better. A gradient rule is left out for a source without neuron layers.
+    boundary of the source transfers better, and whether or not the clean image fools the attacked model: leave
+    out the samples that it has wrong. A gradient rule is left out for a source without neuron layers.
     """
 
     source: Source
@@ -56,15 +54,8 @@ class Transfer:
         return f"{self.attack.label} from {self.source.name}"
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
-        """Attack a batch; the costs are those on the source."""
+        """Attack a batch. The costs are those on the source; `model` is not called."""
         attack = replace(self.attack, keep="last", restarts=1)
         if not neuron_layers(self.source.model):
             attack = replace(attack, rule=None)
-        attempt = attack.run(self.source.model, x, y, generator=generator)
-        if len(x):
-            with frozen(model), torch.no_grad():
-                # What is wrong without an attack stays as it is.
-                wrong = ~correct(model(x), y)
-            attempt.images[wrong] = x[wrong]
-            attempt.forwards += 1
-        return attempt
+        return attack.run(self.source.model, x, y, generator=generator)

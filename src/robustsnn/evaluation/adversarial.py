@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ from robustsnn.seeds import seeded
 from robustsnn.tensors import read_tensors, write_tensors
 
 _NORMS = {"Linf": Linf, "L2": L2, "L0": Flips}
+_ADVICE = "give a file written by `robustsnn evaluate ... --save_images`"
 
 
 def save_images(path: Path, clean: Tensor, found: Outcomes, suite: Suite, **about: Any) -> None:
     """Write the worst image of each sample as safetensors.
 
     Tensors: `image` (as attacked: `[N, C, H, W]`, or `[N, T, C, H, W]` behind the encoder), `clean` (the same
-    without an attack), `label`, `attack` (row of the suite that broke it first, -1 for none). The metadata name
-    suite, attacks, norm, eps, range and space, and what `about` adds.
+    without an attack), both float32; `label` and `attack` (row of the suite that broke it first, -1 for none), int64
+    `[N]`. The metadata name suite, attacks, norm, eps, range and space, and what `about` adds.
     """
     if found.images is None:
         raise ValueError("the outcomes hold no images; run the suite with keep_images=True")
@@ -43,8 +45,8 @@ def save_images(path: Path, clean: Tensor, found: Outcomes, suite: Suite, **abou
         "space": threat.space,
         **about,
     }
-    tensors = {"image": torch.from_numpy(found.images), "clean": clean, "label": torch.from_numpy(found.label)}
-    write_tensors(path, {**tensors, "attack": first}, metadata)
+    image, label = torch.from_numpy(found.images), torch.from_numpy(found.label)
+    write_tensors(path, {"image": image, "clean": clean.float(), "label": label, "attack": first}, metadata)
 
 
 def load_images(path: Path) -> tuple[dict[str, Tensor], Threat, dict[str, Any]]:
@@ -52,20 +54,60 @@ def load_images(path: Path) -> tuple[dict[str, Tensor], Threat, dict[str, Any]]:
 
     UserError for a file that is damaged or no such file, or whose images leave the threat that it names.
     """
-    advice = "give a file written by `robustsnn evaluate ... --save_images`"
-    tensors, about = read_tensors(path, advice)
+    tensors, about = read_tensors(path, _ADVICE)
+    missing = [name for name in ("image", "clean", "label", "attack") if name not in tensors]
+    missing += [name for name in ("attacks", "norm", "eps", "low", "high", "space") if name not in about]
+    if missing:
+        raise UserError(f"{path} holds no adversarial images: it lacks {', '.join(missing)}; {_ADVICE}")
     try:
-        made = _NORMS[about["norm"]]
-        span = {} if made is Flips else {"low": about["low"], "high": about["high"]}
-        threat: Threat = made(about["eps"], **span, space=about["space"])
-        image, clean, label = tensors["image"], tensors["clean"], tensors["label"]
-        check_images(clean, label, threat.low, threat.high)
-        verify(threat, image, clean, str(path))
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{path} holds no adversarial images ({error} is missing or wrong); {advice}") from None
+        threat = _threat(about)
+        _check_shapes(tensors, about)
+        check_images(tensors["clean"], tensors["label"], threat.low, threat.high)
+        verify(threat, tensors["image"], tensors["clean"], "image")
     except (RuntimeError, UserError) as error:
-        raise UserError(f"{path} is not what it says: {error}") from None
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"{path} is not what it says: {reason}; {_ADVICE}") from None
     return tensors, threat, about
+
+
+def _threat(about: dict[str, Any]) -> Threat:
+    """The threat that the metadata name."""
+    norm = about["norm"]
+    if not isinstance(norm, str) or norm not in _NORMS:
+        raise UserError(f"norm={norm!r}: allowed are {', '.join(_NORMS)}")
+    for name in ("eps", "low", "high"):
+        value = about[name]
+        # Written so that NaN fails too, and integers beyond all floats.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+            raise UserError(f"{name}={value!r}: a finite number is needed")
+    made = _NORMS[norm]
+    span = {} if made is Flips else {"low": about["low"], "high": about["high"]}
+    return made(about["eps"], **span, space=about["space"])
+
+
+def _check_shapes(tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """UserError unless the tensors are those that `save_images` names."""
+    image, clean, label, first = (tensors[name] for name in ("image", "clean", "label", "attack"))
+    for name, values in (("image", image), ("clean", clean)):
+        if values.dtype != torch.float32 or values.ndim < 2 or not values.numel():
+            raise UserError(
+                f"{name} of shape {tuple(values.shape)}, {values.dtype}: needed is float32 [N, ...], N >= 1"
+            )
+    if image.shape != clean.shape:
+        raise UserError(
+            f"image of shape {tuple(image.shape)} beside clean of shape {tuple(clean.shape)}: needed is one"
+        )
+    for name, values in (("label", label), ("attack", first)):
+        if values.dtype != torch.int64 or values.shape != image.shape[:1]:
+            shape = tuple(values.shape)
+            raise UserError(f"{name}s of shape {shape}, {values.dtype}: needed is int64 [{len(image)}], one per image")
+    if not isinstance(about["attacks"], list):
+        raise UserError("attacks is no list of names")
+    if bool((label < 0).any()):
+        raise UserError(f"label {label.min().item()}: labels count from 0")
+    if not bool(((first >= -1) & (first < len(about["attacks"]))).all()):
+        span = f"{first.min().item()} to {first.max().item()}"
+        raise UserError(f"attacks {span} where {len(about['attacks'])} are named: rows from 0, -1 for none")
 
 
 def rejudge(model: nn.Module, path: Path, batch_size: int = 128) -> dict[str, Any]:

@@ -23,16 +23,23 @@ VOTES = 21
 
 
 def tensors(data: Data) -> tuple[Tensor, Tensor]:
-    """Images and labels; UserError if there are none."""
-    x, y = data.floats() if isinstance(data, ImageSet) else data
+    """Images and labels; UserError if there are none, or if they are no tensors of a precision to attack in."""
+    if isinstance(data, ImageSet):
+        x, y = data.floats()
+    else:
+        x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
+        if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
+            raise UserError(f"data of type {type(data).__name__}: give an ImageSet or a pair (x, y) of tensors")
+        if x.dtype in (torch.float16, torch.bfloat16):
+            raise UserError(f"images of dtype {x.dtype}: attacks are made and judged in float32; give x.float()")
     if len(x) == 0:
         raise UserError("there are no images to evaluate; give at least one")
-    return x, y
+    return x.detach(), y
 
 
 def device_of(model: nn.Module, x: Tensor) -> torch.device:
-    """Where the model lives; a model without parameters goes where the images are."""
-    return next((p.device for p in model.parameters()), x.device)
+    """Where the model lives; a model without parameters and buffers goes where the images are."""
+    return next((t.device for t in (*model.parameters(), *model.buffers())), x.device)
 
 
 @dataclass(frozen=True)
@@ -67,9 +74,23 @@ def repeats(model: nn.Module, x: Tensor) -> tuple[bool, bool]:
 
     def logits(seed: int) -> Tensor:
         with evaluating(model), seeded(seed, "repeats"):
-            return model(x).nan_to_num()
+            found = model(x)
+        if not isinstance(found, Tensor) or found.ndim != 2:
+            shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise UserError(f"{type(model).__name__} returned {shape} for {len(x)} images; needed are logits [B, K]")
+        return found.nan_to_num()
 
-    first, again, other = logits(0), logits(0), logits(1)
+    first = logits(0)
+    try:
+        again, other = logits(0), logits(1)
+        if len(x) > 1:
+            with evaluating(model), seeded(0, "repeats"):
+                model(x[:1])
+    except RuntimeError as error:
+        raise UserError(
+            f"{type(model).__name__} fails when it is called again ({' '.join(str(error).split())[:120]}); "
+            f"reset its state at the start of forward"
+        ) from None
     return torch.equal(first, again), torch.equal(again, other)
 
 
@@ -78,7 +99,9 @@ def judge_for(model: nn.Module, x: Tensor) -> Judge:
     return Judge(1 if all(repeats(model, x)) else VOTES)
 
 
-def fresh_draws(model: nn.Module, x: Tensor, y: Tensor, draws: int = 20, batch_size: int = 128) -> dict[str, float]:
+def fresh_draws(
+    model: nn.Module, x: Tensor, y: Tensor, *, seed: int = 0, draws: int = 20, batch_size: int = 128
+) -> dict[str, float]:
     """Accuracy over whole passes of a random model: {"n", "mean", "std", "least", "most"} of `draws` passes."""
     device = device_of(model, x)
     shares = []
@@ -86,7 +109,7 @@ def fresh_draws(model: nn.Module, x: Tensor, y: Tensor, draws: int = 20, batch_s
         right = 0
         for start in range(0, len(x), batch_size):
             xb, yb = x[start : start + batch_size].to(device), y[start : start + batch_size].to(device)
-            with seeded(number, "fresh draws", start):
+            with seeded(seed, "fresh draws", number, start):
                 right += int((Judge()(model, xb, yb)[0] < 0).sum())
         shares.append(right / len(x))
     spread = float(np.std(shares, ddof=1)) if draws > 1 else 0.0

@@ -12,10 +12,10 @@ from torch import nn
 
 from robustsnn.attacks.suites import Suite
 from robustsnn.errors import UserError
-from robustsnn.evaluation.judge import Data, Judge, device_of, fresh_draws, judge_for, tensors
+from robustsnn.evaluation.judge import Data, Judge, device_of, fresh_draws, tensors
 from robustsnn.evaluation.masking import checks, rule_sets
 from robustsnn.evaluation.probe import PROBE, Probe
-from robustsnn.evaluation.running import fit_to, run_suite
+from robustsnn.evaluation.running import fit_to, judge_of, run_suite
 from robustsnn.models import Encoded
 from robustsnn.outcome import Outcomes, breaks, rate, tabulate
 from robustsnn.progress import Progress, silent
@@ -43,8 +43,10 @@ def run_radii(
     """
     if eps <= 0:
         raise UserError(f"eps={eps!r}: an attack needs a radius above 0; clean accuracy is always reported")
+    if any(radius < 0 for radius in curve):
+        raise UserError(f"curve={list(curve)}: radii are above 0")
     suites = {radius: suite(radius).merged() for radius in curve if radius > 0} | {eps: suite(eps)}
-    judge = judge or _judge(model, data)
+    judge = judge or judge_of(model, tensors(data)[0], suites[eps])
     keep_images = keep_images or judge.votes > 1
     standing: np.ndarray | None = None
     done: list[Suite] = []
@@ -68,11 +70,6 @@ def run_radii(
         now = found.standing()
         standing = now if standing is None else standing & now
         yield radius, at, found, standing
-
-
-def _judge(model: nn.Module, data: Data) -> Judge:
-    x, _ = tensors(data)
-    return judge_for(model, x[:PROBE].to(device_of(model, x)))
 
 
 def evaluate(
@@ -106,7 +103,7 @@ def evaluate(
     `flags`; `draws` for a model that draws random numbers.
     """
     x, _ = tensors(data)
-    judge = _judge(model, data)
+    judge = judge_of(model, x, suite(eps))
     points: list[dict[str, Any]] = []
     clean: dict[str, Any] = {}
     entry: dict[str, Any] = {}
@@ -151,7 +148,7 @@ def _inspect(model: nn.Module, data: Data, suite: Suite, found: Outcomes, judge:
     if judge.votes > 1 and found.images is not None:
         images = torch.from_numpy(found.images)
         behind: nn.Module = Encoded(model) if suite.threat.space == "encoded" else model
-        draws = fresh_draws(behind, images, y)
+        draws = fresh_draws(behind, images, y, seed=seed)
     at = np.flatnonzero(found.correct)[:PROBE]
     sets: dict[str, Any] | None = None
     xp, yp = x[at].to(device), y[at].to(device)

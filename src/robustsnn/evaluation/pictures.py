@@ -12,8 +12,8 @@ from robustsnn.attacks.streams import Streams
 from robustsnn.attacks.suites import Suite
 from robustsnn.attacks.threat import verify
 from robustsnn.data.batches import ImageSet
-from robustsnn.evaluation.judge import Judge, judge_for
-from robustsnn.evaluation.running import fit_to
+from robustsnn.evaluation.judge import Judge
+from robustsnn.evaluation.running import fit_to, judge_of
 from robustsnn.losses import true_probability
 from robustsnn.models import Encoded
 from robustsnn.modes import frozen
@@ -39,7 +39,7 @@ def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, see
     attacked behind the encoder the mean over time is shown.
     """
     x, y = data.take(min(count, len(data))).floats(next(model.parameters()).device)
-    suite = fit_to(model, suite, x, judge_for(model, x))
+    suite = fit_to(model, suite, x, judge_of(model, x, suite))
     column, attacks = suite.columns[-1]
     judge = Judge()
     view, shown = model, x

@@ -7,7 +7,9 @@ import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, is_dataclass
+from functools import partial
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.attack import Attacker
+from robustsnn.attacks.square import Square
 from robustsnn.attacks.streams import Streams
 from robustsnn.attacks.suites import Suite
 from robustsnn.attacks.threat import check_images, verify
+from robustsnn.attacks.transfer import Transfer
 from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, Judge, device_of, judge_for, tensors
 from robustsnn.evaluation.probe import has_gradient
@@ -50,6 +54,18 @@ class Shard:
         return batch % self.count == self.index - 1
 
 
+def judge_of(model: nn.Module, x: Tensor, suite: Suite) -> Judge:
+    """How to judge this model under this suite, found out on the first images.
+
+    In encoded space what the encoder draws is given, so only what comes after it can be random.
+    """
+    first = x[:64].to(device_of(model, x))
+    if suite.threat.space == "encoded":
+        view = Encoded(model)
+        return judge_for(view, _encode(view, first, 0, 0))
+    return judge_for(model, first)
+
+
 def fit_to(model: nn.Module, suite: Suite, x: Tensor, judge: Judge) -> Suite:
     """The suite as this model can be attacked: without rules, losses or single draws that do not apply to it.
 
@@ -73,14 +89,22 @@ def fit_to(model: nn.Module, suite: Suite, x: Tensor, judge: Judge) -> Suite:
         suite = suite.map(lambda attack: attack if attack.black_box else None)
     if not neuron_layers(model):
         suite = suite.without_rules()
+    if first.ndim < 4:  # vectors have no squares
+        suite = suite.map(lambda attack: None if isinstance(attack, Square) else attack)
     if judge.votes > 1:
         suite = suite.with_draws(EOT)
     return suite.for_classes(classes)
 
 
 def _digest_of_model(model: nn.Module) -> str:
+    """Of structure, parameters, buffers, plain attributes, and the code of classes that are not torch's or ours."""
     digest = hashlib.sha256(str(model).encode())
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, module in model.named_modules():
+        plain = {k: _exact(v) for k, v in vars(module).items() if k != "training" and not k.startswith("_")}
+        digest.update(repr((name, sorted(plain.items()))).encode())
+        if type(module).__module__.split(".")[0] not in ("torch", "robustsnn"):
+            digest.update(repr(_exact(type(module).forward)).encode())
+    for name, tensor in sorted([*model.named_parameters(), *model.named_buffers()]):
         digest.update(name.encode())
         _feed(digest, tensor)
     return digest.hexdigest()
@@ -92,14 +116,26 @@ def _feed(digest: Any, tensor: Tensor) -> None:
 
 
 def _exact(value: Any) -> Any:
-    """A value by its type and fields, for the fingerprint; a repr may round."""
+    """A value by its type and content, for the fingerprint; a repr may round, and may name an address."""
     if isinstance(value, nn.Module):
         return _digest_of_model(value)
-    if is_dataclass(value):
+    if isinstance(value, torch.Tensor):
+        digest = hashlib.sha256()
+        _feed(digest, value)
+        return digest.hexdigest()
+    if is_dataclass(value) and not isinstance(value, type):
         return type(value).__qualname__, *(_exact(getattr(value, field.name)) for field in fields(value))
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return tuple(_exact(item) for item in value)
-    return getattr(value, "__qualname__", None) or repr(value)
+    if isinstance(value, FunctionType):
+        code, cells = value.__code__, [cell.cell_contents for cell in value.__closure__ or ()]
+        constants = [c for c in code.co_consts if not isinstance(c, CodeType)]
+        bound = (value.__defaults__ or (), tuple(cells))
+        return value.__qualname__, code.co_code.hex(), repr(constants), code.co_names, _exact(bound)
+    if isinstance(value, partial):
+        return "partial", _exact(value.func), _exact(value.args), _exact(tuple(sorted(value.keywords.items())))
+    named = getattr(value, "__qualname__", None)
+    return named or (repr(value) if " at 0x" not in repr(value) else type(value).__qualname__)
 
 
 def _fingerprint(model: nn.Module, marks: Sequence[Tensor], identity: object) -> str:
@@ -164,12 +200,17 @@ def run_suite(
     check_images(x, y, *((0.0, 1.0) if encoded else (suite.threat.low, suite.threat.high)))
     device = device_of(model, x)
     view = Encoded(model) if encoded else None
-    judge = judge if judge is not None else judge_for(model, x[:64].to(device))
+    judge = judge if judge is not None else judge_of(model, x, suite)
+    own = _digest_of_model(model)
+    for _, attack in suite.members():
+        if isinstance(attack, Transfer) and _digest_of_model(attack.source.model) == own:
+            raise UserError(f"the source {attack.source.name} is the attacked model itself, which makes no black box")
     suite = fit_to(model, suite, x, judge)
     members = suite.members()
     chosen = None if candidates is None else np.asarray(candidates, dtype=bool)
     folder = None
     if out is not None:
+        out = Path(out)
         marks = [x, y] if chosen is None or after else [x, y, torch.from_numpy(chosen)]
         history = tuple(_exact(previous) for previous in after)
         identity = (_exact(suite), history, batch_size, seed, keep_images, judge.votes)
