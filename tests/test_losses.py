@@ -219,7 +219,9 @@ def test_targeted_dlr_says_why_it_needs_four_classes(classes):
 
 
 def test_least_classes_are_where_the_losses_begin_to_work():
-    for loss, least in LEAST_CLASSES.items():
+    for loss, (least, other) in LEAST_CLASSES.items():
+        assert (loss in TARGETED) == (other in TARGETED)
+        assert other not in LEAST_CLASSES
         for classes in range(2, 6):
             arguments = [torch.zeros(2, dtype=torch.long), torch.ones(2, dtype=torch.long)][: 1 + (loss in TARGETED)]
             z = torch.arange(classes).float().repeat(2, 1)

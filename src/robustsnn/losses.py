@@ -74,8 +74,8 @@ def targeted_cross_entropy(logits: Logits, y: Labels, target: Labels) -> Tensor:
 TARGETED = (targeted_margin, targeted_dlr, targeted_cross_entropy)
 """The losses that take a target class as third argument."""
 
-LEAST_CLASSES = {dlr: 3, targeted_dlr: 4}
-"""Losses that are not defined for two classes."""
+LEAST_CLASSES = {dlr: (3, margin), targeted_dlr: (4, targeted_margin)}
+"""Losses that need so many classes, and what takes their place where there are fewer."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from robustsnn.attacks import (
 from robustsnn.attacks.reliable import STRONG, WIDE
 from robustsnn.attacks.step import APGD, SAPGD, GradientStep
 from robustsnn.errors import UserError
-from robustsnn.losses import cross_entropy, dlr, margin, targeted_dlr
+from robustsnn.losses import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
 from robustsnn.neurons import ASSG, BPTR, HART, PDSG, RGA, STBP
 
 EPS = 8 / 255
@@ -142,7 +142,7 @@ def test_trail_paper_steps_scale_with_eps():
     assert all(a.batch_statistics and a.keep == "last" for _, a in train.members())
 
 
-def test_for_classes_leaves_out_losses_that_are_not_defined():
+def test_for_classes_puts_the_margin_in_place_of_losses_that_are_not_defined():
     suite = Suite(
         "s",
         (
@@ -152,8 +152,12 @@ def test_for_classes_leaves_out_losses_that_are_not_defined():
         ),
     )
     assert suite.for_classes(4) == suite
-    assert suite.for_classes(3).members() == [suite.members()[i] for i in (0, 1, 3, 4)]
-    assert suite.for_classes(2).members() == [suite.members()[i] for i in (0, 3)]  # and column c is gone
+    attacks = [attack for _, attack in suite.members()]
+    three, two = ([attack for _, attack in suite.for_classes(classes).members()] for classes in (3, 2))
+    towards = replace(attacks[2], loss=targeted_margin)
+    assert three == [*attacks[:2], towards, *attacks[3:]]
+    plain = fgsm(EPS, loss=margin)
+    assert two == [attacks[0], plain, towards, attacks[3], Transfer(SOURCES[0], plain)]
     for build in BUILDERS:
         model, x = Linear(2), images(4)
         y = model(x).argmax(1)

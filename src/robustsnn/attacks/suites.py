@@ -73,11 +73,13 @@ class Suite:
         return self.map(own)
 
     def for_classes(self, classes: int) -> Suite:
-        """Without the attacks whose loss is not defined for so few classes."""
+        """With the margin in place of losses that are not defined for so few classes."""
 
-        def possible(attack: Any) -> Attacker | None:
-            inner = attack.attack if isinstance(attack, Transfer) else attack
-            return attack if LEAST_CLASSES.get(getattr(inner, "loss", None), 2) <= classes else None  # type: ignore[call-overload]
+        def possible(attack: Any) -> Attacker:
+            if isinstance(attack, Transfer):
+                return replace(attack, attack=possible(attack.attack))
+            least, other = LEAST_CLASSES.get(getattr(attack, "loss", None), (2, None))  # type: ignore[call-overload]
+            return replace(attack, loss=other) if classes < least else attack
 
         return self.map(possible)
 

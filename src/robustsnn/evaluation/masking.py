@@ -265,9 +265,9 @@ def _black_box(probe: Probe, found: Outcomes, members: list[tuple[str, Any]]) ->
     missed = np.all(found.attacked[white] & ~found.broken[white], axis=0)
     alone &= missed[at]
     if not any(isinstance(attack, Square) for _, attack in members):
-        alone |= probe.run(RandomSearch(threat, "uniform", 50), np.flatnonzero(probe.standing))
+        alone |= probe.run(RandomSearch(threat, "uniform", 50, draws=probe.draws), np.flatnonzero(probe.standing))
         if threat.norm in ("Linf", "L2") and probe.x.ndim >= 4:
-            alone |= probe.run(Square(threat, 300), np.flatnonzero(probe.standing & ~alone))
+            alone |= probe.run(Square(threat, 300, draws=probe.draws), np.flatnonzero(probe.standing & ~alone))
     first, of = int(alone.sum()), f"of {n} probed images fall to black-box attacks and not to gradient attacks"
     for rule in probe.rules[:8]:
         longer = probe.pgd(rule, 50)

@@ -73,8 +73,8 @@ class Probe:
 
     @cached_property
     def draws(self) -> int:
-        """Passes per gradient step, as in the suite."""
-        return max((getattr(attack, "draws", 1) for attack in self.gradient_attacks), default=1)
+        """Passes per gradient step or query, as in the suite."""
+        return max((getattr(attack, "draws", 1) for _, attack in self.suite.members()), default=1)
 
     @cached_property
     def spiking(self) -> bool:
@@ -114,7 +114,7 @@ class Probe:
         threat = self.suite.threat
         if isinstance(threat, Flips):
             flips = threat if eps is None else replace(threat, eps=max(1, int(eps)))
-            return SparseFlips(flips, rule, rounds=steps, queries=500)
+            return SparseFlips(flips, rule, rounds=steps, queries=500 * self.draws, draws=self.draws)
         if eps is not None:
             threat = replace(threat, eps=eps)  # type: ignore[type-var]
         step = GradientStep(threat.eps if steps == 1 else 2.5 * threat.eps / steps)

@@ -245,7 +245,10 @@ def run_suite(
             if keep_images:
                 part = Outcomes.empty(len(members), len(xb), tuple(work.x.shape[1:]))
         if path is not None and path.exists():
-            part, done = Outcomes.load(path)
+            shape = part.images.shape if part.images is not None else None
+            part, done = Outcomes.load(path, attacks=len(members), n=len(xb))
+            if shape != (part.images.shape if part.images is not None else None):
+                raise UserError(f"{path} is damaged (its images have another shape); delete it")
         else:
             work.clean(part)
         for row in range(done, len(members)):
@@ -297,7 +300,7 @@ def _collect(folder: Path, others: Sequence[Path], batches: int, attacks: int) -
             elif Outcomes.load(path)[1] == attacks and not Outcomes.load(mine)[0].equals(Outcomes.load(path)[0]):
                 raise UserError(f"{path} and {mine} differ; delete the one that is not to be trusted")
     paths = [folder / f"batch-{number:05d}.npz" for number in range(batches)]
-    open_ = [path.name for path in paths if not path.exists() or Outcomes.load(path)[1] < attacks]
+    open_ = [path.name for path in paths if not path.exists() or Outcomes.load(path, attacks=attacks)[1] < attacks]
     if open_:
         raise UserError(
             f"{len(open_)} of {batches} batches are missing or incomplete in {folder}, the first is {open_[0]}; "
