@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import torch
+from torch import nn
 
 from robustsnn import attacks
+from robustsnn import config as registry
 from robustsnn.attacks import Source, Suite, pgd
-from robustsnn.config import DataConfig, ModelConfig, ObjectiveConfig, TrainConfig
+from robustsnn.config import DataConfig, EncoderConfig, Entry, ModelConfig, ObjectiveConfig, TrainConfig
 from robustsnn.data import cifar
-from robustsnn.data.batches import Splits
+from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.data.digits import digits
 from robustsnn.data.procedural import procedural
 from robustsnn.errors import UserError
-from robustsnn.models import Classifier, vgg, wide_resnet16
+from robustsnn.models import Classifier
 from robustsnn.neurons import LIF, STBP, surrogate
 from robustsnn.objectives import Adversarial, Natural, Objective, SparsityRegularised
 from robustsnn.units import fraction
@@ -74,33 +78,76 @@ def build_data(config: DataConfig, progress: Callable[[int, int | None], None] |
     )
 
 
+_IMAGE_LIKE = (None, "direct", "frequency")
+"""Encoders whose output has the statistics of the pixels."""
+
+
 def build_model(config: ModelConfig, data: Splits, seed: int) -> Classifier:
     """The network for these images, initialised from the seed, normalising by the training set's statistics."""
     _check_seed("train.seed", seed)
     shape = getattr(surrogate, config.surrogate.name.capitalize())
     value = config.surrogate.value
-    mean, std = _statistics(data.train.images)
-    arguments: dict[str, Any] = {
-        "image": data.train.shape,
-        "classes": len(data.train.classes),
-        "neuron": LIF(**asdict(config.neuron)),
-        "steps": config.steps,
-        "rule": STBP(shape() if value is None else shape(value)),
-        "mean": mean,
-        "std": std,
-    }
+    # A code of spikes is no image: the statistics of pixels would not centre it, and the first batch norm does.
+    shows_image = config.encoder.name in _IMAGE_LIKE and len(data.train.shape) == 3
+    mean, std = _statistics(data.train) if shows_image else ([0.0], [1.0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return wide_resnet16(**arguments) if config.name == "wide_resnet16" else vgg(config.name, **arguments)
+        return _made(
+            "model",
+            config.name,
+            registry.MODELS,
+            config.options,
+            image=data.train.shape,
+            classes=len(data.train.classes),
+            neuron=LIF(**asdict(config.neuron)),
+            steps=config.steps,
+            rule=STBP(shape() if value is None else shape(value)),
+            encoder=build_encoder(config.encoder, config.steps, data.train.shape),
+            mean=mean,
+            std=std,
+        )
 
 
-def _statistics(images: torch.Tensor) -> tuple[list[float], list[float]]:
+def build_encoder(config: EncoderConfig, steps: int, image: tuple[int, ...]) -> nn.Module:
+    """The encoder of these images (or event frames) to T = `steps`, after rounding to levels if asked for."""
+    events = len(image) == 4
+    name = config.name or ("frames" if events else "direct")
+    if events != (name == "frames"):
+        raise UserError(f"model.encoder.name={name} does not fit {'event frames' if events else 'images'}")
+    if events and image[0] != steps:
+        raise UserError(f"data.frames.steps={image[0]} and model.steps={steps} differ; give both the same")
+    common = {} if name == "direct" else {"steps": steps}
+    encoder = _made("model.encoder", name, registry.ENCODERS, config.options, **common)
+    if config.discretise is None:
+        return encoder
+    from robustsnn.encoders import Discretise
+
+    return nn.Sequential(Discretise(config.discretise), encoder)
+
+
+def _made(what: str, name: str, entries: dict[str, Entry], options: dict[str, Any], **common: Any) -> Any:
+    """What the registry's entry makes of the common arguments and the user's options."""
+    if name not in entries:
+        raise UserError(f"{what}.name={name}: allowed are {', '.join(entries)}")
+    module, attribute = entries[name].target.split(":")
+    make = getattr(import_module(module), attribute)
+    allowed = [parameter for parameter in inspect.signature(make).parameters if parameter not in common]
+    for option in options:
+        if option not in allowed:
+            raise UserError(f"{what}.options.{option} is no option of {name}; allowed: {', '.join(allowed) or 'none'}")
+    try:
+        return make(**common, **options)
+    except TypeError as error:
+        raise UserError(f"{what}.options={options} of {name}: {error}") from None
+
+
+def _statistics(data: ImageSet) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of the pixels of each channel, on the scale [0, 1]."""
-    levels = torch.arange(256, dtype=torch.float64) / 255
+    levels = torch.arange(256, dtype=torch.float64) / data.levels
     means, deviations = [], []
-    for channel in range(images.shape[1]):
-        # A histogram of the 256 grey levels is exact and needs no float copy of the images.
-        share = torch.bincount(images[:, channel].flatten(), minlength=256).double()
+    for channel in range(data.shape[-3]):
+        # A histogram of the grey levels is exact and needs no float copy of the images.
+        share = torch.bincount(data.images.select(-3, channel).flatten(), minlength=256).double()
         share /= share.sum()
         mean = (share * levels).sum()
         means.append(mean.item())

@@ -241,8 +241,8 @@ def _list(arguments: list[str]) -> None:
     kind = parser.parse_args(arguments).kind
     for name in [kind] if kind else kinds:
         print(name)
-        for key, text in getattr(config, name.upper()).items():
-            print(f"  {key:14} {text}")
+        for key, entry in getattr(config, name.upper()).items():
+            print(f"  {key:18} {entry.text if isinstance(entry, config.Entry) else entry}")
 
 
 def _doctor(arguments: list[str]) -> None:

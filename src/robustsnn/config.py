@@ -10,22 +10,42 @@ from typing import Any, Literal
 
 
 @dataclass
+class FramesConfig:
+    """How events become frames; of event data alone.
+
+    Args:
+        steps: T, frames per recording; the network's model.steps must be the same.
+        by: cut a recording into parts of equal duration (time) or with equal numbers of events (count).
+        size: pixels per side, to which the sensor is binned; null is the data set's usual one.
+        levels: events per pixel and frame that count, 1 to 255; 1 makes frames binary. A pixel is
+            min(events, levels) / levels.
+    """
+
+    steps: int = 8
+    by: Literal["time", "count"] = "time"
+    size: int | None = None
+    levels: int = 1
+
+
+@dataclass
 class DataConfig:
     """Which images.
 
     Args:
-        name: digits (8x8, embedded), procedural (32x32 RGB, generated), cifar10 or cifar100.
-        root: folder of the CIFAR files, an archive or an extracted folder in either layout.
+        name: see `robustsnn list datasets`.
+        root: folder of the files of CIFAR-10, CIFAR-100 or CIFAR10-DVS, archives or extracted folders.
         download: fetch the CIFAR archive into root if it is missing.
-        validation: images taken out of CIFAR's training set for validation.
-        seed: of the split and of procedural images.
+        validation: images taken out of the official training set for validation.
+        seed: of the split and of generated images.
+        frames: of event data.
     """
 
-    name: Literal["digits", "procedural", "cifar10", "cifar100"] = "digits"
+    name: Literal["digits", "procedural", "cifar10", "cifar100", "digit_events", "cifar10_dvs"] = "digits"
     root: str | None = None
     download: bool = False
     validation: int = 5000
     seed: int = 0
+    frames: FramesConfig = field(default_factory=FramesConfig)
 
 
 @dataclass
@@ -61,18 +81,37 @@ class SurrogateConfig:
 
 
 @dataclass
+class EncoderConfig:
+    """How an image becomes input over time.
+
+    Args:
+        name: see `robustsnn list encoders`; null is direct coding, and frames for event data.
+        options: those of the encoder, for example {period: 8} of phase.
+        discretise: round pixels to so many levels before encoding; null leaves them.
+    """
+
+    name: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    discretise: int | None = None
+
+
+@dataclass
 class ModelConfig:
     """The network.
 
     Args:
-        name: architecture.
+        name: architecture, see `robustsnn list models`.
         steps: T, time steps.
+        options: those of the architecture, for example {pooling: average, width: 0.25} of sew_resnet18.
+        encoder: what the network sees of an image.
         neuron: dynamics.
         surrogate: gradient.
     """
 
-    name: Literal["vgg11", "vgg_small", "wide_resnet16"] = "vgg_small"
+    name: str = "vgg_small"
     steps: int = 4
+    options: dict[str, Any] = field(default_factory=dict)
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
 
@@ -188,10 +227,23 @@ DATASETS = {
     "cifar10": "CIFAR-10 from data.root, either layout",
     "cifar100": "CIFAR-100 (fine labels) from data.root, either layout",
 }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A name's line in `robustsnn list`, and the "module:attribute" that it stands for, imported on use."""
+
+    text: str
+    target: str
+
+
 MODELS = {
-    "vgg_small": "VGG with 3 convolutions for 8x8 images",
-    "vgg11": "VGG-11, average pooling, two hidden layers of 4096",
-    "wide_resnet16": "WRN-16-4 with convex shortcuts",
+    "vgg_small": Entry("VGG with 3 convolutions for 8x8 images", "robustsnn.models.vgg:vgg_small"),
+    "vgg11": Entry("VGG-11, average pooling, two hidden layers of 4096", "robustsnn.models.vgg:vgg11"),
+    "wide_resnet16": Entry("WRN-16-4 with convex shortcuts", "robustsnn.models.wide_resnet:wide_resnet16"),
+}
+ENCODERS = {
+    "direct": Entry("the image at every step", "robustsnn.encoders:Direct"),
 }
 SUITES = {
     "quick": "a first look: under a tenth of the cost of reliable",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,25 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
 
 
 def _identity(config: Config, data: Splits) -> dict[str, str]:
-    """Digests of the config (but for its name) and of the images that a run depends on."""
-    plain = json.dumps({**config.to_dict(), "name": None}, sort_keys=True)
+    """Digests of the config (but for its name) and of the images that a run depends on.
+
+    Options at their defaults do not count, so that a run stays valid when the library learns a new option.
+    """
+    plain = json.dumps(_chosen(asdict(config) | {"name": None}, asdict(Config())), sort_keys=True)
     images = "".join(part.fingerprint() for part in (data.train, data.validation, data.test))
     return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (("config", plain), ("data", images))}
+
+
+def _chosen(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The values that differ from their defaults; nested ones likewise."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        default = defaults.get(name)
+        if isinstance(value, dict) and isinstance(default, dict):
+            value, default = _chosen(value, default), {}
+        if value != default:
+            found[name] = value
+    return found
 
 
 def _download_progress(progress: Progress) -> Any:

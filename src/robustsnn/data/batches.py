@@ -18,10 +18,12 @@ __all__ = ["Augment", "ImageSet", "Splits", "batches", "split"]
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Labelled images.
+    """Labelled images, or event frames, which are images with time.
 
-    `images` is uint8 [N, C, H, W], `labels` int64 [N] with values in 0..len(classes)-1. `UserError`
-    if a type, a shape, a length or a label does not fit, or if there is no image at all.
+    `images` is uint8 [N, C, H, W], or [N, T, C, H, W] for T event frames, with values in 0..`levels`; a pixel's value
+    is image / levels, in [0, 1]. Grey values have levels 255, binary event frames 1, event counts what they are
+    clipped at. `labels` is int64 [N] with values in 0..len(classes)-1. `UserError` if a type, a shape, a length, a
+    value or a label does not fit, or if there is no image at all.
     Two sets compare equal only if they are the same object; compare `fingerprint()` for content.
     """
 
@@ -29,17 +31,25 @@ class ImageSet:
     labels: Tensor
     classes: tuple[str, ...]
     name: str
+    levels: int = 255
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
-        if images.dtype != torch.uint8 or images.ndim != 4:
-            raise UserError(f"{self.name}: images are {_describe(images)}; give uint8 of shape [N, C, H, W]")
+        if images.dtype != torch.uint8 or images.ndim not in (4, 5):
+            raise UserError(
+                f"{self.name}: images are {_describe(images)}; give uint8 of shape [N, C, H, W] or [N, T, C, H, W]"
+            )
         if labels.dtype != torch.int64 or labels.ndim != 1:
             raise UserError(f"{self.name}: labels are {_describe(labels)}; give int64 of shape [N]")
         if len(images) != len(labels):
             raise UserError(f"{self.name}: {len(images)} images but {len(labels)} labels; give one label per image")
         if images.numel() == 0:
             raise UserError(f"{self.name}: no images (shape {list(images.shape)}); give at least one")
+        if not 1 <= self.levels <= 255 or (self.levels < 255 and int(images.max()) > self.levels):
+            raise UserError(
+                f"{self.name}: values up to {int(images.max())} on a scale of levels={self.levels}; "
+                f"give levels in 1..255, and no value above it"
+            )
         wrong = ((labels < 0) | (labels >= len(self.classes))).nonzero()
         if len(wrong):
             first = int(wrong[0])
@@ -52,10 +62,9 @@ class ImageSet:
         return len(self.labels)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
-        _, channels, height, width = self.images.shape
-        return channels, height, width
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W) of one image, or (T, C, H, W)."""
+        return tuple(self.images.shape[1:])
 
     def take(self, which: int | Sequence[int] | Tensor) -> ImageSet:
         """The first `which` images if it is a number, else the images at these indices, in this order.
@@ -76,15 +85,16 @@ class ImageSet:
         return replace(self, images=self.images[index], labels=self.labels[index])
 
     def floats(self, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
-        """(x, y) on `device`: x float32 [N, C, H, W] in [0, 1] = images / 255, y int64 [N]."""
+        """(x, y) on `device`: x float32 in [0, 1] = images / levels, of the same shape, y int64 [N]."""
         images = self.images.to(device)
         # Dividing by a tensor on the device, not by a Python number: CUDA kernels replace the latter by a
         # multiplication with 1/255, and then a GPU and a CPU would see different images.
-        return images.float() / torch.tensor(255.0, device=images.device), self.labels.to(device)
+        return images.float() / torch.tensor(float(self.levels), device=images.device), self.labels.to(device)
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the images and labels, their shape included; names do not count."""
-        digest = hashlib.sha256(str(list(self.images.shape)).encode())
+        """SHA-256 (hex) of the images and labels, shape and levels included; names do not count."""
+        scale = "" if self.levels == 255 else f" of {self.levels} levels"
+        digest = hashlib.sha256(f"{list(self.images.shape)}{scale}".encode())
         digest.update(self.images.cpu().contiguous().numpy().data)
         digest.update(self.labels.cpu().contiguous().numpy().astype("<i8").data)
         return digest.hexdigest()
@@ -101,11 +111,12 @@ class Splits:
 
     def __post_init__(self) -> None:
         for part in (self.validation, self.test):
-            if (part.shape, part.classes) != (self.train.shape, self.train.classes):
+            kinds = [(data.shape, data.classes, data.levels) for data in (part, self.train)]
+            if kinds[0] != kinds[1]:
                 raise UserError(
                     f"{self.train.name}: training images of shape {self.train.shape} in "
-                    f"{len(self.train.classes)} classes, others of {part.shape} in {len(part.classes)}; "
-                    "give every part the same"
+                    f"{len(self.train.classes)} classes with {self.train.levels} levels, others of {part.shape} in "
+                    f"{len(part.classes)} with {part.levels}; give every part the same"
                 )
 
 
@@ -117,7 +128,7 @@ def batches(
     augment: Augment | None = None,
     device: torch.device | str | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """One pass over `data` in batches (x float32 [B, C, H, W] in [0, 1], y int64 [B]) on `device`.
+    """One pass over `data` in batches (x float32 [B, ...] in [0, 1], y int64 [B]) on `device`.
 
     In order without `generator`, else shuffled by it; it also draws what `augment` needs. The last
     batch holds what is left, so B <= `size`. The same generator state gives the same batches.

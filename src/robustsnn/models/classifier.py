@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from robustsnn.encoders import Direct
 from robustsnn.errors import UserError
 from robustsnn.types import Images, Logits
 
 
 class Classifier(nn.Module):
-    """Images `[B, C, H, W]` in [0, 1] -> logits `[B, K]`: encode, normalise, run, average over time.
+    """Images `[B, C, H, W]` (or event frames `[B, T, C, H, W]`) in [0, 1] -> logits `[B, K]`.
 
         z = (1/T) sum_t body((encode(x) - mean) / std)[t]
 
@@ -24,8 +25,8 @@ class Classifier(nn.Module):
 
     Args:
         body: `[T or 1, B, C, H, W]` -> `[T, B, K]`.
-        encoder: `[B, C, H, W]` -> `[T or 1, B, C, H, W]`.
-        image: the (C, H, W) that the network is made for; others are refused.
+        encoder: `[B, C, H, W]` -> `[T or 1, B, C, H, W]`; `Frames` for event frames.
+        image: the (C, H, W), or (T, C, H, W), that the network is made for; others are refused.
         mean, std: per channel, of pixels in [0, 1]; one number stands for all channels.
     """
 
@@ -36,14 +37,14 @@ class Classifier(nn.Module):
         self,
         body: nn.Module,
         encoder: nn.Module,
-        image: tuple[int, int, int],
+        image: tuple[int, ...],
         mean: Sequence[float] = (0.5,),
         std: Sequence[float] = (0.25,),
     ) -> None:
         super().__init__()
         for name, values in (("mean", mean), ("std", std)):
-            if len(values) not in (1, image[0]):
-                raise UserError(f"{name} has {len(values)} numbers for {image[0]} channels; give one or {image[0]}")
+            if len(values) not in (1, image[-3]):
+                raise UserError(f"{name} has {len(values)} numbers for {image[-3]} channels; give one or {image[-3]}")
         if min(std) <= 0:
             raise UserError(f"std={list(std)}: all must be positive")
         self.body = body
@@ -60,6 +61,21 @@ class Classifier(nn.Module):
     def read(self, code: Tensor) -> Logits:
         """From the encoder's output `[T or 1, B, C, H, W]` to logits."""
         return self.body((code - self.mean) / self.std).float().mean(0)
+
+
+def check_classes(classes: int) -> None:
+    """UserError below two classes."""
+    if classes < 2:
+        raise UserError(f"classes={classes}: at least 2 are needed")
+
+
+def classifier(
+    body: nn.Module, encoder: nn.Module | None, image: tuple[int, ...], mean: Sequence[float], std: Sequence[float]
+) -> Classifier:
+    """The end of every builder: a `Classifier` around `body`, direct coding by default, He-initialised."""
+    model = Classifier(body, Direct() if encoder is None else encoder, image, mean, std)
+    initialise(model)
+    return model
 
 
 def initialise(model: nn.Module) -> None:

@@ -36,13 +36,13 @@ class Encoded(nn.Module):
 
     @torch.no_grad()
     def encode(self, x: Images) -> Tensor:
-        """`[B, C, H, W]` -> `[B, T, C, H, W]`; a random encoder draws once."""
+        """Images -> `[B, T, C, H, W]`; a random encoder draws once."""
         code = self.model.encoder(x)
         steps = self.steps if code.shape[0] == 1 else code.shape[0]
         return code.expand(steps, *code.shape[1:]).transpose(0, 1).contiguous()
 
     def forward(self, code: Tensor) -> Logits:
-        needed = (self.steps, *self.model.image)
+        needed = (self.steps, *self.model.image[-3:])
         if code.shape[2:] != needed[1:] or needed[0] not in (1, code.shape[1]):
             raise UserError(f"encoded images of shape {tuple(code.shape[1:])} given to a network made for {needed}")
         return self.model.read(code.transpose(0, 1))

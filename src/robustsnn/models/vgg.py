@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from torch import nn
 
-from robustsnn.encoders import Direct
 from robustsnn.errors import UserError
-from robustsnn.models.classifier import Classifier, initialise
+from robustsnn.models.classifier import Classifier, check_classes, classifier
 from robustsnn.models.time import Fold
 from robustsnn.neurons import LIF, GradientRule, Neurons
 
@@ -34,11 +34,12 @@ PLANS = {
 def vgg(
     plan: str | Plan,
     *,
-    image: tuple[int, int, int],
+    image: tuple[int, ...],
     classes: int,
     neuron: LIF,
     steps: int,
     rule: GradientRule | None = None,
+    encoder: nn.Module | None = None,
     mean: Sequence[float] = (0.5,),
     std: Sequence[float] = (0.25,),
 ) -> Classifier:
@@ -46,9 +47,10 @@ def vgg(
 
     Args:
         plan: a name of `PLANS`, or a `Plan`.
-        image: (C, H, W); H and W must be multiples of 2 to the number of poolings.
+        image: (C, H, W), or (T, C, H, W) of event frames; H and W must be multiples of 2 to the number of poolings.
         classes: K >= 2.
         neuron, steps, rule: see `Neurons`.
+        encoder: direct coding by default.
         mean, std: normalisation, see `Classifier`.
     """
     if isinstance(plan, str):
@@ -57,9 +59,8 @@ def vgg(
         plan = PLANS[plan]
     if not plan.stages or not all(plan.stages):
         raise UserError(f"{plan}: at least one stage is needed, each with at least one convolution")
-    if classes < 2:
-        raise UserError(f"classes={classes}: at least 2 are needed")
-    channels, height, width = image
+    check_classes(classes)
+    channels, height, width = image[-3:]
     factor = 2 ** (len(plan.stages) - 1)
     if height % factor or width % factor or not height or not width:
         raise UserError(
@@ -81,6 +82,8 @@ def vgg(
         layers += [nn.Linear(features, hidden), Neurons(neuron, steps, rule)]
         features = hidden
     layers.append(nn.Linear(features, classes))
-    model = Classifier(nn.Sequential(*layers), Direct(), image, mean, std)
-    initialise(model)
-    return model
+    return classifier(nn.Sequential(*layers), encoder, image, mean, std)
+
+
+vgg_small = partial(vgg, "vgg_small")
+vgg11 = partial(vgg, "vgg11")

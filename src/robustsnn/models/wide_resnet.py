@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from robustsnn.encoders import Direct
 from robustsnn.errors import UserError
-from robustsnn.models.classifier import Classifier, initialise
+from robustsnn.models.classifier import Classifier, check_classes, classifier
 from robustsnn.models.time import Fold
 from robustsnn.neurons import LIF, GradientRule, Neurons
+
+
+class Mix(nn.Module):
+    """c_0 shortcut + c_1 branch, the residual addition of `WideBlock` as a module, so that hooks can see it.
+
+    The weights `[2]` are the block's parameter and the last argument.
+    """
+
+    def forward(self, branch: Tensor, shortcut: Tensor, weights: Tensor) -> Tensor:
+        return weights[0] * shortcut + weights[1] * branch
 
 
 class WideBlock(nn.Module):
@@ -36,22 +46,24 @@ class WideBlock(nn.Module):
         same = channels == out and stride == 1
         self.shortcut = None if same else Fold(nn.Conv2d(channels, out, 1, stride, bias=False))
         self.mix = nn.Parameter(torch.full((2,), 0.5))
+        self.connect = Mix()
 
     def forward(self, x: Tensor) -> Tensor:
         a = self.neurons1(self.norm1(x))
         b = self.conv2(self.neurons2(self.conv1(a)))
-        return self.mix[0] * (x if self.shortcut is None else self.shortcut(a)) + self.mix[1] * b
+        return self.connect(b, x if self.shortcut is None else self.shortcut(a), self.mix)
 
 
 def wide_resnet(
     *,
-    image: tuple[int, int, int],
+    image: tuple[int, ...],
     classes: int,
     neuron: LIF,
     steps: int,
     depth: int = 16,
     width: int = 4,
     rule: GradientRule | None = None,
+    encoder: nn.Module | None = None,
     mean: Sequence[float] = (0.5,),
     std: Sequence[float] = (0.25,),
 ) -> Classifier:
@@ -61,8 +73,8 @@ def wide_resnet(
     (the second and third group halve the image), batch norm, neurons, global average, linear.
 
     Args:
-        image: (C, H, W); H and W must be multiples of 4.
-        classes, neuron, steps, rule, mean, std: as in `vgg`.
+        image: (C, H, W), or (T, C, H, W) of event frames; H and W must be multiples of 4.
+        classes, neuron, steps, rule, encoder, mean, std: as in `vgg`.
         depth: 6 n + 4.
         width: >= 1.
     """
@@ -70,9 +82,8 @@ def wide_resnet(
         raise UserError(f"depth={depth}: a wide residual network has depth 6 n + 4 (10, 16, 22, 28 ...)")
     if width < 1:
         raise UserError(f"width={width}: must be at least 1")
-    if classes < 2:
-        raise UserError(f"classes={classes}: at least 2 are needed")
-    channels, height, pixels = image
+    check_classes(classes)
+    channels, height, pixels = image[-3:]
     if height % 4 or pixels % 4 or not height or not pixels:
         raise UserError(
             f"image of {height}x{pixels} pixels: this network halves it twice, so both must be multiples of 4"
@@ -93,11 +104,7 @@ def wide_resnet(
         nn.Flatten(2),
         nn.Linear(before, classes),
     )
-    model = Classifier(body, Direct(), image, mean, std)
-    initialise(model)
-    return model
+    return classifier(body, encoder, image, mean, std)
 
 
-def wide_resnet16(**arguments: object) -> Classifier:
-    """WRN-16-4; the arguments of `wide_resnet` but for depth and width."""
-    return wide_resnet(depth=16, width=4, **arguments)  # type: ignore[arg-type]
+wide_resnet16 = partial(wide_resnet, depth=16, width=4)
