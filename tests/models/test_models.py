@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robustsnn.encoders import Direct
 from robustsnn.errors import UserError
 from robustsnn.losses import cross_entropy
-from robustsnn.models import Classifier, Plan, vgg, wide_resnet, wide_resnet16
+from robustsnn.models import Classifier, Plan, sew_resnet18, spiking_resnet18, vgg, wide_resnet, wide_resnet16
 from robustsnn.models.time import Fold
 from robustsnn.neurons import IF, LIF, RGA, neuron_layers
 
@@ -22,6 +22,8 @@ CLASSES, STEPS, BATCH = 5, 3, 4
 
 MODELS: dict[str, tuple[Callable[..., Classifier], tuple[int, int, int]]] = {
     "vgg_small": (lambda **kw: vgg("vgg_small", **kw), (1, 8, 8)),
+    "sew_resnet": (lambda **kw: sew_resnet18(stem="cifar", width=1 / 8, **kw), (1, 8, 8)),
+    "spiking_resnet": (lambda **kw: spiking_resnet18(stem="cifar", width=1 / 8, **kw), (2, 8, 8)),
     "vgg_thin": (lambda **kw: vgg(Plan(((4,), (6, 8), (8,)), (10, 7)), **kw), (3, 16, 16)),
     "wide_resnet": (lambda **kw: wide_resnet(depth=10, width=1, **kw), (3, 8, 8)),
 }

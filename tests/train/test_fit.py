@@ -18,6 +18,8 @@ from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet
 from robustsnn.errors import UserError
 from robustsnn.objectives import Adversarial, Natural, SparsityRegularised
+from robustsnn.objectives.constraints import OrthogonalRetraction
+from robustsnn.objectives.schedule import ByValidation, Scheduled
 from robustsnn.train.checkpoint import load_state, load_weights, save_state, save_weights
 from robustsnn.train.fit import accuracy, constant, cosine, fit
 
@@ -33,11 +35,9 @@ def data(n=48, seed=0):
 
 
 def optimiser(model, kind="sgd"):
-    return (
-        torch.optim.Adam(model.parameters(), 1e-2)
-        if kind == "adam"
-        else torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
-    )
+    if kind == "adam":
+        return torch.optim.Adam(model.parameters(), 1e-3, betas=(0.9, 0.999))
+    return torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
 
 
 def train(epochs=4, *, objective=None, kind="sgd", seed=0, **options):
@@ -78,33 +78,58 @@ def test_schedules():
     assert constant(3, 4) == 1
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adam"])
-@pytest.mark.parametrize(
-    "objective",
-    [Natural(), SparsityRegularised(0.01, Adversarial(pgd(0.05, 2, keep="last")))],
-    ids=["natural", "sr-at"],
-)
-def test_resumed_training_is_bit_identical(tmp_path, kind, objective):
-    whole, history = train(objective=objective, kind=kind)
+class Replay(Natural):
+    """Two updates per batch, the second on noisy images."""
+
+    def updates(self, model, x, y, *, generator):
+        for sigma in (0.0, 0.1):
+            logits = model(x + sigma * torch.randn(x.shape, generator=generator))
+            yield self.terms(logits, y), logits
+
+
+SR_AT = SparsityRegularised(0.01, Adversarial(pgd(0.05, 2, keep="last")))
+RESUMED = {
+    "natural": {},
+    "adam": {"kind": "adam", "schedule": constant},
+    "sr-at-adam": {"objective": SR_AT, "kind": "adam"},
+    "random-rows": {"objective": SR_AT, "constraints": (OrthogonalRetraction(0.02, rows=4, share=0.3),)},
+    "by-validation": {
+        "objective": Scheduled(SparsityRegularised(0.01), ByValidation(rate=3)),
+        "validation_attack": pgd(0.1, 2),
+        "attacked": 12,
+        "select": "validation-robust",
+    },
+    "updates": {"objective": Replay()},
+}
+
+
+@pytest.mark.parametrize("options", RESUMED.values(), ids=RESUMED)
+def test_resumed_training_is_bit_identical(tmp_path, options):
+    whole, history = train(**options)
+    updates = 6 if "updates" in dir(options.get("objective")) else 3
     for stop in (1, 3):
+        calls = iter(range(1, 100))
 
         class Stop(Exception):
             pass
 
-        def interrupt(done, total, text, stop=stop):
-            if done == 3 * stop + 2:  # in the middle of an epoch
+        def interrupt(done, total, text, stop=stop, calls=calls):
+            if next(calls) == updates * stop + 2:  # in the middle of an epoch
                 raise Stop
 
         run = tmp_path / str(stop)
         with pytest.raises(Stop):
-            train(objective=objective, kind=kind, run=run, progress=interrupt)
-        resumed, again = train(objective=objective, kind=kind, run=run, resume=True)
+            train(run=run, progress=interrupt, **options)
+        resumed, again = train(run=run, resume=True, **options)
         assert same(resumed, whole)
         strip = lambda h: [{k: v for k, v in e.items() if k != "seconds"} for e in h]  # noqa: E731
         assert strip(again) == strip(history)
         finished = spiking(7)
         load_weights(run / "weights.safetensors", finished)
         assert same(finished, whole)
+    if "constraints" in options:  # they did something, and by chance
+        assert not same(train(**{**options, "constraints": ()})[0], whole)
+        assert not same(train(**{**options, "constraints": (OrthogonalRetraction(0.02),)})[0], whole)
 
 
 def test_seeds_matter_and_repeat():

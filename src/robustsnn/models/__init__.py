@@ -2,8 +2,21 @@
 
 from robustsnn.models.classifier import Classifier as Classifier
 from robustsnn.models.encoded import Encoded as Encoded
+from robustsnn.models.pooling import HybridPool as HybridPool
+from robustsnn.models.pooling import pool as pool
+from robustsnn.models.resnet import Connect as Connect
+from robustsnn.models.resnet import Residual as Residual
+from robustsnn.models.sew_resnet import sew_resnet as sew_resnet
+from robustsnn.models.sew_resnet import sew_resnet18 as sew_resnet18
+from robustsnn.models.sew_resnet import sew_resnet34 as sew_resnet34
+from robustsnn.models.sew_resnet import sew_resnet50 as sew_resnet50
+from robustsnn.models.spiking_resnet import spiking_resnet as spiking_resnet
+from robustsnn.models.spiking_resnet import spiking_resnet18 as spiking_resnet18
+from robustsnn.models.spiking_resnet import spiking_resnet34 as spiking_resnet34
+from robustsnn.models.spiking_resnet import spiking_resnet50 as spiking_resnet50
 from robustsnn.models.vgg import Plan as Plan
 from robustsnn.models.vgg import vgg as vgg
+from robustsnn.models.wide_resnet import Mix as Mix
 from robustsnn.models.wide_resnet import WideBlock as WideBlock
 from robustsnn.models.wide_resnet import wide_resnet as wide_resnet
 from robustsnn.models.wide_resnet import wide_resnet16 as wide_resnet16

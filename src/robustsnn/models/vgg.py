@@ -22,6 +22,13 @@ class Plan:
     stages: tuple[tuple[int, ...], ...]
     hidden: tuple[int, ...]
 
+    def times(self, width: float) -> Plan:
+        """All widths multiplied, rounded, and at least 1."""
+        if not 0 < width < float("inf"):
+            raise UserError(f"width={width}: a factor > 0 on the channels is needed")
+        scaled = lambda widths: tuple(max(1, round(width * n)) for n in widths)  # noqa: E731
+        return Plan(tuple(scaled(stage) for stage in self.stages), scaled(self.hidden))
+
 
 PLANS = {
     # The reference of the sparsity-regularisation paper (Ding et al. 2022): average pooling, 4096-4096-K.
@@ -42,6 +49,7 @@ def vgg(
     encoder: nn.Module | None = None,
     mean: Sequence[float] = (0.5,),
     std: Sequence[float] = (0.25,),
+    width: float = 1.0,
 ) -> Classifier:
     """A VGG of spiking neurons: (conv 3x3, batch norm, neurons)+ pool ... linear, neurons ... linear.
 
@@ -52,6 +60,7 @@ def vgg(
         neuron, steps, rule: see `Neurons`.
         encoder: direct coding by default.
         mean, std: normalisation, see `Classifier`.
+        width: factor on all channels of the plan.
     """
     if isinstance(plan, str):
         if plan not in PLANS:
@@ -59,6 +68,7 @@ def vgg(
         plan = PLANS[plan]
     if not plan.stages or not all(plan.stages):
         raise UserError(f"{plan}: at least one stage is needed, each with at least one convolution")
+    plan = plan.times(width)
     check_classes(classes)
     channels, height, width = image[-3:]
     factor = 2 ** (len(plan.stages) - 1)

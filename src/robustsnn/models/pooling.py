@@ -1,0 +1,86 @@
+"""Pooling by name: maximum, average, a mixture of both, or none."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.errors import UserError
+
+Pooling = Literal["max", "average", "hybrid", "none"]
+POOLINGS = ("max", "average", "hybrid", "none")
+
+
+class HybridPool(nn.Module):
+    """A convex mixture of maximum and average: `[B, C, H, W]` -> `[B, C, H', W']`.
+
+        y = a max(x) + (1 - a) average(x)
+
+    Its gradient is that of the average plus a peak at the maximum, so a is the knob of how sparse it is.
+
+    Args:
+        maximum, average: pooling layers with outputs of the same shape.
+        share: a, fixed, in [0, 1]; None makes it learnable as sigmoid(logit), starting at 1/2 (where weight
+            decay pulls it).
+    """
+
+    def __init__(self, maximum: nn.Module, average: nn.Module, share: float | None = None) -> None:
+        super().__init__()
+        if share is not None and not (isinstance(share, int | float) and 0 <= share <= 1):
+            raise UserError(f"share={share!r} of the maximum in hybrid pooling: allowed is 0 to 1, or null to learn it")
+        self.maximum = maximum
+        self.average = average
+        self.fixed = share
+        self.logit = nn.Parameter(torch.zeros(())) if share is None else None
+
+    @property
+    def share(self) -> Tensor | float:
+        """a, the weight of the maximum."""
+        if self.logit is not None:
+            return self.logit.sigmoid()
+        assert self.fixed is not None  # the constructor sets one of the two
+        return self.fixed
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.share * self.maximum(x) + (1 - self.share) * self.average(x)
+
+    def extra_repr(self) -> str:
+        return f"share={'learned' if self.fixed is None else self.fixed}"
+
+
+def pool(
+    kind: Pooling, kernel: int, stride: int | None = None, padding: int = 0, *, share: float | None = None
+) -> nn.Module:
+    """A pooling layer `[B, C, H, W]` -> `[B, C, H', W']`; "none" is the identity, at full size.
+
+    Where gradients go, for the upstream y[p] of a window R[p]:
+
+    * "max": all of it to one entry. Spikes tie nearly always, and torch takes the first maximum of the window
+      in reading order (row by row); of a window of zeros that is its first pixel, which did not spike. The
+      formula that gives y[p] to each entry equal to the maximum is not what happens.
+    * "average": y[p] / |R[p]| to each entry (eq. 7 of the sparsity-trail paper). R[p] holds pixels of the image,
+      not its padding (torch calls it count_include_pad=False, and defaults to the opposite), so that the average
+      of a constant is that constant, padding is as absent as it is for the maximum, and the gradient that
+      goes in comes out, at the border too. Windows without padding are the same either way.
+    * "hybrid": the mixture of both, see `HybridPool`.
+
+    Args:
+        kind: "max", "average", "hybrid" or "none".
+        kernel, stride, padding: in pixels; the stride is the kernel if None.
+        share: of the maximum in "hybrid", fixed; None learns it.
+    """
+    if share is not None and kind != "hybrid":
+        raise UserError(f"share={share} has no effect on pooling={kind!r}; use pooling='hybrid'")
+    if kind == "none":
+        return nn.Identity()
+    maximum = nn.MaxPool2d(kernel, stride, padding)
+    average = nn.AvgPool2d(kernel, stride, padding, count_include_pad=False)
+    if kind == "max":
+        return maximum
+    if kind == "average":
+        return average
+    if kind == "hybrid":
+        return HybridPool(maximum, average, share)
+    raise UserError(f"pooling={kind!r}: allowed are {', '.join(POOLINGS)}")
