@@ -1,4 +1,4 @@
-"""Encoders: images without time in, input currents with a leading time dimension out."""
+"""Front ends without a useful gradient, and the substitute that stands in for them in the backward pass."""
 
 from __future__ import annotations
 
@@ -9,18 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.errors import UserError
-from robustsnn.types import Images
-
-
-class Direct(nn.Module):
-    """Direct coding: the image itself is the input current at every time step.
-
-    Returns `[1, B, C, H, W]`. A time dimension of length one means "the same at every step" throughout
-    the library, so the first convolution runs once and not T times; the first neurons repeat it.
-    """
-
-    def forward(self, x: Images) -> Tensor:
-        return x[None]
 
 
 class _Swap(torch.autograd.Function):
@@ -33,6 +21,11 @@ class _Swap(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstreams: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         return None, upstreams[0]
+
+
+def swap(exact: Tensor, smooth: Tensor) -> Tensor:
+    """The numbers of `exact`, the gradient of `smooth`; both of one shape."""
+    return _Swap.apply(exact, smooth)  # type: ignore[no-any-return]
 
 
 class BPDA(nn.Module):
@@ -61,4 +54,4 @@ class BPDA(nn.Module):
                 f"BPDA: the front end gives shape {tuple(exact.shape)}, its substitute {tuple(smooth.shape)}; "
                 f"give a substitute of the same shape"
             )
-        return _Swap.apply(exact, smooth)  # type: ignore[no-any-return]
+        return swap(exact, smooth)

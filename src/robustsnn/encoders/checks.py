@@ -1,0 +1,13 @@
+"""One check for the counts that encoders are made with."""
+
+from __future__ import annotations
+
+from robustsnn.errors import UserError
+
+
+def integer(encoder: str, name: str, value: int, least: int = 1, most: int | None = None) -> int:
+    """`value` if it is an integer in [least, most], else UserError."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
+        bounds = f">= {least}" if most is None else f"in {least} .. {most}"
+        raise UserError(f"{encoder}({name}={value!r}): must be an integer {bounds}")
+    return value
