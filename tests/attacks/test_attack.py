@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import Linear, images, spiking
+from helpers import Counting, Linear, images, spiking
 from robustsnn.attacks import L2, Attack, Linf, apgd, fgsm, paper_sr, pgd, rfgsm
 from robustsnn.attacks.start import Boundary, SignNoise, Uniform
 from robustsnn.attacks.step import APGD, GradientStep, Iterate, apgd_checkpoints
 from robustsnn.attacks.threat import verify
 from robustsnn.errors import UserError
 from robustsnn.losses import correct, cross_entropy, dlr, margin
-from robustsnn.neurons import RGA, STBP, Arctan, Sigmoid, Triangle, neuron_layers
+from robustsnn.neurons import RGA, STBP, Arctan, Sigmoid, Triangle
 
 EPS = 0.08
 ATTACKS = [
@@ -204,67 +204,10 @@ def test_apgd_checkpoints_are_those_of_the_source():
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=ids)
-def test_bound_range_and_determinism_on_a_spiking_network(attack):
-    model, x = spiking(), images(12, (1, 8, 8), low=0.0, high=1.0)
-    y = model(x).argmax(1).detach()
-    before = x.clone()
-    a = attack(model, x, y, generator=torch.Generator().manual_seed(1))
-    b = attack(model, x, y, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(a, b)
-    assert torch.equal(attack(model, x, y), attack(model, x, y))
-    assert torch.equal(x, before)
-    verify(attack.threat, a, x, attack)
-    assert not torch.equal(a, x)
-
-
-@pytest.mark.parametrize("attack", ATTACKS, ids=ids)
 def test_eps_zero_returns_the_image(attack):
     model, x = spiking(), images(5, (1, 8, 8))
     still = Attack(type(attack.threat)(0.0), attack.step, attack.start, steps=attack.steps, keep=attack.keep)
     torch.testing.assert_close(still(model, x, model(x).argmax(1)), x, rtol=0, atol=1e-7)
-
-
-class Exploding(nn.Module):
-    def __init__(self, inner, after):
-        super().__init__()
-        self.inner, self.calls, self.after = inner, 0, after
-
-    def forward(self, x):
-        self.calls += 1
-        if self.calls > self.after:
-            raise ZeroDivisionError("planted")
-        return self.inner(x)
-
-
-@pytest.mark.parametrize("attack", ATTACKS, ids=ids)
-@pytest.mark.parametrize("fails", [False, True])
-def test_the_model_is_left_as_it_was(attack, fails):
-    inner = spiking().train()
-    inner.body[0].eval()
-    next(inner.parameters()).requires_grad_(False)
-    for i, layer in enumerate(neuron_layers(inner)):
-        layer.rule = (STBP(), RGA(), STBP(Arctan()))[i % 3]
-    model = Exploding(inner, 0 if fails else 10**6)
-    attack = Attack(
-        attack.threat, attack.step, attack.start, STBP(Sigmoid()), attack.loss, attack.steps, keep=attack.keep
-    )
-    for p in model.parameters():
-        p.grad = torch.ones_like(p)
-    modes = [m.training for m in model.modules()]
-    grads = [p.requires_grad for p in model.parameters()]
-    state = {k: v.clone() for k, v in model.state_dict().items()}
-    x = images(6, (1, 8, 8))
-    y = torch.zeros(6, dtype=torch.int64)
-    if fails:
-        with pytest.raises(ZeroDivisionError):
-            attack(model, x, y)
-    else:
-        attack(model, x, y)
-    assert [m.training for m in model.modules()] == modes
-    assert [p.requires_grad for p in model.parameters()] == grads
-    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
-    assert all(torch.equal(p.grad, torch.ones_like(p)) for p in model.parameters())
-    assert [layer.rule for layer in neuron_layers(inner)] == [(STBP(), RGA(), STBP(Arctan()))[i % 3] for i in range(3)]
 
 
 def test_works_without_gradient_mode_and_on_no_images():
@@ -277,13 +220,6 @@ def test_works_without_gradient_mode_and_on_no_images():
 
 
 def test_costs_are_the_true_numbers_of_passes():
-    class Counting(Linear):
-        passes = 0
-
-        def forward(self, x):
-            self.passes += len(x)
-            return super().forward(x)
-
     model, x = Counting(3), images(40)
     y = model(x).argmax(1)
     for attack in (pgd(0.02, 7, restarts=2), apgd(0.02, 7), fgsm(0.02), pgd(0.02, 7, keep="last")):

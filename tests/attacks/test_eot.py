@@ -21,8 +21,8 @@ from robustsnn.attacks import (
     pgd,
     reliable,
 )
-from robustsnn.attacks.attack import Attempt
-from robustsnn.attacks.draws import differentiate, judged
+from robustsnn.attacks.attempt import Attempt
+from robustsnn.attacks.passes import differentiate, judged
 from robustsnn.attacks.sparse import Flips, SparseFlips
 from robustsnn.attacks.step import GradientStep
 from robustsnn.attacks.transfer import Source
@@ -287,12 +287,31 @@ def test_a_query_and_a_gradient_are_means_and_one_right_draw_keeps_the_sample():
     verdict = judged(model, x, y, 2)
     torch.testing.assert_close(slope.gradient, -w)
     torch.testing.assert_close(verdict.logits, -plain(x).detach())
-    for value in (slope.loss, slope.margin, verdict.margin):
+    for value in (slope.loss, slope.margin, verdict.loss):
         torch.testing.assert_close(value, -margin(plain(x), y).detach())
     assert bool(slope.stands.all())
     assert bool(verdict.stands.all())
     model.forward(x)  # now the first draw is the wrong one
     assert not bool(judged(model, x, y, 1).stands.any())
+
+
+def test_the_last_point_is_compared_by_the_mean_loss_of_its_draws_too():
+    class Torn(nn.Module):
+        """Margin -0.5 at x = 0.5; elsewhere -0.1 in each draw by turns of the rivals, -3.05 in the mean logits."""
+
+        passes = 0
+
+        def forward(self, x):
+            self.passes += 1
+            rivals = [0.9, -5.0] if self.passes % 2 else [-5.0, 0.9]
+            moved = (x != 0.5).flatten(1).any(1, keepdim=True)
+            z = torch.where(moved, torch.tensor([1.0, *rivals]), torch.tensor([1.0, 0.5, 0.5]))
+            return z + 0 * x.flatten(1).sum(1, keepdim=True)
+
+    x, y = torch.full((4, 1, 2, 2), 0.5), torch.zeros(4, dtype=torch.int64)
+    for loss, targets in ((margin, 0), (targeted_margin, 1)):
+        attack = Attack(Linf(0.1), GradientStep(0.1), loss=loss, steps=1, draws=2, targets=targets)
+        assert not bool((attack(Torn(), x, y) == x).flatten(1).all(1).any())
 
 
 @pytest.mark.parametrize("attack", [MinimumNorm(Linf(0.02), ASSG(), steps=6), SparseFlips(Flips(4), ASSG(), rounds=6)])

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import Linear, images, spiking
+from helpers import Counting, Linear, images, spiking
 from robustsnn.attacks.minimum import MinimumNorm
-from robustsnn.attacks.streams import Streams
 from robustsnn.attacks.threat import L2, Linf, verify
 from robustsnn.errors import UserError
 from robustsnn.losses import correct, margin
@@ -104,51 +103,19 @@ def test_a_random_move_leaves_a_plateau_and_flaws_are_counted():
 
 @pytest.mark.parametrize("kind", NORMS)
 @pytest.mark.parametrize("rule", [None, RGA(), ASSG()])
-def test_budget_determinism_and_restored_rules_on_a_spiking_network(kind, rule):
+def test_distances_are_of_misclassified_points_on_a_spiking_network(kind, rule):
     model, x = spiking(), images(12, (1, 8, 8), low=0.0, high=1.0)
     y = model(x).argmax(1)
-    before, rules = x.clone(), [layer.rule for layer in neuron_layers(model)]
+    rules = [layer.rule for layer in neuron_layers(model)]
     attack = MinimumNorm(kind(0.004), rule, steps=6, restarts=2, targets=2)
-    a = attack.run(model, x, y, generator=torch.Generator().manual_seed(1))
-    b = attack.run(model, x, y, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(a.images, b.images)
-    assert torch.equal(x, before)
-    assert [layer.rule for layer in neuron_layers(model)] == rules
-    verify(attack.threat, a.images, x, attack)
     z, norm = attack.distances(model, x, y)
+    assert bool(norm.isfinite().any())
+    assert [layer.rule for layer in neuron_layers(model)] == rules
     torch.testing.assert_close(attack.threat.distance(z, x)[norm.isfinite()], norm[norm.isfinite()])
     assert not bool(correct(model(z), y)[norm.isfinite()].any())
 
 
-class Apart(Linear):
-    """A linear model that adds up each row on its own, so that its bits do not depend on the batch."""
-
-    def forward(self, x):
-        return (x.flatten(1)[:, None] * self.weight).sum(2) + self.bias
-
-
-@pytest.mark.parametrize("kind", NORMS)
-def test_samples_do_not_depend_on_each_other(kind):
-    model, x = Apart(4, seed=2).double(), images(9).double()
-    y = model(x).argmax(1)
-    attack = MinimumNorm(kind(0.02), steps=15, restarts=2)
-
-    def run(at):
-        return attack.run(model, x[at], y[at], generator=Streams([100 + i for i in at])).images
-
-    together = run(list(range(9)))
-    for some in ([0], [4, 2], [8, 7, 6, 5]):
-        assert torch.equal(run(some), together[some])
-
-
 def test_costs_are_the_true_numbers_of_passes():
-    class Counting(Linear):
-        passes = 0
-
-        def forward(self, x):
-            self.passes += len(x)
-            return super().forward(x)
-
     model, x = Counting(4), images(40)
     y = model(x).argmax(1)
     y[:3] = (y[:3] + 1) % 4

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import Linear, images, spiking
+from helpers import Counting, Linear, images
 from robustsnn.attacks.noise import RandomSearch
 from robustsnn.attacks.sparse import Flips
 from robustsnn.attacks.streams import Streams
-from robustsnn.attacks.threat import L2, Linf, verify
+from robustsnn.attacks.threat import L2, Linf
 from robustsnn.errors import UserError
 from robustsnn.losses import correct, margin
 
@@ -81,50 +81,7 @@ def test_it_finds_what_has_no_gradient():
         assert not bool(correct(Steps()(attempt.images), y).any())
 
 
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_budget_determinism_and_independence(norm, kind):
-    model, x = spiking(), images(12, (1, 8, 8), low=0.0, high=1.0)
-    y = model(x).argmax(1)
-    attack = RandomSearch(norm(0.004), kind, queries=15)
-    before = x.clone()
-    a = attack.run(model, x, y, generator=torch.Generator().manual_seed(1))
-    b = attack.run(model, x, y, generator=torch.Generator().manual_seed(1))
-    assert torch.equal(a.images, b.images)
-    assert torch.equal(x, before)
-    verify(attack.threat, a.images, x, attack)
-
-
-@pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_samples_do_not_depend_on_each_other(norm, kind):
-    class Apart(Linear):
-        def forward(self, x):
-            return (x.flatten(1)[:, None] * self.weight).sum(2) + self.bias
-
-    model, x = Apart(3).double(), images(12).double()
-    y = model(x).argmax(1)
-    attack = RandomSearch(norm(0.05 if norm is Linf else 0.1), kind, queries=30)
-
-    def run(at):
-        return attack.run(model, x[at], y[at], generator=Streams([100 + i for i in at]))
-
-    together = run(list(range(12)))
-    assert 0 < (~correct(model(together.images), y)).sum() < 12
-    for some in ([0], [4, 2], [11, 8, 7, 6]):
-        alone = run(some)
-        assert torch.equal(alone.images, together.images[some])
-        assert torch.equal(alone.forwards, together.forwards[some])
-
-
 def test_costs_are_the_true_numbers_of_passes():
-    class Counting(Linear):
-        passes = 0
-
-        def forward(self, x):
-            self.passes += len(x)
-            return super().forward(x)
-
     model, x = Counting(3), images(40)
     y = model(x).argmax(1)
     y[:3] = (y[:3] + 1) % 3

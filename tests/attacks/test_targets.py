@@ -4,9 +4,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from helpers import Linear, images
 from robustsnn.attacks import Attack, Linf, apgd
+from robustsnn.attacks.passes import rivals
 from robustsnn.attacks.start import Boundary
 from robustsnn.attacks.step import APGD, GradientStep
 from robustsnn.errors import UserError
@@ -80,14 +83,26 @@ def test_targets_are_the_rivals_of_the_clean_image_strongest_first(asked):
     loss = Recording()
     attempt = Attack(Linf(0.0), GradientStep(0.0), loss=loss, steps=1, targets=asked).run(model, x, y)
     order = model(x).argsort(dim=1, descending=True)
-    rivals = torch.stack([row[row != label] for row, label in zip(order, y, strict=True)])
+    expected = torch.stack([row[row != label] for row, label in zip(order, y, strict=True)])
     runs = min(asked, 4)
     assert len(loss.seen) == runs  # nothing breaks at eps 0, so each run has all samples in its one step
     for run in range(runs):
-        assert torch.equal(loss.seen[run], rivals[:, run])
+        assert torch.equal(loss.seen[run], expected[:, run])
     # A look at the clean image, and a pass and a last look in each run.
     assert attempt.forwards.tolist() == [1 + 2 * runs] * 20
     assert attempt.backwards.tolist() == [runs] * 20
+
+
+@settings(max_examples=50, deadline=None)
+@given(classes=st.integers(2, 6), seed=st.integers(0, 2**20))
+def test_rivals_are_all_other_classes_once_by_falling_logits(classes, seed):
+    draws = torch.Generator().manual_seed(seed)
+    z = torch.randint(-2, 3, (5, classes), generator=draws).float()  # ties happen
+    y = torch.randint(0, classes, (5,), generator=draws)
+    order = torch.stack(rivals(z, y), 1)
+    for row, label, found in zip(z.tolist(), y.tolist(), order.tolist(), strict=True):
+        others = [j for j in range(classes) if j != label]
+        assert found == sorted(others, key=lambda j, row=row: (-row[j], j))
 
 
 def test_a_sample_that_fell_to_one_target_is_left_alone_by_the_next():

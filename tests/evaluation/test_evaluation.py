@@ -154,6 +154,21 @@ def test_outcomes_are_found_again_by_the_same_evaluation_alone(tmp_path):
         assert len(folders(tmp_path)) == number + 2
 
 
+def test_models_that_differ_in_an_attribute_alone_do_not_share_outcomes(tmp_path):
+    class Scaled(Linear):
+        def forward(self, x):
+            return super().forward(x) * float(self.scale["logits"]) + float(self.shift[-1])
+
+    _, x, y = problem(4)
+    model = Scaled(2)
+    for number, (scale, shift) in enumerate([(1.5, 0.0), (1.5 + 1e-6, 0.0), (1.5, 1e-9)]):
+        model.scale, model.shift = {"logits": torch.tensor(scale)}, np.full(2000, shift) * (np.arange(2000) == 1500)
+        model.shift[-1] = 0
+        for _ in range(2):  # the same finds its own again
+            run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
+        assert len(folders(tmp_path)) == number + 1
+
+
 def test_a_curve_that_is_resumed_with_other_radii_is_that_of_a_fresh_one(tmp_path):
     model = spiking()
     x = images(40, (1, 8, 8), low=0.0, high=1.0)

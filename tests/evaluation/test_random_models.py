@@ -7,10 +7,12 @@ from torch import nn
 
 from helpers import Linear, images, spiking
 from robustsnn.attacks import Suite, apgd, fgsm, pgd, quick
+from robustsnn.data.batches import ImageSet
 from robustsnn.errors import UserError
-from robustsnn.evaluation import Judge, evaluate, run_suite
+from robustsnn.evaluation import Judge, evaluate, measure, pictures, run_suite
+from robustsnn.evaluation.fitting import EOT, fit_to
 from robustsnn.evaluation.judge import VOTES, fresh_draws, judge_for, repeats
-from robustsnn.evaluation.running import EOT, fit_to
+from robustsnn.evaluation.probe import Probe
 from robustsnn.models import Classifier
 from robustsnn.seeds import generator, seeded
 
@@ -201,6 +203,34 @@ def test_a_random_encoder_hands_over_the_same_code_when_an_evaluation_is_resumed
         run_suite(model, (x, y), attacks, out=tmp_path, progress=stop, **options)
     torch.rand(5)
     assert run_suite(model, (x, y), attacks, out=tmp_path, **options).equals(whole)
+
+
+def test_the_probe_holds_the_codes_that_were_attacked(monkeypatch):
+    model, (x, y), probes = Classifier(spiking().body, Code(), (1, 8, 8)), spikes(), []
+
+    def keep(*args):
+        probes.append(Probe(*args))
+        return probes[-1]
+
+    monkeypatch.setattr(measure, "Probe", keep)
+    entry = evaluate(model, (x, y), lambda eps: suite(fgsm(eps)).encoded(), EPS, batch_size=6, seed=5)
+    (probe,) = probes
+    assert 0 < len(probe.x) == round(16 * entry["clean"]["accuracy"]) < 16
+    assert bool((Judge()(probe.model, probe.x, probe.y)[0] < 0).all())  # fresh codes are wrong now and then
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_pictures_repeat_themselves_and_leave_the_global_generator_alone(encoded):
+    model = Classifier(spiking().body, Code(), (1, 8, 8)) if encoded else Noisy()
+    x = (images(4, (1, 8, 8)) * 255).to(torch.uint8)
+    data = ImageSet(x, torch.arange(4), ("a", "b", "c", "d"), "test")
+    attacks = suite(fgsm(EPS)).encoded() if encoded else suite(fgsm(EPS))
+    first = pictures(model, data, attacks, count=4)
+    torch.rand(5)
+    state = torch.random.get_rng_state()
+    second = pictures(model, data, attacks, count=4)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(np.array_equal(first[name], second[name]) for name in first)
 
 
 @pytest.mark.parametrize("fails", [False, True])

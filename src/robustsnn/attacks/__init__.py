@@ -1,8 +1,9 @@
 """Attacks on classifiers: one loop, composed of threat, start, step rule, gradient rule and loss."""
 
 from robustsnn.attacks.attack import Attack as Attack
-from robustsnn.attacks.attack import Attacker as Attacker
-from robustsnn.attacks.attack import Attempt as Attempt
+from robustsnn.attacks.attempt import Attacker as Attacker
+from robustsnn.attacks.attempt import Attempt as Attempt
+from robustsnn.attacks.binary import Flips as Flips
 from robustsnn.attacks.minimum import MinimumNorm as MinimumNorm
 from robustsnn.attacks.noise import RandomSearch as RandomSearch
 from robustsnn.attacks.presets import apgd as apgd
@@ -18,7 +19,6 @@ from robustsnn.attacks.published import paper_sr_10 as paper_sr_10
 from robustsnn.attacks.published import paper_trail as paper_trail
 from robustsnn.attacks.reliable import quick as quick
 from robustsnn.attacks.reliable import reliable as reliable
-from robustsnn.attacks.sparse import Flips as Flips
 from robustsnn.attacks.sparse import SparseFlips as SparseFlips
 from robustsnn.attacks.square import Square as Square
 from robustsnn.attacks.streams import Streams as Streams

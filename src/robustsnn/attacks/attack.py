@@ -2,59 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.gradient import gradient_at, mend
+from robustsnn.attacks.attempt import Attempt, at_least, shown
+from robustsnn.attacks.passes import differentiate, judged, rivals
 from robustsnn.attacks.start import AtImage, Start
 from robustsnn.attacks.step import Iterate, StepRule
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images
 from robustsnn.errors import UserError
-from robustsnn.losses import TARGETED, check_logits, correct, cross_entropy, dlr, margin
+from robustsnn.losses import TARGETED, cross_entropy, dlr, margin
 from robustsnn.modes import batch_statistics, frozen
-from robustsnn.neurons import GradientRule, Memory, gradient_rule
-from robustsnn.types import Images, Labels, Loss, TargetedLoss
+from robustsnn.neurons import GradientRule, gradient_rule
+from robustsnn.types import Images, Labels, Logits, Loss, TargetedLoss
 
 _NAMES = {cross_entropy: "ce", margin: "margin", dlr: "dlr", **{t: t.__name__[9:].replace("_", "-") for t in TARGETED}}
-
-
-@dataclass
-class Attempt:
-    """What an attack found and what it cost; all but `images` are `[B]`."""
-
-    images: Images
-    forwards: Tensor  # int: forward passes of the model
-    backwards: Tensor  # int: backward passes to the input
-    zero_gradient: Tensor  # bool: some gradient of the sample was exactly zero everywhere
-    nan_gradient: Tensor  # bool: some gradient of the sample held NaN or infinity
-
-    @staticmethod
-    def none(x: Images) -> Attempt:
-        """The clean images at no cost."""
-        count = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-        return Attempt(x.clone(), count, count.clone(), count.bool(), count.bool())
-
-
-class Attacker(Protocol):
-    """Anything that perturbs images within a threat; what suites and evaluation need of an attack."""
-
-    @property
-    def threat(self) -> Threat: ...
-
-    @property
-    def label(self) -> str:
-        """A short name for tables and progress, for example "apgd-ce/arctan-2"."""
-        ...
-
-    black_box: ClassVar[bool]
-    """It asks the model for nothing but logits, or does not ask it at all."""
-
-    def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt: ...
 
 
 @dataclass(frozen=True)
@@ -100,9 +68,7 @@ class Attack:
     black_box: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("restarts", 1), ("targets", 0), ("draws", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name}={getattr(self, name)}: an attack needs at least {least}")
+        at_least(self, steps=1, restarts=1, targets=0, draws=1)
         if self.keep == "last" and self.restarts * max(1, self.targets) > 1:
             raise UserError("keep='last' with several restarts or targets would discard all but one; use keep='worst'")
         if self.loss in _NAMES and (self.loss in TARGETED) != (self.targets > 0):
@@ -130,19 +96,14 @@ class Attack:
             return attempt
         with frozen(model), batch_statistics(model) if self.batch_statistics else nullcontext():
             search = _Search(self, model, x, y, attempt, Streams.of(generator, x))
+            targets = search.targets()
             for _ in range(self.restarts):
-                for target in search.targets():
+                for target in targets:
                     search.restart(target)
         return attempt
 
     def __repr__(self) -> str:
-        shown = []
-        for f in fields(self):
-            value = getattr(self, f.name)
-            default = f.default_factory() if callable(f.default_factory) else f.default
-            if value != default:
-                shown.append(f"{f.name}={getattr(value, '__name__', None) or repr(value)}")
-        return f"Attack({', '.join(shown)})"
+        return shown(self, [f.name for f in fields(self)])
 
 
 class _Search:
@@ -155,22 +116,17 @@ class _Search:
         self.attempt, self.streams = attempt, streams
         self.worst_loss = torch.full((len(x),), -torch.inf, device=x.device)
         self.broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        self.rivals: list[Labels] = []  # by strength at the clean image, strongest first
 
-    def targets(self) -> list[Labels | None]:
+    def targets(self) -> Sequence[Labels | None]:
         """The target classes of the runs to make; one None for an untargeted attack."""
         attack = self.attack
         if not attack.targets:
             return [None]
-        if not self.rivals:
-            logits, judged = self.look(self.x, self.y)
-            self.attempt.forwards += attack.draws
-            if attack.keep == "worst":
-                everywhere = torch.arange(len(self.x), device=self.x.device)
-                self.record(everywhere, self.x, margin(logits, self.y), judged)
-            others = logits.scatter(1, self.y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
-            self.rivals = list(others[:, : logits.shape[1] - 1].T[: attack.targets])
-        return [*self.rivals]
+        verdict = judged(self.model, self.x, self.y, attack.draws)
+        self.attempt.forwards += attack.draws
+        if attack.keep == "worst":
+            self.record(torch.arange(len(self.x), device=self.x.device), self.x, verdict.loss, verdict.stands)
+        return rivals(verdict.logits, self.y)[: attack.targets]
 
     def restart(self, target: Labels | None) -> None:
         """One ascent with the samples that stand; `at` holds their positions in the batch."""
@@ -178,85 +134,42 @@ class _Search:
         at = (~self.broken).nonzero()[:, 0]
         if not len(at):
             return
+
+        def loss(logits: Logits) -> Tensor:
+            return attack.loss(logits, *((self.y[at],) if target is None else (self.y[at], target[at])))
+
         with gradient_rule(self.model, attack.rule) as memory:
             z = attack.start(attack.threat, self.x[at], self.streams[at])
             state = attack.step.init(z)
             for k in range(attack.steps):
-                loss, gradient, judged, badness = self.differentiate(z, at, target, memory)
+                slope = differentiate(self.model, z, self.y[at], loss, attack.draws, memory, self.attempt, at)
+                slope.wander(self.streams, at)
+                value, gradient = slope.loss, slope.gradient
                 if attack.keep == "worst":
-                    self.record(at, z, badness, judged)
-                    stand = judged.nonzero()[:, 0]
+                    # Losses towards different targets do not compare.
+                    self.record(at, z, value if target is None else slope.margin, slope.stands)
+                    stand = slope.stands.nonzero()[:, 0]
                     if not len(stand):
                         return
                     if len(stand) < len(at):
-                        at, z, loss, gradient = at[stand], z[stand], loss[stand], gradient[stand]
+                        at, z, value, gradient = at[stand], z[stand], value[stand], gradient[stand]
                         state = _select(state, stand)
                         memory.select(stand)
-                now = Iterate(k, attack.steps, self.x[at], z, loss, gradient, attack.threat)
+                now = Iterate(k, attack.steps, self.x[at], z, value, gradient, attack.threat)
                 z, state = attack.step.update(state, now)
         if attack.keep == "last":
             self.attempt.images[at] = z
             return
-        logits, judged = self.look(z, self.y[at])
+        verdict = judged(self.model, z, self.y[at], attack.draws, loss if target is None else None)
         self.attempt.forwards[at] += attack.draws
-        self.record(at, z, self.badness(logits, at, target), judged)
+        self.record(at, z, verdict.loss, verdict.stands)
 
-    @torch.no_grad()
-    def look(self, z: Images, y: Labels) -> tuple[Tensor, Tensor]:
-        """Mean logits over the draws, and whether any draw is classified correctly."""
-        total, judged = torch.zeros(()), torch.zeros(len(z), dtype=torch.bool, device=z.device)
-        for _ in range(self.attack.draws):
-            logits = self.model(z)
-            check_logits(logits, y)
-            total = total.to(logits) + logits / self.attack.draws
-            judged = judged | correct(logits, y)
-        return total, judged
-
-    def loss(self, logits: Tensor, at: Tensor, target: Labels | None) -> Tensor:
-        """The attack's loss `[B]` of these samples."""
-        given = (self.y[at],) if target is None else (self.y[at], target[at])
-        return self.attack.loss(logits, *given)
-
-    def badness(self, logits: Tensor, at: Tensor, target: Labels | None) -> Tensor:
-        """What the worst point is chosen by: the loss, or the margin where runs have different targets."""
-        if target is not None:
-            return margin(logits, self.y[at])
-        return self.loss(logits, at, target).float()
-
-    def differentiate(
-        self, z: Images, at: Tensor, target: Labels | None, memory: Memory
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Loss, its gradient at z, whether z is classified correctly, and how bad it is.
-
-        Means over the draws. Counts and mends the gradient.
-        """
-        y, draws = self.y[at], self.attack.draws
-        losses, gradients = torch.zeros(len(z), device=z.device), torch.zeros_like(z)
-        badness, judged = torch.zeros_like(losses), torch.zeros(len(z), dtype=torch.bool, device=z.device)
-        for draw in range(draws):
-            memory.hold(draw > 0)
-            logits, loss, gradient = gradient_at(self.model, z, y, lambda logits: self.loss(logits, at, target))
-            gradients += gradient / draws
-            losses += loss.float() / draws
-            badness += self.badness(logits, at, target) / draws
-            judged |= correct(logits, y)
-        memory.hold(False)
-        self.attempt.forwards[at] += draws
-        self.attempt.backwards[at] += draws
-        gradients, nan, zero = mend(gradients)
-        self.attempt.nan_gradient[at] |= nan
-        self.attempt.zero_gradient[at] |= zero & ~nan
-        if bool(zero.any()):
-            lost = zero.nonzero()[:, 0]
-            gradients[lost] = self.streams[at[lost]].normal(*z.shape[1:]).to(gradients)
-        return losses, gradients, judged, badness
-
-    def record(self, at: Tensor, z: Images, badness: Tensor, judged: Tensor) -> None:
+    def record(self, at: Tensor, z: Images, value: Tensor, stands: Tensor) -> None:
         """Keep z where it is worse than the worst so far."""
-        was, now = self.broken[at], ~judged
-        worse = (now & ~was) | ((now == was) & (badness > self.worst_loss[at]))
+        was, now = self.broken[at], ~stands
+        worse = (now & ~was) | ((now == was) & (value > self.worst_loss[at]))
         self.attempt.images[at[worse]] = z.detach()[worse]
-        self.worst_loss[at[worse]] = badness[worse].float()
+        self.worst_loss[at[worse]] = value[worse].float()
         self.broken[at] |= now
 
 

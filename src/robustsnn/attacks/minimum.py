@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attack import Attempt
-from robustsnn.attacks.draws import check_draws, differentiate, judged, shown
+from robustsnn.attacks.attempt import Attempt, at_least, shown
+from robustsnn.attacks.passes import differentiate, judged, rivals
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images, per_sample
 from robustsnn.errors import UserError
@@ -64,10 +64,7 @@ class MinimumNorm:
     def __post_init__(self) -> None:
         if self.threat.norm not in ("Linf", "L2"):
             raise UserError(f"MinimumNorm on {self.threat.norm}: it is defined for Linf and L2")
-        for name, least in (("steps", 1), ("restarts", 1), ("targets", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name}={getattr(self, name)}: MinimumNorm needs at least {least}")
-        check_draws(self.draws)
+        at_least(self, steps=1, restarts=1, targets=0, draws=1)
         if not 0 < self.alpha < math.inf or not 0 < self.gamma < 1:
             raise UserError(f"alpha={self.alpha!r}, gamma={self.gamma!r}: needed are alpha > 0 and 0 < gamma < 1")
 
@@ -100,9 +97,9 @@ class MinimumNorm:
         check_images(x, y, self.threat.low, self.threat.high)
         search = _Search(self, model, x.detach(), y, Streams.of(generator, x))
         if len(x):
-            rivals = search.judge()
+            others = search.judge()
             for restart in range(self.restarts):
-                for target in rivals[: self.targets] if self.targets else [None]:
+                for target in others[: self.targets] if self.targets else [None]:
                     search.descend((search.norm > enough).nonzero()[:, 0], target, restart > 0)
         return search
 
@@ -124,8 +121,7 @@ class _Search:
         logits, self.margin, stands = judged(self.model, self.x, self.y, self.attack.draws)
         self.attempt.forwards += self.attack.draws
         self.norm[~stands] = 0
-        others = logits.scatter(1, self.y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
-        return list(others[:, : logits.shape[1] - 1].T)
+        return rivals(logits, self.y)
 
     def descend(self, at: Tensor, target: Labels | None, somewhere: bool) -> None:
         """One descent with the samples at these positions."""
@@ -143,21 +139,19 @@ class _Search:
         with gradient_rule(self.model, attack.rule) as memory:
             for k in range(attack.steps):
                 slope = differentiate(self.model, z, y, loss, attack.draws, memory, self.attempt, at)
-                gradient, dead, wrong = slope.gradient, slope.dead, ~slope.stands
+                slope.wander(self.streams, at)
+                wrong = ~slope.stands
                 self.record(at, z, slope.margin, slope.stands)
-                if bool(dead.any()):
-                    lost = dead.nonzero()[:, 0]
-                    gradient[lost] = self.streams[at[lost]].normal(*z.shape[1:]).to(gradient)
                 fall = (1 + math.cos(math.pi * k / attack.steps)) / 2
                 gamma = attack.gamma * (0.02 + 0.98 * fall)
                 alpha = attack.alpha * scale * (0.01 + 0.99 * fall)
                 size = threat.distance(z, x)
                 found = torch.where(wrong, torch.minimum(found, size), found)
-                g = gradient.double().flatten(1)
+                g = slope.gradient.double().flatten(1)
                 dual = g.abs().sum(1) if threat.norm == "Linf" else g.norm(dim=1)
                 # The loss is NaN where some draws are; those that are not keep the sample standing.
                 gap = -slope.loss.double().clamp_max(0).nan_to_num(0.0, neginf=-torch.inf)
-                ahead = torch.where(dead, threat.eps, gap / dual)
+                ahead = torch.where(slope.dead, threat.eps, gap / dual)
                 searching = torch.maximum(size + ahead, radius * (1 + gamma))
                 grown = torch.where(found.isinf(), searching, radius * (1 + gamma / 10))
                 radius = torch.where(wrong, torch.minimum(radius * (1 - gamma), found), grown)

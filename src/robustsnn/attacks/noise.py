@@ -8,8 +8,8 @@ from typing import ClassVar, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attack import Attempt
-from robustsnn.attacks.draws import check_draws, judged, shown
+from robustsnn.attacks.attempt import Attempt, at_least, shown
+from robustsnn.attacks.passes import judged
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images
 from robustsnn.errors import UserError
@@ -89,9 +89,7 @@ class RandomSearch:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise UserError(f"kind={self.kind!r}: allowed are 'uniform', 'gaussian' and 'corners'")
-        if self.queries < 1:
-            raise UserError(f"queries={self.queries}: a search needs at least 1")
-        check_draws(self.draws)
+        at_least(self, queries=1, draws=1)
         if self.kind != "uniform" and self.threat.norm not in ("Linf", "L2"):
             raise UserError(f"kind={self.kind!r} is not defined for {self.threat.norm}; use kind='uniform'")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from robustsnn.attacks.attack import Attack, Attacker
+from robustsnn.attacks.attack import Attack
+from robustsnn.attacks.attempt import Attacker
+from robustsnn.attacks.binary import Flips
 from robustsnn.attacks.minimum import MinimumNorm
 from robustsnn.attacks.presets import Norm, apgd, fgsm, pgd, rfgsm
-from robustsnn.attacks.sparse import Flips, SparseFlips
+from robustsnn.attacks.sparse import SparseFlips
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.suites import Suite, black_box
 from robustsnn.attacks.transfer import Source

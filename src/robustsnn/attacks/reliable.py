@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustsnn.attacks.attack import Attack, Attacker
+from robustsnn.attacks.attack import Attack
+from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.minimum import MinimumNorm
 from robustsnn.attacks.noise import RandomSearch
 from robustsnn.attacks.presets import Norm, ball

@@ -1,4 +1,4 @@
-"""Attacks on binary inputs, such as frames of events: flip as few entries as possible."""
+"""The attack on binary inputs, such as frames of events: flip as few entries as possible."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attack import Attempt
-from robustsnn.attacks.draws import check_draws, differentiate, judged, shown
+from robustsnn.attacks.attempt import Attempt, at_least, shown
+from robustsnn.attacks.binary import Flips
+from robustsnn.attacks.passes import differentiate, judged
 from robustsnn.attacks.streams import Randomness, Streams
-from robustsnn.attacks.threat import Space, check_images
+from robustsnn.attacks.threat import check_images
 from robustsnn.errors import UserError
 from robustsnn.losses import margin
 from robustsnn.modes import frozen
@@ -21,65 +22,6 @@ from robustsnn.types import Images, Labels
 
 ROWS = 512
 """Most inputs that are judged in one forward pass."""
-
-
-@dataclass(frozen=True)
-class Flips:
-    """At most eps entries of a binary input changed, 0 to 1 or 1 to 0. Perturbed inputs are binary too."""
-
-    eps: int
-    space: Space = "pixel"
-    norm: ClassVar[str] = "L0"
-
-    @property
-    def low(self) -> float:
-        """0: nothing happened."""
-        return 0.0
-
-    @property
-    def high(self) -> float:
-        """1: an event."""
-        return 1.0
-
-    def __post_init__(self) -> None:
-        if isinstance(self.eps, bool) or not 0 <= self.eps < 2**53 or self.eps != int(self.eps):
-            raise UserError(f"eps={self.eps!r} for L0: it is the number of entries that may change, an integer >= 0")
-        if self.space not in ("pixel", "encoded"):
-            raise UserError(f"space={self.space!r}: allowed are 'pixel' and 'encoded'")
-        object.__setattr__(self, "eps", int(self.eps))
-
-    def sample(self, x: Tensor, generator: Randomness) -> Tensor:
-        """eps random entries flipped (all, if there are fewer)."""
-        order = Streams.of(generator, x).uniform(x.shape[1:].numel()).argsort(1)
-        flips = torch.zeros(order.shape, dtype=torch.bool, device=x.device).scatter(1, order[:, : self.eps], True)
-        return torch.where(flips.view_as(x), 1 - x, x)
-
-    def steepest(self, gradient: Tensor, size: float | Tensor) -> Tensor:
-        """The signs of the `size` largest entries: where one flip is a change of 1."""
-        rank = _rank(gradient.abs().flatten(1))
-        size = size if isinstance(size, Tensor) else torch.full((len(gradient), 1), float(size), device=gradient.device)
-        return gradient.sign() * (rank < size.view(-1, 1)).view_as(gradient)
-
-    def project(self, z: Tensor, x: Tensor) -> Tensor:
-        """z rounded to 0 and 1, with the eps largest changes alone (the first of equal ones)."""
-        change = torch.where((z >= 0.5).to(x) != x, (z - x).abs(), -1).flatten(1)
-        keep = (_rank(change) < self.eps) & (change >= 0)
-        return torch.where(keep.view_as(x), 1 - x, x)
-
-    def distance(self, z: Tensor, x: Tensor) -> Tensor:
-        """The number of entries that differ, float64 `[B]`; inf if z is not binary."""
-        binary = ((z == 0) | (z == 1)).flatten(1).all(1)
-        return torch.where(binary, (z != x).flatten(1).sum(1).double(), torch.inf)
-
-    def __repr__(self) -> str:
-        return f"Flips(eps={self.eps}{'' if self.space == 'pixel' else f', space={self.space!r}'})"
-
-
-def _rank(values: Tensor) -> Tensor:
-    """Position of each entry among its row, largest first, `[B, n]`."""
-    order = values.argsort(dim=1, descending=True, stable=True)
-    place = torch.arange(values.shape[1], device=values.device).expand_as(order)
-    return torch.empty_like(order).scatter(1, order, place)
 
 
 @dataclass(frozen=True)
@@ -114,10 +56,7 @@ class SparseFlips:
     def __post_init__(self) -> None:
         if not isinstance(self.threat, Flips):
             raise UserError(f"SparseFlips on {self.threat!r}: it is defined for Flips(eps=...)")
-        for name in ("rounds", "grow", "queries"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)}: SparseFlips needs at least 1")
-        check_draws(self.draws)
+        at_least(self, rounds=1, grow=1, queries=1, draws=1)
 
     @property
     def label(self) -> str:
@@ -277,12 +216,9 @@ class _Search:
         # The least useful first; entries that are not flipped last.
         usefulness = torch.where(chosen, flips.gain[which].clamp_max(1e30), torch.inf)
         order = usefulness.argsort(dim=1, stable=True)
-        place = torch.arange(order.shape[1], device=at.device).expand_as(order)
-        rank = torch.empty_like(order).scatter(1, order, place)
-        low, high = (
-            torch.zeros_like(count),
-            count.clone(),
-        )  # taking back the first `low` is fine; all would be the clean input
+        rank = order.argsort(dim=1)
+        # Taking back the first `low` is fine; all would be the clean input.
+        low, high = torch.zeros_like(count), count.clone()
         while bool((open_ := high - low > 1).any()):
             some = open_.nonzero()[:, 0]
             middle = (low[some] + high[some]) // 2

@@ -10,8 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attack import Attempt
-from robustsnn.attacks.draws import check_draws, shown
+from robustsnn.attacks.attempt import Attempt, at_least, shown
 from robustsnn.attacks.noise import Queries
 from robustsnn.attacks.streams import Randomness
 from robustsnn.attacks.threat import Threat, check_images
@@ -61,9 +60,7 @@ class Square:
     def __post_init__(self) -> None:
         if self.threat.norm not in ("Linf", "L2"):
             raise UserError(f"Square on {self.threat.norm}: it is defined for Linf and L2")
-        if self.queries < 1:
-            raise UserError(f"queries={self.queries}: a search needs at least 1")
-        check_draws(self.draws)
+        at_least(self, queries=1, draws=1)
         if not 0 < self.p <= 1:
             raise UserError(f"p={self.p!r}: the share of the image in a window is in (0, 1]")
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from robustsnn.attacks.attack import Attack, Attacker
+from robustsnn.attacks.attack import Attack
+from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.threat import Threat
 from robustsnn.attacks.transfer import Transfer

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from robustsnn.attacks.attack import Attack, Attempt
+from robustsnn.attacks.attack import Attack
+from robustsnn.attacks.attempt import Attempt
 from robustsnn.attacks.streams import Randomness
 from robustsnn.attacks.threat import Threat
 from robustsnn.neurons import neuron_layers

@@ -6,5 +6,5 @@ from robustsnn.evaluation.measure import evaluate as evaluate
 from robustsnn.evaluation.measure import run_radii as run_radii
 from robustsnn.evaluation.pictures import input_gradient as input_gradient
 from robustsnn.evaluation.pictures import pictures as pictures
-from robustsnn.evaluation.running import Shard as Shard
 from robustsnn.evaluation.running import run_suite as run_suite
+from robustsnn.evaluation.shards import Shard as Shard

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.sparse import Flips
+from robustsnn.attacks.binary import Flips
 from robustsnn.attacks.suites import Suite
 from robustsnn.attacks.threat import L2, Linf, Threat, check_images, verify
 from robustsnn.errors import UserError

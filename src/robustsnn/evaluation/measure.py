@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustsnn.attacks.suites import Suite
 from robustsnn.errors import UserError
+from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Data, Judge, device_of, fresh_draws, tensors
 from robustsnn.evaluation.masking import checks, rule_sets
 from robustsnn.evaluation.probe import PROBE, Probe
-from robustsnn.evaluation.running import fit_to, judge_of, run_suite
+from robustsnn.evaluation.running import encode_images, run_suite
 from robustsnn.models import Encoded
 from robustsnn.outcome import Outcomes, breaks, rate, tabulate
 from robustsnn.progress import Progress, silent
@@ -46,7 +47,8 @@ def run_radii(
     if any(radius < 0 for radius in curve):
         raise UserError(f"curve={list(curve)}: radii are above 0")
     suites = {radius: suite(radius).merged() for radius in curve if radius > 0} | {eps: suite(eps)}
-    judge = judge or judge_of(model, tensors(data)[0], suites[eps])
+    data = tensors(data)
+    judge = judge or judge_of(model, data[0], suites[eps])
     keep_images = keep_images or judge.votes > 1
     standing: np.ndarray | None = None
     done: list[Suite] = []
@@ -102,7 +104,7 @@ def evaluate(
     `curve` as a list with `eps`, `breaks` (which attacks broke the same samples), `checks` and, of these,
     `flags`; `draws` for a model that draws random numbers.
     """
-    x, _ = tensors(data)
+    x, y = data = tensors(data)
     judge = judge_of(model, x, suite(eps))
     points: list[dict[str, Any]] = []
     clean: dict[str, Any] = {}
@@ -134,28 +136,27 @@ def evaluate(
                 **tabulate(found, used.members(), eps, at.survivors_only),
                 "worst_case": {**rate(standing), **threat},
             }
-            entry |= _inspect(model, data, used, found, judge, seed)
+            entry |= _inspect(model, x, y, used, found, judge, batch_size, seed)
             if keep_images is not None:
                 keep_images(found, used)
     return {**entry, "curve": points}
 
 
-def _inspect(model: nn.Module, data: Data, suite: Suite, found: Outcomes, judge: Judge, seed: int) -> dict[str, Any]:
+def _inspect(
+    model: nn.Module, x: Tensor, y: Tensor, suite: Suite, found: Outcomes, judge: Judge, batch_size: int, seed: int
+) -> dict[str, Any]:
     """What broke what, and the checks."""
-    x, y = tensors(data)
     device = device_of(model, x)
-    view, draws = model, None
+    view: nn.Module = Encoded(model) if suite.threat.space == "encoded" else model
+    draws, sets = None, None
     if judge.votes > 1 and found.images is not None:
-        images = torch.from_numpy(found.images)
-        behind: nn.Module = Encoded(model) if suite.threat.space == "encoded" else model
-        draws = fresh_draws(behind, images, y, seed=seed)
+        draws = fresh_draws(view, torch.from_numpy(found.images), y, seed=seed)
     at = np.flatnonzero(found.correct)[:PROBE]
-    sets: dict[str, Any] | None = None
-    xp, yp = x[at].to(device), y[at].to(device)
     if suite.threat.space == "encoded":
-        view = Encoded(model)
-        with seeded(seed, "encode"):
-            xp = view.encode(xp)
+        # All batches up to the last probed image, so that a random encoder hands over what was attacked.
+        batches = int(at.max(initial=0)) // batch_size + 1
+        x = encode_images(model, x[: batches * batch_size], batch_size, seed)
+    xp, yp = x[at].to(device), y[at].to(device)
     probe = Probe(view, xp, yp, found.standing()[at], suite, judge, seed)
     with seeded(seed, "checks"):
         made = [check.report() for check in checks(probe, found, suite.members())]

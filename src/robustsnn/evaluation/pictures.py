@@ -12,8 +12,8 @@ from robustsnn.attacks.streams import Streams
 from robustsnn.attacks.suites import Suite
 from robustsnn.attacks.threat import verify
 from robustsnn.data.batches import ImageSet
+from robustsnn.evaluation.fitting import encode, fit_to, judge_of
 from robustsnn.evaluation.judge import Judge
-from robustsnn.evaluation.running import fit_to, judge_of
 from robustsnn.losses import true_probability
 from robustsnn.models import Encoded
 from robustsnn.modes import frozen
@@ -45,7 +45,7 @@ def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, see
     view, shown = model, x
     if suite.threat.space == "encoded":
         view = Encoded(model)
-        shown = view.encode(x)
+        shown = encode(view, x, 0, seed)
     adversarial = shown.clone()
     with seeded(seed, "pictures"):
         stands = judge(view, shown, y)[0] < 0
@@ -59,11 +59,12 @@ def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, see
                 stands[at] = judge(view, adversarial[at], y[at])[0] < 0
         predicted_adversarial = judge(view, adversarial, y)[1]
         predicted = judge(model, x, y)[1]
+        gradient = input_gradient(model, x, y)
     over_time = adversarial.mean(1) if suite.threat.space == "encoded" else adversarial
     return {
         "image": x.cpu().numpy(),
         "adversarial": over_time.cpu().numpy(),
-        "gradient": input_gradient(model, x, y).cpu().numpy(),
+        "gradient": gradient.cpu().numpy(),
         "label": y.cpu().numpy(),
         "predicted": predicted.cpu().numpy(),
         "predicted_adversarial": predicted_adversarial.cpu().numpy(),

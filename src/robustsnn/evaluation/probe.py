@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.attack import Attack
-from robustsnn.attacks.sparse import Flips, SparseFlips
+from robustsnn.attacks.binary import Flips
+from robustsnn.attacks.sparse import SparseFlips
 from robustsnn.attacks.start import AtImage, Uniform
 from robustsnn.attacks.step import GradientStep
 from robustsnn.attacks.streams import Streams

@@ -1,0 +1,67 @@
+"""What a suite can do with a model at hand, and how its results are to be judged."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.attacks.square import Square
+from robustsnn.attacks.suites import Suite
+from robustsnn.errors import UserError
+from robustsnn.evaluation.judge import Judge, device_of, judge_for
+from robustsnn.evaluation.probe import has_gradient
+from robustsnn.models import Encoded
+from robustsnn.modes import evaluating
+from robustsnn.neurons import neuron_layers
+from robustsnn.seeds import seeded
+
+EOT = 10
+"""Draws per gradient step against a random model (expectation over transformation)."""
+
+
+def encode(view: Encoded, x: Tensor, start: int, seed: int) -> Tensor:
+    """A batch behind the encoder, `[B, T, C, H, W]`; a random encoder draws by the seed and the first image's index."""
+    with seeded(seed, "encode", start):
+        return view.encode(x)
+
+
+def judge_of(model: nn.Module, x: Tensor, suite: Suite) -> Judge:
+    """How to judge this model under this suite, found out on the first images.
+
+    In encoded space what the encoder draws is given, so only what comes after it can be random.
+    """
+    first = x[:64].to(device_of(model, x))
+    if suite.threat.space == "encoded":
+        view = Encoded(model)
+        return judge_for(view, encode(view, first, 0, 0))
+    return judge_for(model, first)
+
+
+def fit_to(model: nn.Module, suite: Suite, x: Tensor, judge: Judge) -> Suite:
+    """The suite as this model can be attacked: without rules, losses or single draws that do not apply to it.
+
+    Where the logits are not connected to the input, only attacks that need no gradient are left. `x` are images,
+    also for a suite in encoded space. UserError if nothing is left.
+    """
+    view, first = model, x[:1].to(device_of(model, x))
+    with seeded(0, "fit"), torch.no_grad(), evaluating(model):  # what it draws here changes no numbers elsewhere
+        classes = model(first).shape[-1]
+        if suite.threat.space == "encoded":
+            view = Encoded(model)
+            first = view.encode(first)
+        connected = has_gradient(view, first)
+    if not connected:
+        members = suite.members()
+        if not any(attack.black_box for _, attack in members):
+            raise UserError(
+                f"{type(model).__name__} has no gradient with respect to its input, and all attacks of suite "
+                f"{suite.name!r} need one; use a gradient-free attack, or BPDA for its discrete parts"
+            )
+        suite = suite.map(lambda attack: attack if attack.black_box else None)
+    if not neuron_layers(model):
+        suite = suite.without_rules()
+    if first.ndim < 4:  # vectors have no squares
+        suite = suite.map(lambda attack: None if isinstance(attack, Square) else attack)
+    if judge.votes > 1:
+        suite = suite.with_draws(EOT)
+    return suite.for_classes(classes)
