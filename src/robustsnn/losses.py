@@ -95,6 +95,35 @@ class Summed:
         return f"Summed({getattr(self.loss, '__name__', None) or repr(self.loss)}, {self.steps})"
 
 
+def divergence(reference: Logits, logits: Logits, temperature: float = 1.0) -> Tensor:
+    """KL(p || q) with p = softmax(reference / temperature), q = softmax(logits / temperature); `[B]`, >= 0."""
+    p = F.log_softmax(reference.float() / temperature, 1)
+    q = F.log_softmax(logits.float() / temperature, 1)
+    return (p.exp() * (p - q)).sum(1)
+
+
+@dataclass(frozen=True, eq=False)
+class DivergenceFrom:
+    """The `divergence` of logits from fixed ones of the same samples in the same order; the labels do not matter.
+
+    For an attack that keeps all samples of its batch to the end (`keep="last"`).
+    """
+
+    reference: Logits
+    temperature: float = 1.0
+
+    def __call__(self, logits: Logits, y: Labels) -> Tensor:
+        if logits.shape != self.reference.shape:
+            raise UserError(
+                f"divergence of logits {list(logits.shape)} from others of shape {list(self.reference.shape)}: "
+                f"the samples must be the same"
+            )
+        return divergence(self.reference, logits, self.temperature)
+
+    def __repr__(self) -> str:
+        return f"DivergenceFrom({list(self.reference.shape)}, {self.temperature})"
+
+
 def check_logits(logits: Logits, y: Labels) -> None:
     """UserError unless logits are `[B, K]` with K >= 2 and the labels lie in 0 .. K-1."""
     if logits.ndim != 2 or len(logits) != len(y) or logits.shape[1] < 2:

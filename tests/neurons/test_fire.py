@@ -337,19 +337,8 @@ def test_a_current_changed_after_the_forward_pass_is_noticed():
     spikes = fire(current, 3, IF(), STBP())
     with torch.no_grad():
         current.mul_(2)
-    with pytest.raises(RuntimeError, match="modified inplace"):
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
         spikes.sum().backward()
-
-
-def test_the_backward_pass_differentiates_once():
-    """A second derivative is refused; it would be that of the surrogate, silently."""
-    current = torch.rand(3, 4, requires_grad=True)
-    weight = torch.rand(3, 4, requires_grad=True)
-    (gradient,) = torch.autograd.grad(
-        (weight * fire(current, 3, IF(), STBP(Sigmoid()))).sum(), current, create_graph=True
-    )
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.sum().backward()
 
 
 @pytest.mark.parametrize("given_steps", [2, 4, 0])

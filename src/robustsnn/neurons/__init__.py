@@ -10,6 +10,8 @@ from robustsnn.neurons.layer import Memory as Memory
 from robustsnn.neurons.layer import Neurons as Neurons
 from robustsnn.neurons.layer import gradient_rule as gradient_rule
 from robustsnn.neurons.layer import neuron_layers as neuron_layers
+from robustsnn.neurons.record import Record as Record
+from robustsnn.neurons.record import recording as recording
 from robustsnn.neurons.rules import BPTR as BPTR
 from robustsnn.neurons.rules import HART as HART
 from robustsnn.neurons.rules import RGA as RGA

@@ -5,6 +5,9 @@ channels_last) is read and written without a copy. Only the input current is sav
 pass: potentials and spikes are recomputed from it, which costs less than storing them, and no
 step-by-step autograd graph exists.
 
+A second derivative (`create_graph=True`) is the exception: then the rule's gradient is itself computed step by
+step under autograd, eagerly, with the same values.
+
 The same source runs eagerly or through `torch.compile` (one compilation per neuron, rule, dtype and T, and
 another for a constant current, not one per layer size). Compiling takes seconds, so it is chosen by a rule
 that depends on nothing but the shape: layers with at least `COMPILE_FROM` elements over all steps are
@@ -23,10 +26,11 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from robustsnn.errors import UserError
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.rules import GradientRule
+from robustsnn.neurons.surrogate import Surrogate
 
 COMPILE_FROM = 1 << 22
 Mode = Literal["auto", "always", "never"]
@@ -90,6 +94,20 @@ def _rows(x: Tensor, order: list[int]) -> Tensor:
     return x.permute(0, *order).reshape(x.shape[0], -1)
 
 
+def surrogate_of(rule: GradientRule) -> Surrogate:
+    """The surrogate by which a rule differentiates the step: of `STBP` and `HART`, whose gradients so have derivatives.
+
+    UserError for rules whose slope is none of the potential alone (PDSG, ASSG) or which have none (RGA, BPTR).
+    """
+    surrogate = getattr(rule, "surrogate", None)
+    if not rule.elementwise or surrogate is None:
+        raise UserError(
+            f"neurons with the rule {rule!r} have neither second derivatives (create_graph=True) nor a gradient of "
+            f"their potentials, for want of a fixed surrogate; use STBP or HART"
+        )
+    return surrogate
+
+
 class _Fire(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, current: Tensor, steps: int, neuron: LIF, rule: GradientRule) -> Tensor:
@@ -98,9 +116,10 @@ class _Fire(torch.autograd.Function):
         rows = _rows(current, order)
         size = steps * rows[0].numel()
         spikes = _call(size, neuron.spikes, lambda: _forward(neuron), rows, steps)
-        ctx.save_for_backward(rows)
-        ctx.neuron, ctx.rule, ctx.order, ctx.shape = neuron, rule, order, current.shape[1:]
-        return _Fire.restore(spikes, ctx.shape, order)
+        # The input itself and not its rows: only that is known to autograd when it differentiates twice.
+        ctx.save_for_backward(current)
+        ctx.neuron, ctx.rule, ctx.order = neuron, rule, order
+        return _Fire.restore(spikes, current.shape[1:], order)
 
     @staticmethod
     def restore(rows: Tensor, shape: torch.Size, order: list[int]) -> Tensor:
@@ -110,21 +129,22 @@ class _Fire(torch.autograd.Function):
         return permuted.permute(0, *inverse)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *upstreams: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        (rows,) = ctx.saved_tensors
+        (current,) = ctx.saved_tensors
         neuron, rule = ctx.neuron, ctx.rule
+        if torch.is_grad_enabled():  # under create_graph=True alone
+            smooth = neuron.differentiable(surrogate_of(rule))
+            return rule.input_gradient(upstreams[0], current, smooth), None, None, None
         if not rule.elementwise:
-            current = _Fire.restore(rows, ctx.shape, ctx.order)
             return rule.input_gradient(upstreams[0], current, neuron), None, None, None
         gradient = _call(
             upstreams[0].numel(),
             lambda upstream, current: rule.input_gradient(upstream, current, neuron),
             lambda: _backward(rule, neuron),
             _rows(upstreams[0], ctx.order),
-            rows,
+            _rows(current, ctx.order),
         )
-        return _Fire.restore(gradient, ctx.shape, ctx.order), None, None, None
+        return _Fire.restore(gradient, current.shape[1:], ctx.order), None, None, None
 
 
 def fire(current: Tensor, steps: int, neuron: LIF, rule: GradientRule) -> Tensor:
@@ -134,7 +154,9 @@ def fire(current: Tensor, steps: int, neuron: LIF, rule: GradientRule) -> Tensor
         current: input current, `[steps, ...]`, or `[1, ...]` for one current shown at every step.
         steps: T.
         neuron: the dynamics.
-        rule: the gradient rule of the backward pass, which differentiates once.
+        rule: the gradient rule of the backward pass. Under `create_graph=True` its result can be differentiated
+            again, with the step's derivative in it the surrogate's slope once more; UserError for rules
+            without a fixed surrogate.
 
     Returns spikes in the dtype and memory order of `current`.
     """

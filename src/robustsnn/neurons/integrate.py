@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from robustsnn.errors import UserError
+from robustsnn.neurons.surrogate import Surrogate
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,19 @@ class LIF:
         """k, the factor on the input current."""
         return 1 - self.tau if self.decay_input else 1.0
 
+    def step(self, potential: Tensor) -> Tensor:
+        """s[t] of u[t], 0 or 1 in the dtype of u; a constant to autograd."""
+        # A float spike written by the comparison itself: several times faster than a bool and a cast.
+        return torch.ge(potential, self.theta, out=torch.empty_like(potential))
+
+    def differentiable(self, surrogate: Surrogate) -> LIF:
+        """The same neuron for autograd: potentials and spikes of `run` have derivatives of any order.
+
+        The step is differentiated by the slope of `surrogate`, as in the rule `STBP`, and not at all in a
+        detached reset. `run` then records a graph step by step; the values are the same, bit for bit.
+        """
+        return _Differentiable(**{f.name: getattr(self, f.name) for f in fields(LIF)}, surrogate=surrogate)
+
     def run(self, current: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (u[t], s[t]) for t = 1 .. steps, both in the membrane's dtype.
 
@@ -81,8 +95,7 @@ class LIF:
                 charge = charge * self.gain
             kept = voltage if voltage is None or self.tau == 1 else voltage * self.tau
             potential = charge if kept is None else kept + charge
-            # A float spike written by the comparison itself: several times faster than a bool and a cast.
-            spike = torch.ge(potential, self.theta, out=torch.empty_like(potential))
+            spike = self.step(potential)
             yield potential, spike
             if self.reset == "hard":
                 voltage = torch.addcmul(potential, potential, spike, value=-1)
@@ -99,6 +112,34 @@ class LIF:
             kept = 1 - spike
             return kept if self.detach_reset else kept - potential * slope
         return torch.ones_like(slope) if self.detach_reset else 1 - self.theta * slope
+
+
+class _Step(torch.autograd.Function):
+    """u >= theta, with ds/du the slope of a surrogate at u - theta; differentiable again as often as that is."""
+
+    @staticmethod
+    def forward(ctx: Any, potential: Tensor, neuron: LIF, surrogate: Surrogate) -> Tensor:
+        ctx.save_for_backward(potential)
+        ctx.theta, ctx.surrogate = neuron.theta, surrogate
+        return LIF.step(neuron, potential)
+
+    @staticmethod
+    def backward(ctx: Any, *upstreams: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        (potential,) = ctx.saved_tensors
+        return upstreams[0] * ctx.surrogate.slope(potential - ctx.theta), None, None
+
+
+@dataclass(frozen=True)
+class _Differentiable(LIF):
+    """See `LIF.differentiable`."""
+
+    surrogate: Surrogate = field(kw_only=True)
+
+    def step(self, potential: Tensor) -> Tensor:
+        # The spike matters to the membrane through the reset alone, so one that is detached there is a constant.
+        if self.detach_reset:
+            return super().step(potential.detach())
+        return _Step.apply(potential, self, self.surrogate)  # type: ignore[no-any-return]
 
 
 def IF(*, theta: float = 1.0, reset: Literal["hard", "soft"] = "hard", detach_reset: bool = False) -> LIF:

@@ -1,0 +1,21 @@
+"""Checks that the arguments of objectives share."""
+
+from __future__ import annotations
+
+import math
+
+from robustsnn.errors import UserError
+
+
+def not_negative(owner: object, **values: float) -> None:
+    """UserError unless all are finite numbers >= 0."""
+    for name, value in values.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise UserError(f"{type(owner).__name__}({name}={value!r}): allowed is a number >= 0")
+
+
+def positive(owner: object, **values: float) -> None:
+    """UserError unless all are finite numbers > 0."""
+    for name, value in values.items():
+        if not (math.isfinite(value) and value > 0):
+            raise UserError(f"{type(owner).__name__}({name}={value!r}): allowed is a number > 0")
