@@ -19,14 +19,13 @@ GLYPHS = {
 # name: (objective, clean accuracy, how fast it falls with eps)
 MODELS: dict[str, tuple[dict[str, Any], float, float]] = {
     "vanilla": ({"name": "natural"}, 0.972, 17.0),
-    "SR": ({"name": "sparsity", "lam": 0.002, "h": 0.01, "form": "paper", "attack": None}, 0.958, 11.0),
+    "SR": ({"name": "sparsity", "lam": 0.002, "options": {"h": 0.01, "form": "paper"}, "attack": None}, 0.958, 11.0),
     "AT": ({"name": "adversarial", "attack": {"eps": "2/255", "alpha": 0.01, "steps": 5}}, 0.961, 6.4),
     "SR*": (
         {
             "name": "sparsity",
             "lam": 0.002,
-            "h": 0.01,
-            "form": "paper",
+            "options": {"h": 0.01, "form": "paper"},
             "attack": {"eps": "2/255", "alpha": 0.01, "steps": 5},
         },
         0.944,

@@ -20,10 +20,13 @@ from robustsnn.report.curves import eps_curves, training
 from robustsnn.report.main_table import MainTable, main_table
 from robustsnn.report.marks import legend_mark
 from robustsnn.report.overview import overview
-from robustsnn.report.pictures import MAGNIFY, Gallery, gallery
+from robustsnn.report.panels import MAGNIFY
+from robustsnn.report.pictures import Gallery, gallery
 from robustsnn.report.reading import Model, Run, models_of, read_runs
 from robustsnn.report.settings import config_sheet, cost_words, objective_words, provenance_sheet
 from robustsnn.report.summary import data_name, summary
+from robustsnn.report.trail import trails
+from robustsnn.report.trail_chart import SAID
 from robustsnn.report.trust import trust
 from robustsnn.report.upset import MOST, pictures_of_breaks
 
@@ -81,6 +84,8 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
         "trust": trust(models),
         "breaks": pictures_of_breaks(models),
         "most": MOST,
+        "trails": trails(models),
+        "trail_legend": list(SAID.items()),
         "tables": attack_tables(models),
         "spaces": any(result.space == "encoded" for result in results),
         "provenance": provenance_sheet(trained),

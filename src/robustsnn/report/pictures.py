@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robustsnn.report import panels
 from robustsnn.report.png import png_address
 from robustsnn.report.reading import Model
 from robustsnn.report.samples import Samples
 from robustsnn.report.wording import eps_text, space_text
 
-MAGNIFY = 10
 NEAR_ZERO = 0.01
-_LARGEST_SIDE = 64
-_BLUE, _WHITE, _ORANGE = (0.0, 0.447, 0.698), (1.0, 1.0, 1.0), (0.835, 0.369, 0.0)
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,16 @@ class Image:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The images shown; `shared` says whether every model with samples is shown on the same ones."""
+    """The images shown; `shared` says whether every model with samples is shown on the same ones.
+
+    `reduced`: large ones have lines left out; `frames`: they are event frames.
+    """
 
     images: list[Image]
     shared: bool
     models: list[Model]
     reduced: bool
+    frames: bool
 
 
 def gallery(models: Sequence[Model], most: int = 5) -> Gallery | None:
@@ -68,13 +70,14 @@ def gallery(models: Sequence[Model], most: int = 5) -> Gallery | None:
     if not common:
         for model, s in saved:
             images += [_image(s, k, [_shot(model, s, k)]) for k in range(min(most, len(s.index)))]
-    reduced = any(max(samples.image.shape[2:]) > _LARGEST_SIDE for _, samples in saved)
-    return Gallery(images, bool(common) and len(saved) > 1, [model for model, _ in saved], reduced)
+    reduced = any(panels.is_reduced(samples.image[0]) for _, samples in saved)
+    frames = any(panels.has_frames(samples.image[0]) for _, samples in saved)
+    return Gallery(images, bool(common) and len(saved) > 1, [model for model, _ in saved], reduced, frames)
 
 
 def _image(samples: Samples, k: int, shots: list[Shot]) -> Image:
     label = samples.class_name(int(samples.label[k]))
-    return Image(int(samples.index[k]), label, png_address(_small(samples.image[k])), shots)
+    return Image(int(samples.index[k]), label, png_address(panels.shown(samples.image[k])), shots)
 
 
 def _row(samples: Samples, other: Samples, k: int) -> int | None:
@@ -98,28 +101,15 @@ def _shot(model: Model, samples: Samples, k: int) -> Shot:
     threat = " ".join(part for part in (size, space) if part)
     return Shot(
         model=model,
-        adversarial=png_address(_small(adversarial)),
-        perturbation=png_address(0.5 + MAGNIFY * (_small(adversarial) - _small(clean))),
-        gradient=png_address(_diverging(_small(gradient))),
+        adversarial=png_address(panels.shown(adversarial)),
+        perturbation=png_address(panels.change(adversarial, clean)),
+        gradient=png_address(panels.diverging(gradient)),
         predicted=samples.class_name(before),
         predicted_adversarial=samples.class_name(after),
         outcome=outcome,
         sparsity=_sparsity(gradient),
         attack=", ".join(part for part in (samples.attack, threat) if part),
     )
-
-
-def _small(picture: np.ndarray) -> np.ndarray:
-    """At most 64 pixels a side, by leaving lines out; what is not a number becomes 0."""
-    step = -(-max(picture.shape[1:]) // _LARGEST_SIDE)
-    return np.nan_to_num(picture[:, ::step, ::step].astype(np.float64))
-
-
-def _diverging(gradient: np.ndarray) -> np.ndarray:
-    """The sum over channels, blue below 0, white at 0, orange above; the ends are its largest magnitude."""
-    total = gradient.sum(axis=0)
-    scaled = total / (np.abs(total).max() or 1.0)
-    return np.stack([np.interp(scaled, (-1, 0, 1), ends) for ends in zip(_BLUE, _WHITE, _ORANGE, strict=True)])
 
 
 def _sparsity(gradient: np.ndarray) -> str:

@@ -17,6 +17,7 @@ from robustsnn.errors import UserError
 from robustsnn.report.metrics import Epoch, read_metrics
 from robustsnn.report.results import Result, Results, read_results
 from robustsnn.report.samples import Samples, read_samples
+from robustsnn.report.trail_file import TrailFile, read_trail
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Run:
     epochs: list[Epoch]
     results: Results
     samples: Samples | None
+    trail: TrailFile | None = None
 
     def setting(self, *keys: str) -> Any:
         """The value under `config[keys[0]][keys[1]]...`, or None where any of them is missing."""
@@ -100,13 +102,15 @@ def _read_run(folder: Path) -> Run:
     if not isinstance(config, dict):
         raise UserError(f"{path} holds {type(config).__name__}, not settings; restore it or train again")
     metrics, results, samples = folder / "metrics.jsonl", folder / "results.json", folder / "samples.npz"
-    _check_weights(folder, results, samples)
+    trail = folder / "analysis" / "trail.json"
+    _check_weights(folder, results, samples, trail)
     return Run(
         folder=folder,
         config=config,
         epochs=read_metrics(metrics) if metrics.exists() else [],
         results=read_results(results) if results.exists() else Results({}, {}),
         samples=read_samples(samples) if samples.exists() else None,
+        trail=read_trail(trail) if trail.exists() else None,
     )
 
 
@@ -122,11 +126,13 @@ def _check_weights(folder: Path, *files: Path) -> None:
 
 
 def _made_with(path: Path) -> list[str]:
-    """The digests of the weights that a file of results or samples names; none if it names none."""
+    """The digests of the weights that a file names; none if it names none."""
     try:
         if path.suffix == ".json":
-            models = json.loads(path.read_text(encoding="utf-8"))["models"].values()
-            return [entry["weights"] for entry in models if "weights" in entry]
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if "made_with" in content:
+                return [content["made_with"]]
+            return [entry["weights"] for entry in content["models"].values() if "weights" in entry]
         with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             return [str(arrays["weights"])] if "weights" in arrays.files else []
     except Exception:  # whatever is wrong with the file, its own reader says so

@@ -18,7 +18,7 @@ _INTEGERS = ("label", "predicted", "predicted_adversarial", "index")
 
 @dataclass(frozen=True)
 class Samples:
-    """K images with their attack: pictures are [K, C, H, W], the integer fields [K]."""
+    """K images with their attack: pictures are [K, C, H, W], or [K, T, 2, H, W] of event frames, the integers [K]."""
 
     image: np.ndarray
     adversarial: np.ndarray
@@ -49,7 +49,7 @@ def read_samples(path: Path) -> Samples:
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}; evaluate the run again")
     shape = arrays["image"].shape
-    fits = len(shape) == 4 and shape[1] in (1, 3) and min(shape[2:]) > 0
+    fits = min(shape, default=0) > 0 and (len(shape), *shape[-3:-2]) in ((4, 1), (4, 3), (5, 2))
     for name in _PICTURES:
         fits = fits and arrays[name].shape == shape and arrays[name].dtype.kind == "f"
     for name in _INTEGERS:
@@ -57,7 +57,7 @@ def read_samples(path: Path) -> Samples:
     if not fits:
         shapes = ", ".join(f"{name} {arrays[name].shape}" for name in (*_PICTURES, *_INTEGERS))
         raise UserError(
-            f"{path} must hold float pictures [K, 1 or 3, H, W] and integers [K], "
+            f"{path} must hold float pictures [K, 1 or 3, H, W] or [K, T, 2, H, W] and integers [K], "
             f"but holds {shapes}; evaluate the run again"
         )
     return Samples(

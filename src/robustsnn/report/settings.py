@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from robustsnn.config import OBJECTIVES
 from robustsnn.report.reading import Model, Run
 from robustsnn.report.wording import count
 
@@ -66,31 +67,35 @@ def provenance_sheet(models: Sequence[Model]) -> Sheet:
 def objective_words(run: Run) -> str:
     """What the run's objective is, in words; only what its settings say."""
     name = str(run.setting("objective", "name") or "").lower()
-    form = run.setting("objective", "form")
+    options = run.setting("objective", "options")
+    options = dict(options) if isinstance(options, Mapping) else {}
     attack = run.setting("objective", "attack")
+    retraction = run.setting("objective", "retraction")
+    after = "" if retraction is None else f" After each step orthogonal retraction, β = {retraction} (SNN-RAT)."
     if name in _NATURAL:
-        return "Natural training: cross-entropy (CE) on clean images."
+        return f"Natural training: cross-entropy (CE) on clean images.{after}"
     if name in _ADVERSARIAL:
-        return f"Adversarial training (AT): cross-entropy (CE) on adversarial inputs{_attack(attack)}."
+        return f"Adversarial training (AT): cross-entropy (CE) on adversarial inputs{_attack(attack)}.{after}"
+    form = options.pop("form", "paper")
+    given = {"λ": run.setting("objective", "lam"), **options}
+    values = "".join(f"; {key}\u00a0=\u00a0{_value(value)}" for key, value in given.items() if value is not None)
     if name not in _SPARSITY:
-        return f"Objective “{name}”." if name else "The objective was not saved."
-    values = [f"{key}\u00a0=\u00a0{run.setting('objective', short)}" for key, short in (("λ", "lam"), ("h", "h"))]
-    values = [text for text in values if not text.endswith("None")]
+        text = OBJECTIVES[name].text if name in OBJECTIVES else f"objective “{name}”"
+        if not name:
+            return "The objective was not saved."
+        return f"{text[0].upper()}{text[1:]}{_attack(attack)}{values}.{after}"
     what = "Gradient sparsity regularisation (SR)"
     if attack:
         what = f"SR*: gradient sparsity regularisation (SR) on adversarial inputs{_attack(attack)}"
-    if form == "reference-code":
-        return (
-            f"{what}, in the form of the released code: L = CE + λ ((f(x + h d) - f(x)) / h)², where f is the "
-            "logistic function of the true class's logit minus the strongest other, and d the sign of its input "
-            f"gradient{'; ' + ', '.join(values) if values else ''}."
-        )
-    if form not in (None, "paper"):
-        return f"{what}; form “{form}”{', ' + ', '.join(values) if values else ''}."
-    return (
-        f"{what}: L = CE + λ |f_y(x + h d) - f_y(x)| / h, where f_y is the softmax probability of the true "
-        f"class and d the sign of its input gradient{'; ' + ', '.join(values) if values else ''}."
-    )
+    formula = {
+        "paper": "L = CE + λ |f_y(x + h d) - f_y(x)| / h, where f_y is the softmax probability of the true class "
+        "and d the sign of its input gradient",
+        "reference-code": "in the form of the released code: L = CE + λ ((f(x + h d) - f(x)) / h)², where f is the "
+        "logistic function of the true class's logit minus the strongest other, and d the sign of its input gradient",
+        "double-backward": "L = CE + λ ||grad f_y(x)||_1 by double backward, where f_y is the softmax probability of "
+        "the true class",
+    }
+    return f"{what}: {formula.get(form, f'form “{form}”')}{values}.{after}"
 
 
 def cost_words(run: Run) -> str:

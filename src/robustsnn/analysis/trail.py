@@ -1,0 +1,130 @@
+"""The gradient sparsity trail: exact zeros of the gradient, followed through every operation of a network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.analysis.backward import Place, Seen, all_weights, backward, layouts
+from robustsnn.analysis.counting import Count
+from robustsnn.analysis.graph import Key
+from robustsnn.analysis.layout import Layout
+from robustsnn.analysis.values import Trail, Weight, merge
+from robustsnn.attacks.attempt import Attacker
+from robustsnn.attacks.streams import Streams
+from robustsnn.errors import UserError
+from robustsnn.evaluation.judge import Data, device_of, tensors
+from robustsnn.losses import check_logits, cross_entropy
+from robustsnn.modes import evaluating
+from robustsnn.neurons import GradientRule
+from robustsnn.progress import Progress, silent
+from robustsnn.seeds import derived, seeded
+from robustsnn.types import Images, Labels, Logits, Loss
+
+
+def trail(
+    model: nn.Module,
+    data: Data,
+    *,
+    loss: Loss = cross_entropy,
+    attack: Attacker | None = None,
+    rule: GradientRule | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Trail:
+    """Follow the gradient of `loss` from the logits through every operation of `model` to the pixels.
+
+    At each operation the exact zeros of the gradient are counted at its output and at its input, with the norms;
+    the zeros at its input are split into those that it passed on and those that it added, see `Operation`. All
+    is taken sample by sample in eval mode, so that counts do not depend on `batch_size`, nor on how the data are
+    split (`merge` adds trails up). The model is left as it was.
+
+    Args:
+        model: any network of images to logits. Networks that carry a state must reset it in `forward`.
+        data: labelled images, or (x, y).
+        loss: which loss.
+        attack: differentiate at the images that this attack finds, not at the clean ones. What it draws derives
+            from `seed` and the position of a sample in `data`.
+        rule: gradient rule for all neurons; None leaves each layer its own. It holds for the trail, not for the
+            attack, which has one of its own.
+        batch_size: samples at once. A network in which the samples of a batch cannot be told apart in every
+            gradient is run one sample at a time.
+        progress: told after each batch.
+
+    Raises UserError if there are no images, if labels do not fit the logits, if the logits do not depend on the
+    pixels, or if the network's operations change from batch to batch.
+    """
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size}: at least 1 is needed")
+    x, y = tensors(data)
+    device = device_of(model, x)
+    names = (_name(loss), "" if attack is None else repr(attack), "" if rule is None else repr(rule))
+    found: Trail | None = None
+    with evaluating(model), all_weights(model):
+        places = layouts(model, x[torch.arange(3) % len(x)].to(device), rule)
+        size = 1 if places is None else batch_size
+        for first in range(0, len(x), size):
+            xb, yb = x[first : first + size].to(device), y[first : first + size].to(device)
+            if attack is not None:
+                seeds = [derived(seed, "trail", repr(attack), first + i) for i in range(len(xb))]
+                xb = attack.run(model, xb, yb, generator=Streams(seeds, xb.device)).images
+            with seeded(seed, "trail", first):
+                part = Trail(len(xb), *names, *_batch(model, xb, yb, loss, rule, places or {}))
+            found = part if found is None else merge(found, part)
+            progress(found.n, len(x), "gradient trail")
+    assert found is not None  # there is at least one batch
+    return found
+
+
+def _name(loss: Any) -> str:
+    return getattr(loss, "__name__", None) or repr(loss)
+
+
+def _batch(
+    model: nn.Module, x: Images, y: Labels, loss: Loss, rule: GradientRule | None, places: dict[Place, Layout]
+) -> tuple[Any, Any, Any]:
+    """Operations, input and weights of the trail of one batch. Without places it is of one sample."""
+    n = len(x)
+    counts: dict[Key, Count] = {}
+
+    def layout(place: Place) -> Layout:
+        if n > 1 and place not in places:
+            raise UserError(f"the operations of {type(model).__name__} change from batch to batch; use batch_size=1")
+        return places.get(place, Layout(None))
+
+    def look(seen: Seen) -> None:
+        key = seen.step.key
+        count = counts.setdefault(key, Count(n, x.device))
+        for place, gradient in seen.sides():
+            count.side(place[1].split()[0], layout(place).rows(gradient, n))
+        for edge, gradient in seen.given.items():
+            count.explain(
+                seen.step.node, edge, gradient, seen.upstream, layout((key, f"input {edge}")), layout((key, "output"))
+            )
+
+    last = Count(n, x.device)
+
+    def start(logits: Logits) -> Tensor:
+        check_logits(logits, y)
+        leaf = logits.detach().requires_grad_()
+        value = loss(leaf, y)
+        if value.shape != y.shape:
+            raise UserError(f"the loss returned shape {tuple(value.shape)}; needed is one loss per sample")
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        last.side("output", torch.ones(n, 1, device=x.device))
+        last.side("input", gradient)
+        last.unexplained(gradient)
+        return gradient
+
+    keys, gradient, weights = backward(model, x, rule, start, look)
+    pixels = Count(n, x.device)
+    pixels.side("input", gradient.flatten(1))
+    operations = [count.operation(key) for key in keys if (count := counts.get(key))]
+    return (
+        (*operations, last.operation(("", "loss", 0))),
+        pixels.at("input"),
+        tuple(Weight.from_sum(name, total, n) for name, total in weights.items()),
+    )

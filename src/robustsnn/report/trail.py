@@ -1,0 +1,123 @@
+"""The section about gradient trails: where exact zeros of the gradient come from, in words, a table and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from robustsnn.report.reading import Model
+from robustsnn.report.trail_chart import chart, colour_of, share_text
+from robustsnn.report.trail_file import Step, TrailFile
+from robustsnn.report.wording import count, listing, percent
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Operations of one kind in one model: means over them of the share of zeros, and of what they added."""
+
+    zeros: str
+    added: str
+
+
+@dataclass(frozen=True)
+class Trails:
+    """The picture, wide and per model; per kind of operation a row of cells; sentences per model."""
+
+    wide: Markup
+    narrow: list[tuple[Model, Markup]]
+    models: list[Model]
+    kinds: list[tuple[str, int, list[Cell | None]]]
+    words: list[tuple[Model, str]]
+    what: list[tuple[str, str]]
+
+
+def trails(models: Sequence[Model]) -> Trails | None:
+    """The section for all models with a trail of their own; None where there is none."""
+    shown = [(model, model.run.trail) for model in models if model.trained_here and model.run.trail is not None]
+    if not shown:
+        return None
+    kinds = dict.fromkeys(step.kind for _, trail in shown for step in trail.steps)
+    told: dict[str, list[str]] = {}
+    for model, trail in shown:
+        told.setdefault(_what(trail), []).append(model.name)
+    return Trails(
+        wide=chart(shown, 1040, 236),
+        narrow=[(model, chart([(model, trail)], 480, 190)) for model, trail in shown],
+        models=[model for model, _ in shown],
+        kinds=[(kind, colour_of(kind), [_cell(kind, trail) for _, trail in shown]) for kind in kinds],
+        words=[(model, _words(trail)) for model, trail in shown],
+        what=[(what, listing(names)) for what, names in told.items()],
+    )
+
+
+def _what(trail: TrailFile) -> str:
+    """'cross_entropy at 256 clean images, each layer by its own gradient rule'."""
+    where = "clean images" if not trail.attack else f"images attacked by {trail.attack}"
+    rule = f"all neurons by {trail.rule}" if trail.rule else "each layer by its own gradient rule"
+    return f"{trail.loss} at {trail.n} {where}, {rule}"
+
+
+def _of(kind: str, trail: TrailFile) -> list[Step]:
+    return [step for step in trail.steps if step.kind == kind]
+
+
+def _cell(kind: str, trail: TrailFile) -> Cell | None:
+    steps = _of(kind, trail)
+    if not steps:
+        return None
+    added = [step.added for step in steps if step.added is not None]
+    known = len(added) == len(steps)
+    mean = sum(step.zeros.mean for step in steps) / len(steps)
+    return Cell(percent(mean), f"added {percent(sum(added) / len(steps))}" if known else "added: not known")
+
+
+def _words(trail: TrailFile) -> str:
+    """Two or three sentences: what arrives at the pixels, who added most zeros, and what is not known."""
+    sentences = [f"Of the gradient at the pixels {share_text(trail.pixels.zeros)} is exactly zero."]
+    sums: dict[tuple[str, str], float] = {}
+    for step in trail.steps:
+        for origin in ("architectural", "natural", "other"):
+            if step.parts is not None:
+                key = (step.kind, origin)
+                sums[key] = sums.get(key, 0.0) + step.parts[origin] * step.entries
+    total = sum(sums.values())
+    unknown = [step for step in trail.steps if step.parts is None]
+    if total > 0:
+        largest = sorted(sums.items(), key=lambda entry: (-entry[1], entry[0]))[:2]
+        most = [
+            f"{percent(amount / total)} from {_PLURAL.get(kind, kind)} ({origin})"
+            for (kind, origin), amount in largest
+            if amount
+        ]
+        top = max((step for step in trail.steps if step.added), key=lambda step: step.added or 0.0)
+        sentences.append(
+            f"The zeros that operations added on the way came to {listing(most)}; the largest share of its own input "
+            f"was added by {top.name}, {percent(top.added or 0.0)}."
+        )
+    elif not unknown:
+        sentences.append("No operation added any.")
+    convolutions = [step for step in trail.steps if step.kind == "convolution" and step.parts is not None]
+    if convolutions:
+        arrived = sum(step.arrived for step in convolutions) / len(convolutions)
+        passed = sum(step.parts["passed"] for step in convolutions if step.parts) / len(convolutions)
+        sentences.append(
+            f"On average {percent(arrived)} of the gradient that reached a convolution was zero, "
+            f"and {percent(passed)} of what it handed back was zero for that reason."
+        )
+    if unknown:
+        sentences.append(f"For {count(len(unknown), 'operation')} it is not known which zeros they added.")
+    return " ".join(sentences)
+
+
+_PLURAL = {
+    "convolution": "convolutions",
+    "norm": "norms",
+    "linear": "linear layers",
+    "add": "additions",
+    "multiply": "products",
+    "max-pool": "max-pooling",
+    "average-pool": "average pooling",
+    "loss": "the loss",
+}
