@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from robustsnn import attacks
 from robustsnn import config as registry
-from robustsnn.attacks import Source, Suite, pgd
-from robustsnn.config import DataConfig, EncoderConfig, Entry, ModelConfig, ObjectiveConfig, TrainConfig
+from robustsnn.attacks import Attack, Source, Suite, pgd
+from robustsnn.attacks.published import PAPER_RULES
+from robustsnn.config import (
+    DataConfig,
+    EncoderConfig,
+    Entry,
+    ModelConfig,
+    ObjectiveConfig,
+    ScheduleConfig,
+    TrainConfig,
+    TrainingAttackConfig,
+)
 from robustsnn.data import cifar
 from robustsnn.data.batches import ImageSet, Splits
+from robustsnn.data.cifar10_dvs import cifar10_dvs
+from robustsnn.data.digit_events import digit_events
 from robustsnn.data.digits import digits
 from robustsnn.data.procedural import procedural
+from robustsnn.encoders import Discretise
 from robustsnn.errors import UserError
+from robustsnn.losses import cross_entropy, dlr, margin, true_probability
 from robustsnn.models import Classifier
-from robustsnn.neurons import LIF, STBP, surrogate
-from robustsnn.objectives import Adversarial, Natural, Objective, SparsityRegularised
+from robustsnn.neurons import ASSG, BPTR, HART, LIF, PDSG, STBP, GradientRule, surrogate
+from robustsnn.objectives import Adversarial, Objective
+from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, OrthogonalRetraction
+from robustsnn.objectives.schedule import Changing, Scheduled
+from robustsnn.train.epoch import Updating
+from robustsnn.types import Loss
 from robustsnn.units import fraction
+
+T = TypeVar("T")
 
 SUITES: dict[str, Callable[..., Suite]] = {
     "quick": attacks.quick,
@@ -36,6 +56,9 @@ SUITES: dict[str, Callable[..., Suite]] = {
     "paper-trail-train-mode": partial(attacks.paper_trail, batch_statistics=True),
     "flips": attacks.flips,
 }
+RULES: dict[str, GradientRule] = {rule.label: rule for rule in (*PAPER_RULES, BPTR(), HART(), PDSG(), ASSG())}
+"""Gradient rules by their label."""
+LOSSES: dict[str, Loss] = {loss.__name__: loss for loss in (cross_entropy, margin, dlr, true_probability)}
 _OF_ANY_NORM = ("quick", "reliable", "autoattack")
 
 
@@ -58,6 +81,13 @@ def suite(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> Call
     return built
 
 
+def chosen(what: str, name: str, among: Mapping[str, T]) -> T:
+    """The object of that name; UserError with the names there are."""
+    if name not in among:
+        raise UserError(f"{what}={name}: allowed are {', '.join(among)}")
+    return among[name]
+
+
 def _check_seed(name: str, seed: int) -> None:
     if not 0 <= seed < 1 << 63:
         raise UserError(f"{name}={seed}: allowed is 0 to {(1 << 63) - 1}")
@@ -70,8 +100,17 @@ def build_data(config: DataConfig, progress: Callable[[int, int | None], None] |
         return digits(seed=config.seed)
     if config.name == "procedural":
         return procedural(seed=config.seed)
+    cut = config.frames
+    frames: dict[str, Any] = {"frames": cut.steps, "by": cut.by, "levels": cut.levels, "seed": config.seed}
+    if cut.size is not None:
+        frames["size"] = cut.size
+    if config.name == "digit_events":
+        return digit_events(**frames)
     if config.root is None:
         raise UserError(f"data.name={config.name} needs data.root, the folder of its files (or where to put them)")
+    if config.name == "cifar10_dvs":
+        tell = None if progress is None else lambda done, total, _: progress(done, total)
+        return cifar10_dvs(config.root, validation=config.validation, progress=tell, **frames)
     load = cifar.cifar10 if config.name == "cifar10" else cifar.cifar100
     return load(
         config.root, validation=config.validation, seed=config.seed, download=config.download, progress=progress
@@ -120,18 +159,20 @@ def build_encoder(config: EncoderConfig, steps: int, image: tuple[int, ...]) -> 
     encoder = _made("model.encoder", name, registry.ENCODERS, config.options, **common)
     if config.discretise is None:
         return encoder
-    from robustsnn.encoders import Discretise
-
     return nn.Sequential(Discretise(config.discretise), encoder)
+
+
+def _target(what: str, name: str, entries: dict[str, Entry]) -> tuple[Callable[..., Any], list[str]]:
+    """What an entry of the registry stands for, and the names of its arguments."""
+    module, attribute = chosen(f"{what}.name", name, entries).target.split(":")
+    make = getattr(import_module(module), attribute)
+    return make, list(inspect.signature(make).parameters)
 
 
 def _made(what: str, name: str, entries: dict[str, Entry], options: dict[str, Any], **common: Any) -> Any:
     """What the registry's entry makes of the common arguments and the user's options."""
-    if name not in entries:
-        raise UserError(f"{what}.name={name}: allowed are {', '.join(entries)}")
-    module, attribute = entries[name].target.split(":")
-    make = getattr(import_module(module), attribute)
-    allowed = [parameter for parameter in inspect.signature(make).parameters if parameter not in common]
+    make, parameters = _target(what, name, entries)
+    allowed = [parameter for parameter in parameters if parameter not in (*common, "lam", "over", "attack")]
     for option in options:
         if option not in allowed:
             raise UserError(f"{what}.options.{option} is no option of {name}; allowed: {', '.join(allowed) or 'none'}")
@@ -155,24 +196,43 @@ def _statistics(data: ImageSet) -> tuple[list[float], list[float]]:
     return means, deviations
 
 
-def build_objective(config: ObjectiveConfig) -> Objective:
+def build_objective(config: ObjectiveConfig) -> Objective | Updating | Changing:
     """The training objective; UserError where an option is missing or would have no effect."""
-    inner: Natural = Natural()
-    if config.attack is not None:
-        if config.name == "natural":
-            raise UserError("objective.attack has no effect on objective.name=natural; use adversarial or sparsity")
-        attack = config.attack
-        eps, alpha = fraction(attack.eps), fraction(attack.alpha)
-        inner = Adversarial(pgd(eps, attack.steps, alpha=alpha, keep="last"))
-    if config.name == "sparsity":
-        if config.lam is None:
-            raise UserError("objective.name=sparsity needs objective.lam (the paper: 0.002 to 0.008)")
-        return SparsityRegularised(config.lam, inner, config.h, config.form)
-    if config.lam is not None:
-        raise UserError(f"objective.lam has no effect on objective.name={config.name}; use sparsity")
-    if config.name == "adversarial" and config.attack is None:
-        raise UserError("objective.name=adversarial needs objective.attack.eps, for example 2/255")
-    return inner
+    make, allowed = _target("objective", config.name, registry.OBJECTIVES)
+    given: dict[str, Any] = {} if config.lam is None else {"lam": config.lam}
+    attack = None if config.attack is None else build_attack(config.attack)
+    if attack is not None:
+        # An objective without an attack of its own is put over adversarial training.
+        own = "attack" in allowed or "over" not in allowed
+        given |= {"attack": attack} if own else {"over": Adversarial(attack)}
+    for name in given:
+        if name not in allowed:
+            raise UserError(f"objective.{name} has no effect on objective.name={config.name}")
+    needed = [n for n, p in inspect.signature(make).parameters.items() if p.default is p.empty]
+    for name in needed:
+        if name not in given and name not in config.options:
+            where = {"lam": "objective.lam", "attack": "objective.attack.eps, for example 2/255"}
+            raise UserError(f"objective.name={config.name} needs {where.get(name, f'objective.options.{name}')}")
+    # Radii may be written as 8/255 here too.
+    options = {n: fraction(v) if isinstance(v, str) and "/" in v else v for n, v in config.options.items()}
+    objective = _made("objective", config.name, registry.OBJECTIVES, options, **given)
+    if config.schedule == ScheduleConfig():
+        return objective
+    schedule = _made("objective.schedule", config.schedule.name, registry.SCHEDULES, config.schedule.options)
+    return Scheduled(objective, schedule)
+
+
+def build_attack(config: TrainingAttackConfig) -> Attack:
+    """The PGD of these options."""
+    return pgd(fraction(config.eps), config.steps, alpha=fraction(config.alpha), keep="last")
+
+
+def build_constraints(config: ObjectiveConfig, model: nn.Module) -> tuple[Constraint, ...]:
+    """What is done to the weights after each step: nothing, or SNN-RAT's retraction, and its shortcuts if there are."""
+    if config.retraction is None:
+        return ()
+    shortcuts = ConvexShortcuts()
+    return (OrthogonalRetraction(config.retraction), *([shortcuts] if shortcuts.mixtures(model) else []))
 
 
 def build_optimiser(config: TrainConfig, model: torch.nn.Module) -> torch.optim.Optimizer:

@@ -16,14 +16,15 @@ Train, attack and understand adversarially robust spiking neural networks.
   demo        the main job on embedded data: train vanilla, SR, AT, SR*; attack all; write a report
   train       CONFIG.yaml [--objective.lam 0.002 ...] --out RUN [--resume]
   evaluate    RUN --suite reliable --eps 8/255 [--source RUN2] [--limit N] [--shard 1/4] [--resume]   (also: attack)
+  analyze     RUN   where the gradient becomes sparse on its way to the pixels
   report      RUN... --out report.html
-  list        models | attacks | objectives | datasets | suites
+  list        models | encoders | attacks | objectives | schedules | datasets | suites
   doctor      versions, device, precision, compiler: what works here
 
 robustsnn COMMAND --help shows the options of a command; --debug shows the traceback of an error.
 Exit codes: 0 done, 1 a defect of this program, 2 something about the input is wrong.
 """
-COMMANDS = ("demo", "train", "evaluate", "attack", "report", "list", "doctor")
+COMMANDS = ("demo", "train", "evaluate", "attack", "analyze", "report", "list", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Who reads help or a list may stop reading; work that was cut short is not done.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0 if arguments[0] not in ("demo", "train", "evaluate", "attack", "report") else 1
+        return 0 if arguments[0] not in ("demo", "train", "evaluate", "attack", "analyze", "report") else 1
     except (UserError, OSError) as error:
         if debug:
             raise
@@ -65,6 +66,7 @@ def _run(arguments: list[str]) -> int:
         "train": _train,
         "evaluate": _evaluate,
         "attack": _evaluate,
+        "analyze": _analyze,
         "report": _report,
         "list": _list,
         "doctor": _doctor,
@@ -217,6 +219,39 @@ def _shard(text: str) -> tuple[int, int] | None:
     return int(index), int(count)
 
 
+def _analyze(arguments: list[str]) -> None:
+    from robustsnn.parsing import Parser
+
+    parser = Parser(
+        prog="robustsnn analyze",
+        description="Follow exact zeros of the gradient from the loss through every operation to the pixels.",
+    )
+    parser.add_argument("run", type=Path, help="folder made by train")
+    parser.add_argument("--loss", type=str, default="cross_entropy", help="what is differentiated (%(default)s)")
+    parser.add_argument("--attack", type=str, default="none", help="where: on clean images (none), fgsm or pgd")
+    parser.add_argument("--eps", type=str, default=None, help="radius of that attack, Linf, as 8/255")
+    parser.add_argument("--rule", type=str, default="own", help="gradient rule of the neurons (%(default)s)")
+    parser.add_argument("--limit", type=int, default=None, help="only the first so many test images")
+    parser.add_argument("--batch_size", type=int, default=64, help="images per batch (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the attack (%(default)s)")
+    options = vars(parser.parse_args(arguments))
+    from robustsnn.progress import Display
+
+    run = options.pop("run")
+    with Display() as display:
+        display.loading()
+        from robustsnn.runs import analyze_run
+
+        found = analyze_run(run, progress=display, **options)
+    print(f"{run}: gradient of {found.loss}, mean over {found.n} test images")
+    print(f"{'zeros at the pixels':24} {100 * found.input.sparsity:5.1f} %")
+    print(f"\n{'kind of operation':24} {'zeros':>8} {'its own':>8}   mean over the operations of that kind")
+    for kind, (zeros, added) in found.kinds().items():
+        own = "unknown" if added is None else f"{100 * added:.1f} %"
+        print(f"{kind:24} {100 * zeros:6.1f} % {own:>8}")
+    print(f"\n{run / 'analysis' / 'trail.json'}; next: robustsnn report {run} --out report.html")
+
+
 def _report(arguments: list[str]) -> None:
     from robustsnn.parsing import Parser
 
@@ -236,7 +271,7 @@ def _list(arguments: list[str]) -> None:
     from robustsnn.parsing import Parser
 
     parser = Parser(prog="robustsnn list", description="What there is to choose from.")
-    kinds = ("models", "attacks", "objectives", "datasets", "suites")
+    kinds = ("models", "encoders", "attacks", "objectives", "schedules", "datasets", "suites")
     parser.add_argument("kind", nargs="?", choices=kinds, help="one kind; all without it")
     kind = parser.parse_args(arguments).kind
     for name in [kind] if kind else kinds:

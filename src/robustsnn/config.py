@@ -118,7 +118,7 @@ class ModelConfig:
 
 @dataclass
 class TrainingAttackConfig:
-    """PGD inside adversarial training, Linf, uniform start, last iterate.
+    """PGD inside training, Linf, uniform start, last iterate.
 
     Args:
         eps: radius, as 0.00784 or 2/255.
@@ -132,22 +132,38 @@ class TrainingAttackConfig:
 
 
 @dataclass
-class ObjectiveConfig:
-    """What training minimises: natural, adversarial (AT), sparsity (SR), or sparsity with an attack (SR*).
+class ScheduleConfig:
+    """The regulariser's weight lambda over the epochs.
 
     Args:
-        name: the objective.
-        lam: lambda, weight of the sparsity term; sparsity needs it.
-        h: step of the finite difference, in pixel units.
-        form: paper (absolute, softmax) or reference-code (squared, two-way logistic).
-        attack: adversarial needs it; with sparsity it makes SR*.
+        name: see `robustsnn list schedules`.
+        options: those of the schedule, for example {share: 0.3} of warm_up.
     """
 
-    name: Literal["natural", "adversarial", "sparsity"] = "natural"
+    name: str = "constant"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ObjectiveConfig:
+    """What training minimises: natural, adversarial (AT), sparsity (SR), sparsity with an attack (SR*), and others.
+
+    Args:
+        name: see `robustsnn list objectives`.
+        lam: lambda, weight of the regularising term; regularised objectives need it.
+        options: those of the objective, for example {h: 0.01, form: paper} of sparsity.
+        attack: what training images are attacked with; adversarial needs it, with sparsity it makes SR*.
+        schedule: of lambda.
+        retraction: SNN-RAT's beta: after each step weights move towards orthogonal rows, and shortcuts to convex
+            ones; works with every objective.
+    """
+
+    name: str = "natural"
     lam: float | None = None
-    h: float = 0.01
-    form: Literal["paper", "reference-code"] = "paper"
+    options: dict[str, Any] = field(default_factory=dict)
     attack: TrainingAttackConfig | None = None
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    retraction: float | None = None
 
 
 @dataclass
@@ -164,7 +180,9 @@ class TrainConfig:
         schedule: of the learning rate, per epoch.
         crop: pixels of zero padding for random crops; 0 is none.
         flip: random horizontal flips.
-        select: weights of the last epoch, or of the best one on validation images.
+        select: weights of the last epoch, or of the best one on validation images, clean or attacked.
+        validation_attack: PGD that validation images are attacked with after each epoch; null is none.
+        validation_attacked: how many validation images it gets; null is all.
         precision: float32, or bfloat16 autocast.
         device: auto takes a GPU if there is one.
         seed: of initial weights, order, augmentation and attacks.
@@ -180,7 +198,9 @@ class TrainConfig:
     schedule: Literal["cosine", "constant"] = "cosine"
     crop: int = 1
     flip: bool = False
-    select: Literal["last", "validation"] = "last"
+    select: Literal["last", "validation", "validation-robust"] = "last"
+    validation_attack: TrainingAttackConfig | None = None
+    validation_attacked: int | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
@@ -207,25 +227,23 @@ class Config:
 
     def title(self) -> str:
         """The given name, or the objective's usual abbreviation."""
-        attacked = self.objective.attack is not None
-        usual = {"natural": "vanilla", "adversarial": "AT", "sparsity": "SR*" if attacked else "SR"}
-        return self.name or usual[self.objective.name]
+        attacked = "*" if self.objective.attack is not None else ""
+        usual = {"natural": "vanilla", "adversarial": "AT", "sparsity": f"SR{attacked}", "trades": "TRADES"}
+        title = usual.get(self.objective.name, self.objective.name + attacked)
+        return self.name or (title if self.objective.retraction is None else f"{title}, retraction")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, complete, for YAML."""
         return {**asdict(self), "name": self.title()}
 
 
-OBJECTIVES = {
-    "natural": "cross-entropy on clean images (vanilla)",
-    "adversarial": "cross-entropy on PGD images (AT); needs objective.attack.eps",
-    "sparsity": "SR: natural plus lambda |f_y(x + h d) - f_y(x)| / h; needs objective.lam; with objective.attack SR*",
-}
 DATASETS = {
     "digits": "1,797 handwritten digits, 8x8 grey, embedded",
     "procedural": "32x32 RGB shapes and textures in ten classes, generated from a seed",
     "cifar10": "CIFAR-10 from data.root, either layout",
     "cifar100": "CIFAR-100 (fine labels) from data.root, either layout",
+    "digit_events": "the digits moved before a simulated event camera, embedded; frames as data.frames says",
+    "cifar10_dvs": "CIFAR10-DVS from data.root, AEDAT or npz; frames as data.frames says",
 }
 
 
@@ -238,12 +256,77 @@ class Entry:
 
 
 MODELS = {
-    "vgg_small": Entry("VGG with 3 convolutions for 8x8 images", "robustsnn.models.vgg:vgg_small"),
-    "vgg11": Entry("VGG-11, average pooling, two hidden layers of 4096", "robustsnn.models.vgg:vgg11"),
-    "wide_resnet16": Entry("WRN-16-4 with convex shortcuts", "robustsnn.models.wide_resnet:wide_resnet16"),
+    "vgg_small": Entry("VGG with 3 convolutions for 8x8 images; option width", "robustsnn.models.vgg:vgg_small"),
+    "vgg11": Entry("VGG-11, average pooling, two hidden layers of 4096; option width", "robustsnn.models.vgg:vgg11"),
+    "wide_resnet16": Entry(
+        "WRN-16-4 with convex shortcuts; options depth, width", "robustsnn.models.wide_resnet:wide_resnet16"
+    ),
+}
+for _family, _name, _options in (
+    ("sew", "SEW-ResNet", "stem, pooling, share, connect, width"),
+    ("spiking", "Spiking-ResNet", "stem, pooling, share, width"),
+):
+    for _depth in (18, 34, 50):
+        _target = f"robustsnn.models.{_family}_resnet:{_family}_resnet{_depth}"
+        MODELS[f"{_family}_resnet{_depth}"] = Entry(f"{_name}-{_depth}; options {_options}", _target)
+OBJECTIVES = {
+    "natural": Entry("cross-entropy on clean images (vanilla)", "robustsnn.objectives:Natural"),
+    "adversarial": Entry(
+        "cross-entropy on PGD images (AT); needs objective.attack.eps", "robustsnn.objectives:Adversarial"
+    ),
+    "sparsity": Entry(
+        "gradient sparsity regularisation (SR): plus lambda |f_y(x + h d) - f_y(x)| / h; with an attack SR*; "
+        "options h, form (paper, reference-code, double-backward)",
+        "robustsnn.objectives:SparsityRegularised",
+    ),
+    "gradient": Entry(
+        "gradient regularisation (GR): plus lambda/2 times the squared norm of the loss's input gradient; "
+        "options h, norm (l2, l1)",
+        "robustsnn.objectives:GradientRegularised",
+    ),
+    "trades": Entry(
+        "TRADES: plus lambda KL(p(x) || p(x')), x' by attack; option temperature", "robustsnn.objectives:TRADES"
+    ),
+    "adversarial_pairing": Entry(
+        "adversarial logit pairing: plus lambda ||z(x) - z(x')||^2, x' by attack; option share",
+        "robustsnn.objectives:AdversarialLogitPairing",
+    ),
+    "clean_pairing": Entry(
+        "clean logit pairing: plus lambda ||z(x_i) - z(x_j)||^2 on noisy images; option noise",
+        "robustsnn.objectives:CleanLogitPairing",
+    ),
+    "membrane": Entry(
+        "membrane guard (TGO): plus lambda times the share of potentials near the threshold; option delta",
+        "robustsnn.objectives:MembraneGuard",
+    ),
+    "hire": Entry(
+        "HIRE-SNN: noise crafted along the time steps, an update per period; options eps, step, periods",
+        "robustsnn.objectives:Hire",
+    ),
+    # Any of them with objective.retraction trains under SNN-RAT's constraint.
+}
+SCHEDULES = {
+    "constant": Entry("the same in every epoch", "robustsnn.objectives.schedule:Constant"),
+    "warm_up": Entry("from 0 along a line; option epochs or share", "robustsnn.objectives.schedule:WarmUp"),
+    "cosine": Entry("half a cosine; option direction (up, down)", "robustsnn.objectives.schedule:Cosine"),
+    "by_validation": Entry(
+        "as much as clean accuracy bears, judged on attacked validation images; needs train.validation_attack.eps",
+        "robustsnn.objectives.schedule:ByValidation",
+    ),
 }
 ENCODERS = {
     "direct": Entry("the image at every step", "robustsnn.encoders:Direct"),
+    "phase": Entry(
+        "weighted phase code: binary digits of a pixel; options period (8), weighted (true)", "robustsnn.encoders:Phase"
+    ),
+    "latency": Entry("one spike, the earlier the brighter", "robustsnn.encoders:Latency"),
+    "rate": Entry("a spike count in proportion to the pixel, without randomness", "robustsnn.encoders:Rate"),
+    "poisson": Entry("random spikes with the pixel as probability", "robustsnn.encoders:Poisson"),
+    "frequency": Entry(
+        "low-pass images of falling bandwidth (FEEL); options shrink (2), part (modulus, real)",
+        "robustsnn.encoders:Frequency",
+    ),
+    "frames": Entry("event frames as they are", "robustsnn.encoders:Frames"),
 }
 SUITES = {
     "quick": "a first look: under a tenth of the cost of reliable",

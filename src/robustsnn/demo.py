@@ -41,9 +41,9 @@ def configs(seed: int = 0, epochs: int = EPOCHS) -> dict[str, Config]:
 
     objectives = {
         "vanilla": ObjectiveConfig(),
-        "SR": ObjectiveConfig(name="sparsity", lam=0.3, h=0.1),
+        "SR": ObjectiveConfig(name="sparsity", lam=0.3, options={"h": 0.1}),
         "AT": ObjectiveConfig(name="adversarial", attack=attack()),
-        "SR*": ObjectiveConfig(name="sparsity", lam=0.1, h=0.1, attack=attack()),
+        "SR*": ObjectiveConfig(name="sparsity", lam=0.1, options={"h": 0.1}, attack=attack()),
     }
     return {
         name: Config(name, DataConfig(), ModelConfig(), objective, TrainConfig(epochs=epochs, seed=seed))

@@ -41,10 +41,10 @@ def config_parser(defaults: Config | None = None) -> Parser:
 
 
 def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested values as {"group.option": value}; the optional attack is one value."""
+    """Nested values as {"group.option": value}; an attack that may be absent and free options are one value each."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        nested = isinstance(value, dict) and key != "attack"
+        nested = isinstance(value, dict) and key not in ("attack", "validation_attack", "options")
         found |= _leaves(value, f"{prefix}{key}.") if nested else {prefix + key: value}
     return found
 

@@ -6,18 +6,25 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from robustsnn.attacks import Source, Suite
+from robustsnn.analysis import Trail, trail
+from robustsnn.attacks import Source, Suite, fgsm, pgd
 from robustsnn.build import (
+    LOSSES,
+    RULES,
+    build_attack,
+    build_constraints,
     build_data,
     build_model,
     build_objective,
     build_optimiser,
+    chosen,
     pick_device,
     suite,
 )
@@ -85,7 +92,10 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
         batch_size=options.batch_size,
         schedule=cosine if options.schedule == "cosine" else constant,
         validation=data.validation,
+        validation_attack=build_attack(options.validation_attack) if options.validation_attack else None,
+        attacked=options.validation_attacked,
         augment=augment,
+        constraints=build_constraints(config.objective, model),
         select=options.select,
         autocast=options.precision,
         seed=options.seed,
@@ -229,6 +239,42 @@ def evaluate_run(
     results = make_results(entries)
     write_json(run / "results.json", results)
     return results
+
+
+def analyze_run(
+    run: Path,
+    *,
+    loss: str = "cross_entropy",
+    attack: str = "none",
+    eps: float | str | None = None,
+    rule: str = "own",
+    limit: int | None = None,
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Trail:
+    """Follow the gradient through a run's network on its test images, and write `analysis/trail.json`.
+
+    Args:
+        loss: what is differentiated: cross_entropy, margin, dlr or true_probability.
+        attack: where: on clean images (none), or on images that fgsm or pgd (10 steps) finds within eps (Linf).
+        rule: how neurons are differentiated: own, as they are trained, or the label of another gradient rule.
+        limit: the first so many test images.
+    """
+    which = chosen("--loss", loss, LOSSES)
+    by = None if rule == "own" else chosen("--rule", rule, {"own": None, **RULES})
+    make = chosen("--attack", attack, {"none": None, "fgsm": fgsm, "pgd": partial(pgd, steps=10)})
+    if (make is None) != (eps is None):
+        raise UserError("--eps goes with --attack fgsm or pgd; give both or neither")
+    attacker = None if make is None or eps is None else make(fraction(eps))
+    _, model, data = load_run(run)
+    test = data.test if limit is None else data.test.take(limit)
+    found = trail(
+        model, test, loss=which, attack=attacker, rule=by, batch_size=batch_size, seed=seed, progress=progress
+    )
+    digest = hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()
+    write_json(run / "analysis" / "trail.json", found.to_dict() | {"made_with": digest, "versions": versions()})
+    return found
 
 
 def rejudge_run(run: Path, images: Path) -> dict[str, Any]:

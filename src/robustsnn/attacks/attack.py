@@ -16,6 +16,7 @@ from robustsnn.attacks.start import AtImage, Start
 from robustsnn.attacks.step import Iterate, StepRule
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images
+from robustsnn.encoders import smoothing
 from robustsnn.errors import UserError
 from robustsnn.losses import TARGETED, cross_entropy, dlr, margin
 from robustsnn.modes import batch_statistics, frozen
@@ -49,6 +50,8 @@ class Attack:
         draws: passes per step over whose losses and gradients the mean is taken (expectation over
             transformation, Athalye et al. 2018), for models that draw random numbers. A sample is then left
             alone only once all draws misclassify it. A rule's memory moves at the first draw alone.
+        smoothing: differentiate encoders that round pixels by the slope of their mean over pixels within this
+            distance, see `encoders.Smoothed`; None leaves each its own gradient.
         batch_statistics: craft while batch norms use the statistics of the batch. Such a model is another
             one than evaluation judges, and its samples are coupled; some released codes do it.
     """
@@ -63,12 +66,15 @@ class Attack:
     keep: Literal["worst", "last"] = "worst"
     targets: int = 0
     draws: int = 1
+    smoothing: float | None = None
     batch_statistics: bool = False
 
     black_box: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         at_least(self, steps=1, restarts=1, targets=0, draws=1)
+        if self.smoothing is not None and not 0 < self.smoothing <= 1:
+            raise UserError(f"smoothing={self.smoothing!r}: a distance in (0, 1] in pixel units is needed, or None")
         if self.keep == "last" and self.restarts * max(1, self.targets) > 1:
             raise UserError("keep='last' with several restarts or targets would discard all but one; use keep='worst'")
         if self.loss in _NAMES and (self.loss in TARGETED) != (self.targets > 0):
@@ -82,7 +88,8 @@ class Attack:
         if step == "pgd" and self.steps == 1:
             step = "fgsm" if isinstance(self.start, AtImage) else "rfgsm"
         loss = _NAMES.get(self.loss) or repr(self.loss)  # type: ignore[call-overload]
-        return f"{step}-{loss}{'-t' if self.targets else ''}/{self.rule.label if self.rule else 'own'}"
+        smooth = "/smoothed" if self.smoothing else ""
+        return f"{step}-{loss}{'-t' if self.targets else ''}/{self.rule.label if self.rule else 'own'}{smooth}"
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Images:
         return self.run(model, x, y, generator=generator).images
@@ -94,7 +101,8 @@ class Attack:
         attempt = Attempt.none(x)
         if len(x) == 0:
             return attempt
-        with frozen(model), batch_statistics(model) if self.batch_statistics else nullcontext():
+        mode = batch_statistics(model) if self.batch_statistics else nullcontext()
+        with frozen(model), mode, smoothing(model, self.smoothing):
             search = _Search(self, model, x, y, attempt, Streams.of(generator, x))
             targets = search.targets()
             for _ in range(self.restarts):

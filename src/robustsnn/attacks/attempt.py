@@ -56,7 +56,7 @@ def at_least(attack: object, **least: int) -> None:
             raise UserError(f"{name}={getattr(attack, name)}: {type(attack).__name__} needs at least {value}")
 
 
-def shown(attack: Any, quiet: Collection[str] = ("draws",)) -> str:
+def shown(attack: Any, quiet: Collection[str] = ("draws", "smoothing")) -> str:
     """The constructor call of a dataclass; the fields in `quiet` are named only where they are not their default.
 
     Random streams are derived from it, so a quiet field that is left alone changes no number.

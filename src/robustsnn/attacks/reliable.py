@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.attempt import Attacker
@@ -49,6 +50,9 @@ WIDE: tuple[GradientRule | None, ...] = (
 STRONG: tuple[GradientRule | None, ...] = (ASSG(), None, STBP(Arctan(2.0)), HART())
 """The rules for long runs: the adaptive one, the network's own, a wide one and a rate-like one."""
 
+_WINDOWS = (4 / 255, 2 / 255)
+"""Half-widths over which encoders that round are differenced, in pixel units; the best one differs by network."""
+
 
 def quick(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source] = ()) -> Suite:
     """A first look: under a tenth of the cost of `reliable`, and most of what it breaks."""
@@ -56,6 +60,7 @@ def quick(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source] = 
     rules = (None, STBP(Arctan(2.0)), RGA(), ASSG())
     short = [Attack(threat, APGD(2 * threat.eps), Boundary(), rule, margin, 10) for rule in rules]
     attacks: list[Attacker] = [*short, Attack(threat, APGD(2 * threat.eps), Boundary(), ASSG(), cross_entropy, 30)]
+    attacks.append(replace(short[-1], smoothing=_WINDOWS[0]))
     attacks.append(RandomSearch(threat, "corners", 20))
     attacks += [Transfer(source, a) for source in sources for a in short[:1]]
     return Suite("quick", (("worst case", tuple(attacks)),), survivors_only=True)
@@ -65,6 +70,8 @@ def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source]
     """The union of what is known to break networks, cheapest and most successful first, each on the survivors.
 
     * first: ten steps of APGD on the margin under the rules of `STRONG`;
+    * smoothed encoder, of networks that round pixels before the first layer: APGD by the slopes of the encoder's
+      mean over windows of several widths, `encoders.Smoothed`;
     * rules: twenty steps of it under every rule of `WIDE`;
     * steps: APGD with 100 steps on cross-entropy and DLR, SA-PGD, momentum and plain PGD under `STRONG`;
     * targets: APGD towards each of nine rivals under three rules, and a minimum-norm attack;
@@ -83,6 +90,12 @@ def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source]
     steps += [Attack(threat, SAPGD(threat.eps), Boundary(), rule, cross_entropy, 100) for rule in STRONG]
     steps += [Attack(threat, Momentum(threat.eps / 10), AtImage(), rule, margin, 50) for rule in STRONG[:3]]
     steps += [Attack(threat, GradientStep(threat.eps / 4), Uniform(), rule, margin, 50, 2) for rule in STRONG[:3]]
+    smoothed = [
+        replace(auto(rule, loss, 50), smoothing=window)
+        for window in _WINDOWS
+        for loss in (margin, cross_entropy)
+        for rule in STRONG[:2]
+    ]
     targets: list[Attacker] = [auto(rule, targeted_margin, 50, targets=9) for rule in STRONG[:3]]
     targets += [MinimumNorm(threat, rule, steps=100, targets=3) for rule in STRONG[:2]]
     restarts = [auto(rule, margin, 50, restarts=5) for rule in STRONG[:2]]
@@ -90,6 +103,7 @@ def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source]
     blind.append(Square(threat))
     columns: list[tuple[str, tuple[Attacker, ...]]] = [
         ("first", tuple(first)),
+        ("smoothed encoder", tuple(smoothed)),
         ("rules", tuple(rules)),
         ("steps and losses", tuple(steps)),
         ("targets", tuple(targets)),

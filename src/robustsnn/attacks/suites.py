@@ -73,6 +73,10 @@ class Suite:
 
         return self.map(own)
 
+    def without_smoothing(self) -> Suite:
+        """For a model whose encoder rounds nothing: attacks that smooth it would be those that do not."""
+        return self.map(lambda attack: attack if getattr(attack, "smoothing", None) is None else None)
+
     def for_classes(self, classes: int) -> Suite:
         """With the margin in place of losses that are not defined for so few classes."""
 

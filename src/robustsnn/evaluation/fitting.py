@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.suites import Suite
+from robustsnn.encoders import rounds
 from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Judge, device_of, judge_for
 from robustsnn.evaluation.probe import has_gradient
@@ -38,7 +39,8 @@ def judge_of(model: nn.Module, x: Tensor, suite: Suite) -> Judge:
 
 
 def fit_to(model: nn.Module, suite: Suite, x: Tensor, judge: Judge) -> Suite:
-    """The suite as this model can be attacked: without rules, losses or single draws that do not apply to it.
+    """The suite as this model can be attacked: without rules, smoothing, losses or single draws that
+    do not apply to it.
 
     Where the logits are not connected to the input, only attacks that need no gradient are left. `x` are images,
     also for a suite in encoded space. UserError if nothing is left.
@@ -60,6 +62,8 @@ def fit_to(model: nn.Module, suite: Suite, x: Tensor, judge: Judge) -> Suite:
         suite = suite.map(lambda attack: attack if attack.black_box else None)
     if not neuron_layers(model):
         suite = suite.without_rules()
+    if suite.threat.space == "encoded" or not rounds(model):
+        suite = suite.without_smoothing()
     if first.ndim < 4:  # vectors have no squares
         suite = suite.map(lambda attack: None if isinstance(attack, Square) else attack)
     if judge.votes > 1:
