@@ -108,13 +108,12 @@ def build_data(config: DataConfig, progress: Callable[[int, int | None], None] |
         return digit_events(**frames)
     if config.root is None:
         raise UserError(f"data.name={config.name} needs data.root, the folder of its files (or where to put them)")
+    held: dict[str, Any] = {} if config.validation is None else {"validation": config.validation}
     if config.name == "cifar10_dvs":
         tell = None if progress is None else lambda done, total, _: progress(done, total)
-        return cifar10_dvs(config.root, validation=config.validation, progress=tell, **frames)
+        return cifar10_dvs(config.root, progress=tell, **held, **frames)
     load = cifar.cifar10 if config.name == "cifar10" else cifar.cifar100
-    return load(
-        config.root, validation=config.validation, seed=config.seed, download=config.download, progress=progress
-    )
+    return load(config.root, seed=config.seed, download=config.download, progress=progress, **held)
 
 
 _IMAGE_LIKE = (None, "direct", "frequency")

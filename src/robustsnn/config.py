@@ -35,7 +35,8 @@ class DataConfig:
         name: see `robustsnn list datasets`.
         root: folder of the files of CIFAR-10, CIFAR-100 or CIFAR10-DVS, archives or extracted folders.
         download: fetch the CIFAR archive into root if it is missing.
-        validation: images taken out of the official training set for validation.
+        validation: images taken out of the official training set for validation; null is 5000 of CIFAR, 900 of
+            CIFAR10-DVS.
         seed: of the split and of generated images.
         frames: of event data.
     """
@@ -43,7 +44,7 @@ class DataConfig:
     name: Literal["digits", "procedural", "cifar10", "cifar100", "digit_events", "cifar10_dvs"] = "digits"
     root: str | None = None
     download: bool = False
-    validation: int = 5000
+    validation: int | None = None
     seed: int = 0
     frames: FramesConfig = field(default_factory=FramesConfig)
 
@@ -180,6 +181,8 @@ class TrainConfig:
         schedule: of the learning rate, per epoch.
         crop: pixels of zero padding for random crops; 0 is none.
         flip: random horizontal flips.
+        roll: pixels of random circular shifts, usual for event frames; 0 is none.
+        cutout: pixels per side of a square that is blanked; 0 is none.
         select: weights of the last epoch, or of the best one on validation images, clean or attacked.
         validation_attack: PGD that validation images are attacked with after each epoch; null is none.
         validation_attacked: how many validation images it gets; null is all.
@@ -198,6 +201,8 @@ class TrainConfig:
     schedule: Literal["cosine", "constant"] = "cosine"
     crop: int = 1
     flip: bool = False
+    roll: int = 0
+    cutout: int = 0
     select: Literal["last", "validation", "validation-robust"] = "last"
     validation_attack: TrainingAttackConfig | None = None
     validation_attacked: int | None = None

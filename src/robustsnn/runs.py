@@ -72,9 +72,9 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
     model = build_model(config.model, data, config.train.seed).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = build_optimiser(options, model)
-    augment = Augment(crop=options.crop, flip=options.flip) if options.crop or options.flip else None
+    augment = Augment(options.crop, options.flip, options.roll, options.cutout)
     if not begun:
-        for name in ("results.json", "samples.npz"):
+        for name in ("results.json", "samples.npz", "analysis/trail.json"):
             (run / name).unlink(missing_ok=True)  # they would be of other weights
         record = provenance() | {
             "data_note": data.note,
@@ -94,7 +94,7 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
         validation=data.validation,
         validation_attack=build_attack(options.validation_attack) if options.validation_attack else None,
         attacked=options.validation_attacked,
-        augment=augment,
+        augment=None if augment == Augment() else augment,
         constraints=build_constraints(config.objective, model),
         select=options.select,
         autocast=options.precision,

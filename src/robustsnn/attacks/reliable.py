@@ -50,8 +50,12 @@ WIDE: tuple[GradientRule | None, ...] = (
 STRONG: tuple[GradientRule | None, ...] = (ASSG(), None, STBP(Arctan(2.0)), HART())
 """The rules for long runs: the adaptive one, the network's own, a wide one and a rate-like one."""
 
-_WINDOWS = (4 / 255, 2 / 255)
-"""Half-widths over which encoders that round are differenced, in pixel units; the best one differs by network."""
+_WINDOWS = (0.5, 0.25, 1.0)
+"""Half-widths over which encoders that round are differenced, as shares of eps; the best one differs by network."""
+
+
+def _window(eps: float, share: float) -> float:
+    return min(1.0, share * eps)
 
 
 def quick(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source] = ()) -> Suite:
@@ -60,7 +64,7 @@ def quick(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source] = 
     rules = (None, STBP(Arctan(2.0)), RGA(), ASSG())
     short = [Attack(threat, APGD(2 * threat.eps), Boundary(), rule, margin, 10) for rule in rules]
     attacks: list[Attacker] = [*short, Attack(threat, APGD(2 * threat.eps), Boundary(), ASSG(), cross_entropy, 30)]
-    attacks.append(replace(short[-1], smoothing=_WINDOWS[0]))
+    attacks.append(replace(short[-1], smoothing=_window(threat.eps, _WINDOWS[0])))
     attacks.append(RandomSearch(threat, "corners", 20))
     attacks += [Transfer(source, a) for source in sources for a in short[:1]]
     return Suite("quick", (("worst case", tuple(attacks)),), survivors_only=True)
@@ -91,7 +95,7 @@ def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source]
     steps += [Attack(threat, Momentum(threat.eps / 10), AtImage(), rule, margin, 50) for rule in STRONG[:3]]
     steps += [Attack(threat, GradientStep(threat.eps / 4), Uniform(), rule, margin, 50, 2) for rule in STRONG[:3]]
     smoothed = [
-        replace(auto(rule, loss, 50), smoothing=window)
+        replace(auto(rule, loss, 50), smoothing=_window(threat.eps, window))
         for window in _WINDOWS
         for loss in (margin, cross_entropy)
         for rule in STRONG[:2]

@@ -35,8 +35,8 @@ def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, see
     """Arrays for the report's pictures: the first `count` images, attacked, and their input gradients.
 
     They are attacked anew for the picture: the adversarial image is that of the first attack of the suite's
-    last column that breaks the sample, or else the last one tried. Other columns may break more. Of images
-    attacked behind the encoder the mean over time is shown.
+    last column that breaks the sample, or else the last one tried. Other columns may break more. Where the
+    code of an image was attacked, its mean change over time is shown, added to the image.
     """
     x, y = data.take(min(count, len(data))).floats(next(model.parameters()).device)
     suite = fit_to(model, suite, x, judge_of(model, x, suite))
@@ -60,10 +60,11 @@ def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, see
         predicted_adversarial = judge(view, adversarial, y)[1]
         predicted = judge(model, x, y)[1]
         gradient = input_gradient(model, x, y)
-    over_time = adversarial.mean(1) if suite.threat.space == "encoded" else adversarial
+    if adversarial.ndim > x.ndim:
+        adversarial = x + (adversarial - shown).mean(1)
     return {
         "image": x.cpu().numpy(),
-        "adversarial": over_time.cpu().numpy(),
+        "adversarial": adversarial.cpu().numpy(),
         "gradient": gradient.cpu().numpy(),
         "label": y.cpu().numpy(),
         "predicted": predicted.cpu().numpy(),

@@ -107,7 +107,7 @@ def _training(model: Model) -> Training:
 
 def _epoch_chart(model: Model, what: str) -> Markup:
     epochs = model.run.epochs
-    word = percent if what == "accuracy" else "{:.4g}".format
+    word = percent if what in ("accuracy", "robust") else "{:.4g}".format
     sources: list[tuple[str, Callable[[Epoch], dict[str, float]]]] = [
         ("train", lambda epoch: epoch.train),
         ("validation", lambda epoch: epoch.validation),
@@ -128,7 +128,7 @@ def _epoch_chart(model: Model, what: str) -> Markup:
         x_label="epoch",
         y_label=what.replace("_", " "),
         x_ticks=[(n, f"{n}") for n in map(int, nice_ticks(numbers[0], numbers[-1])) if n in numbers],
-        y_ticks=_SHARES if what == "accuracy" else [(height, f"{height:g}") for height in heights],
+        y_ticks=_SHARES if what in ("accuracy", "robust") else [(height, f"{height:g}") for height in heights],
         x_names={number: f"epoch {number}" for number in numbers},
     )
     return line_chart(series, axes, 250, 180)

@@ -96,8 +96,8 @@ def _shot(model: Model, samples: Samples, k: int) -> Shot:
         outcome = "already wrong"
     size = "" if samples.eps is None or "eps=" in samples.attack else f"eps = {eps_text(samples.eps)}"
     space = f"in {space_text(samples.space)}" if samples.space else ""
-    if samples.space == "encoded":
-        space += ", shown as the mean over time"
+    if samples.space == "encoded" and not panels.has_frames(clean):
+        space += ", shown as the mean change over time"
     threat = " ".join(part for part in (size, space) if part)
     return Shot(
         model=model,
