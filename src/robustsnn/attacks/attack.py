@@ -22,6 +22,7 @@ from robustsnn.losses import TARGETED, cross_entropy, dlr, margin
 from robustsnn.modes import batch_statistics, frozen
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.types import Images, Labels, Logits, Loss, TargetedLoss
+from robustsnn.units import show_fraction
 
 _NAMES = {cross_entropy: "ce", margin: "margin", dlr: "dlr", **{t: t.__name__[9:].replace("_", "-") for t in TARGETED}}
 
@@ -88,7 +89,7 @@ class Attack:
         if step == "pgd" and self.steps == 1:
             step = "fgsm" if isinstance(self.start, AtImage) else "rfgsm"
         loss = _NAMES.get(self.loss) or repr(self.loss)  # type: ignore[call-overload]
-        smooth = "/smoothed" if self.smoothing else ""
+        smooth = f"/smoothed {show_fraction(self.smoothing)}" if self.smoothing else ""
         return f"{step}-{loss}{'-t' if self.targets else ''}/{self.rule.label if self.rule else 'own'}{smooth}"
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Images:

@@ -50,12 +50,14 @@ WIDE: tuple[GradientRule | None, ...] = (
 STRONG: tuple[GradientRule | None, ...] = (ASSG(), None, STBP(Arctan(2.0)), HART())
 """The rules for long runs: the adaptive one, the network's own, a wide one and a rate-like one."""
 
-_WINDOWS = (0.5, 0.25, 1.0)
-"""Half-widths over which encoders that round are differenced, as shares of eps; the best one differs by network."""
 
+def _windows(norm: Norm, eps: float) -> list[float]:
+    """Half-widths over which encoders that round are differenced, in pixel units; the best one differs by network.
 
-def _window(eps: float, share: float) -> float:
-    return min(1.0, share * eps)
+    Shares of what a pixel may move. In L2 that is not known, and a few grey levels are taken.
+    """
+    widths = (eps / 2, eps / 4, eps) if norm == "Linf" else (8 / 255, 4 / 255, 16 / 255)
+    return list(dict.fromkeys(min(1.0, width) for width in widths))
 
 
 def quick(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source] = ()) -> Suite:
@@ -64,7 +66,7 @@ def quick(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source] = 
     rules = (None, STBP(Arctan(2.0)), RGA(), ASSG())
     short = [Attack(threat, APGD(2 * threat.eps), Boundary(), rule, margin, 10) for rule in rules]
     attacks: list[Attacker] = [*short, Attack(threat, APGD(2 * threat.eps), Boundary(), ASSG(), cross_entropy, 30)]
-    attacks.append(replace(short[-1], smoothing=_window(threat.eps, _WINDOWS[0])))
+    attacks.append(replace(short[-1], smoothing=_windows(norm, threat.eps)[0]))
     attacks.append(RandomSearch(threat, "corners", 20))
     attacks += [Transfer(source, a) for source in sources for a in short[:1]]
     return Suite("quick", (("worst case", tuple(attacks)),), survivors_only=True)
@@ -95,8 +97,8 @@ def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source]
     steps += [Attack(threat, Momentum(threat.eps / 10), AtImage(), rule, margin, 50) for rule in STRONG[:3]]
     steps += [Attack(threat, GradientStep(threat.eps / 4), Uniform(), rule, margin, 50, 2) for rule in STRONG[:3]]
     smoothed = [
-        replace(auto(rule, loss, 50), smoothing=_window(threat.eps, window))
-        for window in _WINDOWS
+        replace(auto(rule, loss, 50), smoothing=window)
+        for window in _windows(norm, threat.eps)
         for loss in (margin, cross_entropy)
         for rule in STRONG[:2]
     ]
