@@ -31,7 +31,7 @@ LOOKS = (
     Look("paper-trail", EPS),
     Look("paper-trail-encoded", EPS),
     Look("paper-trail-train-mode-encoded", EPS),
-    Look("reliable", EPS, limit=120),
+    Look("reliable", EPS, limit=48),
 )
 PUBLISHED = "CIFAR-10, FGSM / PGD7 / clean: max 46.99 / 34.33 / 73.78, average 45.71 / 25.72 / 75.76"
 TRAIL_IMAGES = 120

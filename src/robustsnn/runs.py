@@ -42,7 +42,7 @@ from robustsnn.parsing import parse_config, read_config
 from robustsnn.progress import Progress, part, silent
 from robustsnn.provenance import provenance, versions
 from robustsnn.train.checkpoint import load_weights
-from robustsnn.train.fit import constant, cosine, fit
+from robustsnn.train.fit import check_validation, constant, cosine, fit
 from robustsnn.units import fraction, show_fraction
 
 
@@ -73,6 +73,10 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimiser = build_optimiser(options, model)
     augment = Augment(options.crop, options.flip, options.roll, options.cutout)
+    attack = build_attack(options.validation_attack) if options.validation_attack else None
+    attacked = options.validation_attacked
+    check_validation(objective, data.validation, attack, attacked, options.select)
+    constraints = build_constraints(config.objective, model)
     if not begun:
         for name in ("results.json", "samples.npz", "analysis/trail.json"):
             (run / name).unlink(missing_ok=True)  # they would be of other weights
@@ -92,10 +96,10 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
         batch_size=options.batch_size,
         schedule=cosine if options.schedule == "cosine" else constant,
         validation=data.validation,
-        validation_attack=build_attack(options.validation_attack) if options.validation_attack else None,
-        attacked=options.validation_attacked,
+        validation_attack=attack,
+        attacked=attacked,
         augment=None if augment == Augment() else augment,
-        constraints=build_constraints(config.objective, model),
+        constraints=constraints,
         select=options.select,
         autocast=options.precision,
         seed=options.seed,

@@ -94,7 +94,7 @@ def fit(
     """
     if epochs < 1:
         raise UserError(f"epochs={epochs}: at least 1 is needed")
-    attacked = _check_validation(objective, validation, validation_attack, attacked, select)
+    attacked = check_validation(objective, validation, validation_attack, attacked, select)
     if (resume or tensorboard) and run is None:
         raise UserError("resume and tensorboard need a run folder; give run=...")
     base = [group["lr"] for group in optimiser.param_groups]
@@ -165,14 +165,14 @@ def fit(
     return history
 
 
-def _check_validation(
+def check_validation(
     objective: Objective | Updating | Changing,
     validation: ImageSet | None,
     attack: Attacker | None,
     attacked: int | None,
     select: Select,
 ) -> int:
-    """How many validation images are attacked."""
+    """How many validation images are attacked; UserError where the arguments of `fit` do not go together."""
     if select not in get_args(Select):
         raise UserError(f"select={select!r}: allowed are {', '.join(map(repr, get_args(Select)))}")
     if validation is None and (select != "last" or attack is not None):
