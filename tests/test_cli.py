@@ -176,6 +176,12 @@ def test_resuming_a_finished_run_changes_nothing_and_overwriting_is_refused(trai
         (["train", "--objective.name", "trades", "--objective.lam", "1", "--out", "x"], "objective.attack.eps"),
         (["train", "--objective.name", "membrane", "--objective.lam", "1", "--out", "x"], "objective.options.delta"),
         (["train", "--objective.name", "hire", "--objective.options.eps", "8", "--out", "x"], "eps=8/255"),
+        (["train", "--data.frames.steps", "3", "--out", "x"], "data.frames has no effect on data.name=digits"),
+        (
+            ["train", "--model.options.width", "wide", "--out", "x"],
+            "model.options.width='wide' of vgg_small: needed is",
+        ),
+        (["train", "--train.cutout", "9", "--train.epochs", "1", "--out", "x"], "cutout 9 of images"),
         (["train", "--objective.retraction", "5", "--out", "x"], "beta=5.0"),
         (["train", "--train.select", "validation-robust", "--out", "x"], "validation_attack"),
         (["analyze", "nowhere"], "nowhere is not a run"),
@@ -203,6 +209,24 @@ def test_a_typo_in_a_config_file_is_named(capsys, tmp_path):
     assert "traim" in refused("train", path, "--out", tmp_path / "x", capture=capsys)
     path.write_text("train: [unclosed\n")
     assert "c.yaml" in refused("train", path, "--out", tmp_path / "x", capture=capsys)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("model:\n  options:\n", "model.options is None; give its options below it"),
+        ("objective: {schedule: null}\n", "objective.schedule is None"),
+        ("model: {encoder: phase}\n", "model.encoder is 'phase'"),
+        ("model: {name: sew_resnet18, options: {stem: [cifar]}}\n", "stem=['cifar']"),
+        ("model: {encoder: {name: phase, options: {weighted: x}}}\n", "weighted='x' of phase: needed is bool"),
+        ("objective: {name: sparsity, lam: 1, options: {h: true}}\n", "h=True of sparsity: needed is float"),
+        ("objective: {name: hire, options: {eps: 8/255, periods: 2.0}}\n", "periods=2.0 of hire: needed is int"),
+    ],
+)
+def test_a_config_file_with_values_of_the_wrong_kind_is_refused_by_name(text, said, tmp_path, capsys):
+    (tmp_path / "c.yaml").write_text(text)
+    assert said in refused("train", tmp_path / "c.yaml", "--out", tmp_path / "x", capture=capsys)
+    assert not (tmp_path / "x").exists()
 
 
 def test_analyze_writes_a_trail_that_the_report_shows(trained, capsys, tmp_path):
@@ -547,7 +571,9 @@ def test_every_config_builds(path):
         made = build_data(config.data)
         assert build_model(config.model, made, 0).image == made.train.shape
         return
-    assert path.stem.endswith({"vanilla": "vanilla", "SR": "sr", "AT": "at", "SR*": "sr_at"}[config.title()])
+    assert path.stem.endswith(
+        {"vanilla": "vanilla", "SR": "sr", "AT": "at", "SR*": "sr_at", "RAT": "rat"}[config.title()]
+    )
     if "sr" not in path.stem:
         return
     data = procedural(n_train=20, n_validation=10, n_test=10)

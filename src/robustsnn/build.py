@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import nn
@@ -20,6 +21,7 @@ from robustsnn.config import (
     DataConfig,
     EncoderConfig,
     Entry,
+    FramesConfig,
     ModelConfig,
     ObjectiveConfig,
     ScheduleConfig,
@@ -96,11 +98,13 @@ def _check_seed(name: str, seed: int) -> None:
 def build_data(config: DataConfig, progress: Callable[[int, int | None], None] | None = None) -> Splits:
     """The images, split into training, validation and test."""
     _check_seed("data.seed", config.seed)
+    cut = config.frames
+    if cut != FramesConfig() and "events" not in config.name and "dvs" not in config.name:
+        raise UserError(f"data.frames has no effect on data.name={config.name}; it is for event data")
     if config.name == "digits":
         return digits(seed=config.seed)
     if config.name == "procedural":
         return procedural(seed=config.seed)
-    cut = config.frames
     frames: dict[str, Any] = {"frames": cut.steps, "by": cut.by, "levels": cut.levels, "seed": config.seed}
     if cut.size is not None:
         frames["size"] = cut.size
@@ -172,13 +176,34 @@ def _made(what: str, name: str, entries: dict[str, Entry], options: dict[str, An
     """What the registry's entry makes of the common arguments and the user's options."""
     make, parameters = _target(what, name, entries)
     allowed = [parameter for parameter in parameters if parameter not in (*common, "lam", "over", "attack")]
-    for option in options:
+    # Of a partial the function, of a class its constructor.
+    plain = getattr(make, "func", make)
+    kinds = get_type_hints(plain.__init__ if isinstance(plain, type) else plain)
+    for option, value in options.items():
         if option not in allowed:
             raise UserError(f"{what}.options.{option} is no option of {name}; allowed: {', '.join(allowed) or 'none'}")
+        if not _fits(value, kinds.get(option, Any)):
+            needed = inspect.signature(make).parameters[option].annotation
+            raise UserError(f"{what}.options.{option}={value!r} of {name}: needed is {needed}")
     try:
         return make(**common, **options)
     except TypeError as error:
         raise UserError(f"{what}.options={options} of {name}: {error}") from None
+    except RuntimeError as error:
+        if "allocate memory" in str(error):
+            raise UserError(f"{what}.options={options} of {name}: there is not enough memory for it") from None
+        raise
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value from a YAML file is what an annotation of plain types says; True for other annotations."""
+    if get_origin(kind) is Literal:
+        return value in [choice for choice in get_args(kind) if type(choice) is type(value)]
+    if get_origin(kind) in (Union, UnionType):
+        return any(_fits(value, choice) for choice in get_args(kind))
+    if kind in (int, float):
+        return isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return isinstance(value, kind) if kind in (str, bool, NoneType) else True
 
 
 def _statistics(data: ImageSet) -> tuple[list[float], list[float]]:

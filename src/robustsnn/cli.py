@@ -35,8 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except KeyboardInterrupt:
-        again = "continue by the same command" if arguments[0] == "demo" else "continue with --resume"
-        print(f"\nrobustsnn: interrupted; what is complete is kept, {again}", file=sys.stderr)
+        again = {"demo": ", continue by the same command", "analyze": "", "report": ""}.get(
+            arguments[0], ", continue with --resume"
+        )
+        print(f"\nrobustsnn: interrupted; what is complete is kept{again}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Who reads help or a list may stop reading; work that was cut short is not done.
@@ -278,6 +280,10 @@ def _list(arguments: list[str]) -> None:
         print(name)
         for key, entry in getattr(config, name.upper()).items():
             print(f"  {key:18} {entry.text if isinstance(entry, config.Entry) else entry}")
+        if name == "objectives":
+            print("with any of them")
+            for key, text in config.WITH_ANY_OBJECTIVE.items():
+                print(f"  {key:18} {text}")
 
 
 def _doctor(arguments: list[str]) -> None:

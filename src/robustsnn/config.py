@@ -235,7 +235,10 @@ class Config:
         attacked = "*" if self.objective.attack is not None else ""
         usual = {"natural": "vanilla", "adversarial": "AT", "sparsity": f"SR{attacked}", "trades": "TRADES"}
         title = usual.get(self.objective.name, self.objective.name + attacked)
-        return self.name or (title if self.objective.retraction is None else f"{title}, retraction")
+        if self.objective.retraction is not None:
+            # SNN-RAT puts the retraction in the place of weight decay.
+            title = "RAT" if title == "AT" and self.train.weight_decay == 0 else f"{title}, retraction"
+        return self.name or title
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, complete, for YAML."""
@@ -308,8 +311,14 @@ OBJECTIVES = {
         "HIRE-SNN: noise crafted along the time steps, an update per period; options eps, step, periods",
         "robustsnn.objectives:Hire",
     ),
-    # Any of them with objective.retraction trains under SNN-RAT's constraint.
 }
+WITH_ANY_OBJECTIVE = {
+    "retraction": "SNN-RAT: objective.retraction=BETA, with adversarial and train.weight_decay=0 in its paper",
+    "discretisation": "fewer grey levels before the encoder: model.encoder.discretise=LEVELS",
+    "encoders": "model.encoder.name=poisson, or frequency (FEEL)",
+    "schedules": "of lambda: objective.schedule.name",
+}
+"""Defences that are no term of the loss."""
 SCHEDULES = {
     "constant": Entry("the same in every epoch", "robustsnn.objectives.schedule:Constant"),
     "warm_up": Entry("from 0 along a line; option epochs or share", "robustsnn.objectives.schedule:WarmUp"),

@@ -74,7 +74,18 @@ def parse_config(document: dict[str, Any], source: str) -> Config:
     if unknown:
         allowed = ", ".join(Config.__dataclass_fields__)
         raise UserError(f"{source}: unknown key {sorted(unknown)[0]!r}; allowed are {allowed}")
+    _check_groups(document, asdict(Config()), source)
     try:
         return to_config(parser, parser.parse_object(document))
     except (UserError, ArgumentError, TypeError) as error:
         raise UserError(f"{source}: {_one_line(str(error))}") from None
+
+
+def _check_groups(values: dict[str, Any], defaults: dict[str, Any], source: str, prefix: str = "") -> None:
+    """UserError where a group of options is something else, such as a group whose lines are all commented out."""
+    for key, default in defaults.items():
+        if isinstance(default, dict) and key in values:
+            value = values[key]
+            if not isinstance(value, dict):
+                raise UserError(f"{source}: {prefix}{key} is {value!r}; give its options below it, or leave it out")
+            _check_groups(value, default, source, f"{prefix}{key}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -87,28 +88,35 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
         }
         document = {**config.to_dict(), "provenance": record}
         write_atomic(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
-    fit(
-        model,
-        data.train,
-        objective,
-        optimiser,
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        schedule=cosine if options.schedule == "cosine" else constant,
-        validation=data.validation,
-        validation_attack=attack,
-        attacked=attacked,
-        augment=None if augment == Augment() else augment,
-        constraints=constraints,
-        select=options.select,
-        autocast=options.precision,
-        seed=options.seed,
-        run=run,
-        resume=resume,
-        tensorboard=options.tensorboard,
-        identity=_identity(config, data),
-        progress=progress,
-    )
+    try:
+        fit(
+            model,
+            data.train,
+            objective,
+            optimiser,
+            epochs=options.epochs,
+            batch_size=options.batch_size,
+            schedule=cosine if options.schedule == "cosine" else constant,
+            validation=data.validation,
+            validation_attack=attack,
+            attacked=attacked,
+            augment=None if augment == Augment() else augment,
+            constraints=constraints,
+            select=options.select,
+            autocast=options.precision,
+            seed=options.seed,
+            run=run,
+            resume=resume,
+            tensorboard=options.tensorboard,
+            identity=_identity(config, data),
+            progress=progress,
+        )
+    except UserError:
+        if not begun and not (run / "state").exists():
+            path.unlink()  # nothing was trained: leave no folder that looks like a run
+            with suppress(OSError):
+                run.rmdir()
+        raise
 
 
 def _identity(config: Config, data: Splits) -> dict[str, str]:

@@ -196,7 +196,8 @@ def test_gradients_that_are_zero_or_not_finite(runs: list[Path], out: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("space", "said"), [("pixel", "in pixel space"), ("encoded", "in encoded space, shown as the mean change over time")]
+    ("space", "said"),
+    [("pixel", "in pixel space"), ("encoded", "in encoded space, shown as the mean change over time")],
 )
 def test_pictures_say_in_which_space_they_were_attacked(runs: list[Path], out: Path, space: str, said: str) -> None:
     saved = samples(0, False, 5.0) | {"attack": np.array("PGD10 of s"), "space": np.array(space)}
