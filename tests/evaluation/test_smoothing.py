@@ -7,8 +7,9 @@ import torch
 
 from helpers import images
 from robustsnn.attacks import pgd, quick, reliable
-from robustsnn.encoders import Direct, Phase, Poisson, Smoothed
+from robustsnn.encoders import Direct, Frequency, Phase, Poisson, Smoothed
 from robustsnn.errors import UserError
+from robustsnn.evaluation import run_suite
 from robustsnn.evaluation.fitting import fit_to
 from robustsnn.evaluation.judge import Judge
 from robustsnn.models import Plan, vgg
@@ -54,3 +55,9 @@ def test_smoothing_in_the_attack_is_the_smoothed_encoder_of_the_model():
 def test_a_width_that_is_none_is_refused(width):
     with pytest.raises(UserError, match="smoothing"):
         replace(pgd(0.05, 5), smoothing=width)
+
+
+def test_a_code_outside_of_the_unit_range_has_no_encoded_space():
+    model, x = network(Frequency(3, 1)), (torch.arange(64.0).view(1, 1, 8, 8) < 24).float()  # an edge overshoots
+    with pytest.raises(UserError, match=r"the code of Frequency.* spans .* attack this network in pixel space"):
+        run_suite(model, (x, torch.zeros(1, dtype=torch.long)), quick("8/255").encoded())

@@ -21,9 +21,18 @@ EOT = 10
 
 
 def encode(view: Encoded, x: Tensor, start: int, seed: int) -> Tensor:
-    """A batch behind the encoder, `[B, T, C, H, W]`; a random encoder draws by the seed and the first image's index."""
+    """A batch behind the encoder, `[B, T, C, H, W]`; a random encoder draws by the seed and the first image's index.
+
+    UserError if the code leaves [0, 1], the range that attacks in encoded space keep.
+    """
     with seeded(seed, "encode", start):
-        return view.encode(x)
+        code = view.encode(x)
+    if len(code) and not (0 <= code.min() and code.max() <= 1):
+        raise UserError(
+            f"the code of {view.model.encoder} spans {code.min():.3g} to {code.max():.3g}, and encoded space is "
+            f"[0, 1]; attack this network in pixel space"
+        )
+    return code
 
 
 def judge_of(model: nn.Module, x: Tensor, suite: Suite) -> Judge:
