@@ -82,6 +82,9 @@ def test_late_events_are_sorted_and_pulses_left_out() -> None:
         (b"\x00" * 16, "AER-DAT2"),
         (aedat([1], [2], [3], [1])[:-1], "truncated"),
         (aedat([1], [2], [3], [1]) + b"\r\n", "truncated"),
+        (b"#!AER-DAT2.0", "within its header"),
+        (aedat([1], [2], [3], [1])[:20], "within its header"),
+        (HEADER[:-1], "within its header"),
         (HEADER + np.array([1 << 16, 5], ">u4").tobytes(), "0x10000 is no pixel"),
         (HEADER + np.array([0xFFFF7FFF, 5], ">u4").tobytes(), "no pixel"),
         (aedat([10**6, 5], [2, 2], [3, 3], [1, 1]), "backwards by 999995 us"),
@@ -93,7 +96,12 @@ def test_another_file_is_refused(content: bytes, told: str) -> None:
 
 
 def test_a_header_alone_is_a_recording_without_events() -> None:
-    assert len(read_aedat(HEADER, "file")) == len(read_aedat(b"#!AER-DAT2.0", "file")) == 0
+    assert len(read_aedat(HEADER, "file")) == len(read_aedat(b"#!AER-DAT2.0\n", "file")) == 0
+
+
+def at(*t: int, kind: type = np.int64) -> bytes:
+    """Events of one pixel at these times."""
+    return npz(t=np.array(t, kind), **{key: np.zeros(len(t), int) for key in "xyp"})
 
 
 GOOD = npz(t=np.arange(5), x=np.arange(5), y=np.arange(5), p=np.ones(5, int))
@@ -123,6 +131,9 @@ def header(text: str) -> bytes:
         (npz(t=np.arange(5), x=np.arange(4), y=np.arange(5), p=np.ones(5, int)), "not integers"),
         (npz(t=np.zeros((5, 1), int), x=np.zeros((5, 1), int), y=np.zeros((5, 1), int), p=np.ones((5, 1), int)), "not"),
         (npz(t=np.arange(2), x=np.array([0, 128]), y=np.zeros(2, int), p=np.ones(2, int)), r"0\.\.127"),
+        (at(-(2**63), 2**63 - 1), r"times from -9223372036854775808 to 9223372036854775807"),
+        (at(0, 2**63 - 1), r"2\^62 - 1"),
+        (at(0, 2**63 + 5, kind=np.uint64), "to 9223372036854775813"),
         (npz(t=np.array([10**6, 0]), x=np.zeros(2, int), y=np.zeros(2, int), p=np.ones(2, int)), "backwards"),
         (replaced(b"no array"), "not a readable npz"),
         (replaced(header("{'descr': '<i8', 'fortran_order': False, 'shape': (2**40,), }")), "not a readable"),

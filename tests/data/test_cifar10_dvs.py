@@ -183,6 +183,9 @@ def written(path: str, content: bytes) -> Callable[[Path], object]:
         (lambda root: (root / "events_np" / "cat").mkdir(parents=True), None),
         (lambda root: fill(root / "events_np", ".npz", events_npz).joinpath("cat").rename(root / "x"), "files of cat"),
         (written("cat/cifar10_cat_3.aedat", aedat(3, 3)[:-3]), r"cifar10_cat_3\.aedat ends within an event"),
+        (written("cat/cifar10_cat_3.aedat", aedat(3, 3)[:12]), r"cifar10_cat_3\.aedat ends within its header"),
+        (written("cat/cifar10_cat_3.aedat", aedat(3, 3)[:20]), r"cifar10_cat_3\.aedat ends within its header"),
+        (written("cat/cifar10_cat_3.aedat", HEADER), r"cifar10_cat_3\.aedat holds no events"),
         (written("cat/cifar10_cat_3.aedat", b""), r"cifar10_cat_3\.aedat does not begin with"),
         (lambda root: (removed("cat")(root), written("cat.zip", b"no archive")(root)), "cat.*not a zip file"),
         (lambda root: (pack(root, "cat"), (root / "cat.zip").write_bytes(b"PK\5\6" + bytes(18))), r"files of cat"),
@@ -215,6 +218,7 @@ def test_a_giant_file_is_refused(own: Path, monkeypatch) -> None:
         (np.zeros((3, 2, 64, 64)), "frames of shape"),
         (np.zeros((2, 2, 128, 128)), "frames of shape"),
         (np.full((3, 2, 128, 128), 0.25), "no counts"),
+        (np.zeros((3, 2, 128, 128)), r"cifar10_airplane_0\.npz holds no events"),
     ],
 )
 def test_frames_of_another_kind_are_refused(own: Path, made: np.ndarray, told: str) -> None:

@@ -185,3 +185,9 @@ def test_times_must_rise(times: list[int]) -> None:
 def test_brightness_must_be_positive_and_of_one_shape(wrong: np.ndarray) -> None:
     with pytest.raises(UserError, match="frame 1"):
         EventCamera().record([np.ones((1, 2, 2)), wrong], [0, 1], rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(("images", "told"), [(0, "shorter"), (1, "shorter"), (2, "shorter"), (4, "longer")])
+def test_a_video_has_one_image_for_each_time(images: int, told: str) -> None:
+    with pytest.raises(UserError, match=f"my film: the video is {told} than its 3 times"):
+        EventCamera().record([np.ones((1, 2, 2))] * images, [0, 1, 2], rng=np.random.default_rng(0), name="my film")

@@ -102,6 +102,11 @@ def test_binning_adds_before_it_clips() -> None:
     assert frames(many, 1, size=(1, 1), levels=7)[0, 1].tolist() == [[7]]
 
 
+def test_the_longest_recording_there_can_be() -> None:
+    longest = replace(recording([0, 1, 2]), t=np.array([-(2**62), 0, 2**62 - 1]))
+    assert counts(longest, 2, "time").sum((1, 2, 3)).tolist() == [1, 2]
+
+
 @pytest.mark.parametrize("by", ["count", "time"])
 def test_few_events(by) -> None:
     assert not frames(recording([]), 4, by=by).any()
@@ -122,6 +127,9 @@ def test_events_are_kept_small_and_sorted() -> None:
     [
         ({"t": np.array([3, 2, 5])}, "backwards"),
         ({"t": np.array([1.0, 2.0, 3.0])}, "float64"),
+        ({"t": np.array([0, 1, 2**62])}, "times from 0 to 4611686018427387904"),
+        ({"t": np.array([-(2**62) - 1, 0, 1])}, "times from -4611686018427387905 to 1"),
+        ({"t": np.array([0, 1, 2**64 - 1], np.uint64)}, "to 18446744073709551615"),
         ({"x": np.array([0, 8, 0])}, r"x from 0 to 8 is outside 0\.\.7"),
         ({"y": np.array([0, -1, 0])}, r"y from -1 to 0 is outside 0\.\.5"),
         ({"p": np.array([0, 1, 2])}, r"p from 0 to 2 is outside 0\.\.1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -125,6 +126,15 @@ def test_every_step_has_a_finite_gradient_for_every_image(case):
         (gradient,) = torch.autograd.grad(code, x, upstream)
         assert gradient.isfinite().all()
         assert (gradient != 0).all()
+
+
+@every
+def test_nan_becomes_nothing_huge(case):
+    x = pictures(case)
+    x[0] = math.nan
+    code = case.encoder(x)
+    assert ((code.abs() <= 2) | code.isnan()).all()
+    assert code[:, 1:].isfinite().all()
 
 
 @deterministic

@@ -71,6 +71,18 @@ def test_the_gradient_is_exact(part):
     assert torch.autograd.gradcheck(Frequency(3, 1, part), x)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("part", ["modulus", "real"])
+def test_half_precision_is_rounded_at_the_end_alone(part, dtype):
+    x = images(2, (1, 6, 6), low=0.0, high=1.0).to(dtype).requires_grad_()
+    code = Frequency(3, 1, part)(x)
+    assert code.dtype == dtype
+    assert torch.equal(code, Frequency(3, 1, part)(x.float()).to(dtype))
+    (gradient,) = torch.autograd.grad(code.sum(), x)
+    assert gradient.dtype == dtype
+    assert gradient.isfinite().all()
+
+
 def test_a_modulus_of_zero_has_a_finite_gradient():
     x = torch.zeros(2, 1, 8, 8, requires_grad=True)
     code = Frequency(4, 1)(x)

@@ -4,7 +4,19 @@ import pytest
 import torch
 
 from helpers import images
-from robustsnn.encoders import Direct, Discretise, Latency, Phase, Poisson, Rate, Smoothed, rounds, smoothing
+from robustsnn.encoders import (
+    BPDA,
+    Direct,
+    Discretise,
+    Frequency,
+    Latency,
+    Phase,
+    Poisson,
+    Rate,
+    Smoothed,
+    rounds,
+    smoothing,
+)
 from robustsnn.errors import UserError
 
 FRONTS = [Phase(8), Phase(6, 6, weighted=False), Latency(4), Rate(6), Discretise(9)]
@@ -56,8 +68,9 @@ def slope_of(front, x):
 def test_the_context_is_the_wrapper_and_leaves_nothing_behind(front):
     x = images(2, low=0.0, high=1.0)
     own = slope_of(front, x)
-    with smoothing(torch.nn.Sequential(front), 4 / 255):
-        inside = slope_of(front, x)
+    model = torch.nn.Sequential(front, torch.nn.Identity())
+    with smoothing(model, 4 / 255):
+        inside = slope_of(model, x)
     wrapped = slope_of(Smoothed(front, 4 / 255), x)
     assert torch.equal(inside[0], own[0])
     assert torch.equal(inside[1], wrapped[1])
@@ -73,3 +86,72 @@ def test_only_what_rounds_is_smoothed():
     assert all(rounds(torch.nn.Sequential(front)) for front in FRONTS)
     assert not rounds(Direct())
     assert not rounds(Poisson(3))
+    assert not rounds(torch.nn.Sequential())
+
+
+CHAINS = [
+    torch.nn.Sequential(Discretise(4), Phase(8)),
+    torch.nn.Sequential(Discretise(9), torch.nn.Sequential(Discretise(5), Latency(4))),
+]
+
+
+@pytest.mark.parametrize("chain", CHAINS, ids=repr)
+@pytest.mark.parametrize("held", [False, True])
+def test_a_chain_of_roundings_is_one(chain, held):
+    x = images(2, low=0.0, high=1.0)
+    own = slope_of(chain, x)
+    model = torch.nn.Sequential(chain, torch.nn.Identity()) if held else chain
+    assert rounds(model)
+    with smoothing(model, 0.2):
+        inside = slope_of(model, x)
+    assert torch.equal(inside[0], own[0])
+    assert torch.equal(inside[1], slope_of(Smoothed(chain, 0.2), x)[1])
+    assert torch.equal(slope_of(model, x)[1], own[1])
+
+
+def test_the_encoder_of_a_chain_sees_a_level_jump():
+    # 0.4 and 0.6 lie at the two sides of 1/2, where the levels 1/3 and 2/3 meet; the highest digit is that of 1/2.
+    x = torch.full((1, 1, 1, 1), 0.5, requires_grad=True)
+    chain = torch.nn.Sequential(Discretise(4), Phase(1, weighted=False))
+    with smoothing(chain, 0.1):
+        (gradient,) = torch.autograd.grad(chain(x).sum(), x)
+    assert gradient.item() == pytest.approx(1 / 0.2)
+
+
+@pytest.mark.parametrize("behind", [Direct(), Frequency(2, 1), Poisson(3)], ids=repr)
+def test_before_another_encoder_only_the_front_end_is_smoothed(behind):
+    x, front = images(2, low=0.0, high=1.0), Discretise(4)
+    found = []
+    for model, width in (
+        (torch.nn.Sequential(front, behind), 0.1),
+        (torch.nn.Sequential(Smoothed(front, 0.1), behind), None),
+    ):
+        assert rounds(model) == (width is not None)
+        torch.manual_seed(0)
+        with smoothing(model, width):
+            found.append(slope_of(model, x))
+    assert all(map(torch.equal, *found))
+    if isinstance(behind, Direct):  # linear and pixelwise: the difference through both is the same
+        assert torch.equal(slope_of(Smoothed(torch.nn.Sequential(front, behind), 0.1), x)[1], found[0][1])
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        BPDA(Phase(4), lambda x: x.expand(4, *x.shape)),
+        BPDA(Rate(3), Smoothed(Rate(3), 0.2)),
+        Smoothed(Phase(8), 4 / 255),
+    ],
+    ids=["straight", "substitute", "smoothed"],
+)
+def test_what_is_differentiated_already_is_left_alone(held):
+    x, front = images(2, low=0.0, high=1.0), Discretise(4)
+    own = slope_of(held, x)[1]
+    assert not rounds(held)
+    with smoothing(held, 0.1):
+        assert torch.equal(slope_of(held, x)[1], own)
+    chain = torch.nn.Sequential(front, held)  # and no part of a chain
+    assert rounds(chain)
+    with smoothing(chain, 0.1):
+        inside = slope_of(chain, x)[1]
+    assert torch.equal(inside, slope_of(torch.nn.Sequential(Smoothed(front, 0.1), held), x)[1])

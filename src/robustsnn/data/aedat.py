@@ -28,14 +28,16 @@ def read_aedat(content: bytes, name: str) -> Events:
     address and uint32 time in microseconds, which starts again from 0 after 2^32. Bit 0 of an address is the
     polarity (1 = off), bits 1-7 (a) and 8-14 (b) are the pixel: its column is 127 - b and its row 127 - a.
 
-    `UserError`, with `name`: another format, a truncated record, an address outside the sensor, time that
-    runs backwards.
+    `UserError`, with `name`: another format, a truncated header or record, an address outside the sensor, time
+    that runs backwards.
     """
     if not content.startswith(_MAGIC):
         raise UserError(f"{name} does not begin with {_MAGIC.decode()!r}; give an AEDAT 2.0 file")
     start = 0
     while content[start : start + 1] == b"#":
-        start = content.find(b"\n", start) + 1 or len(content)
+        start = content.find(b"\n", start) + 1
+        if not start:
+            raise UserError(f"{name} ends within its header; it is truncated, get it again")
     if (len(content) - start) % 8:
         raise UserError(f"{name} ends within an event (8 bytes each); it is truncated, get it again")
     records = np.frombuffer(content, ">u4", offset=start).reshape(-1, 2).astype(np.int64)
@@ -57,7 +59,7 @@ def read_npz_events(content: bytes, name: str) -> Events:
     t, x, y, p = read_npz(content, ("t", "x", "y", "p"), name)
     if t.ndim != 1 or t.dtype.kind not in "iu" or not t.shape == x.shape == y.shape == p.shape:
         raise UserError(f"{name}: t, x, y and p are not integers of one shape [n]; write it again")
-    order = in_order(t.astype(np.int64), name)
+    order = in_order(t, name)
     return Events(t[order], x[order], y[order], p[order], SENSOR, name)
 
 

@@ -63,7 +63,7 @@ def cifar10_dvs(
     Frames are made anew at each call, and `progress` is told about every file.
 
     `UserError`, in one line with the file's name: no data found, a class missing, too few recordings, a
-    truncated, malformed or hostile file, or frames that cannot be made.
+    truncated, malformed or hostile file, one without events, or frames that cannot be made.
     """
     check_frames(frames, by, SENSOR, (size, size), levels, "CIFAR10-DVS")
     if test < 1:
@@ -84,6 +84,8 @@ def cifar10_dvs(
         images = np.empty((total, frames, 2, size, size), np.uint8)
         for i, file in enumerate(file for files in classes for file in files):
             images[i] = binned(decode(file.read(), file.name), (size, size), levels, file.name)
+            if not images[i].any():
+                raise UserError(f"{file.name} holds no events; it is truncated or damaged, get it again")
             if progress is not None:
                 progress(i + 1, total, PurePath(file.name).name)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 
 import numpy as np
 
@@ -44,8 +44,10 @@ class EventCamera:
 
         Args:
             video: brightness [N, H, W], positive, at each of `times`; its logarithm is linear in between.
-            times: microseconds, rising; at least two.
+            times: microseconds, rising; at least two, and as many as images.
             rng: draws the noise.
+
+        `UserError` if they do not fit.
         """
         times = [int(t) for t in times]
         if len(times) < 2 or any(stop <= start for start, stop in pairwise(times)):
@@ -76,7 +78,10 @@ def _crossings(
     shape: tuple[int, ...] = ()
     before = reference = np.zeros(0)
     pixels, moments, polarities = [], [], []
-    for number, (stop, frame) in enumerate(zip(times, video, strict=True)):
+    for number, (stop, frame) in enumerate(zip_longest(times, video)):
+        if stop is None or frame is None:
+            longer = "longer" if stop is None else "shorter"
+            raise UserError(f"{name}: the video is {longer} than its {len(times)} times; give one image for each")
         if frame.ndim != 3 or (number and frame.shape != shape) or not np.all((frame > 0) & (frame < np.inf)):
             raise UserError(f"{name}: frame {number} is no positive brightness [N, H, W]; add a background")
         after = np.log(frame.astype(np.float64)).ravel()

@@ -12,15 +12,17 @@ from robustsnn.errors import UserError
 MOST_DISORDER = 10_000
 """Microseconds by which `in_order` lets an event come late: recorders deliver in packets, not strictly in order."""
 
+_MOST_TIME = 1 << 62  # so that differences of two times fit into int64
+
 
 @dataclass(frozen=True, eq=False)
 class Events:
     """One recording: event i is a change of brightness of pixel (x[i], y[i]) at time t[i].
 
-    `t` is in microseconds and never falls; `x` counts columns from the left, `y` rows from the top, `p` is 1
-    for brighter (on) and 0 for darker (off); `size` is (H, W) of the sensor. Arrays of integers of one length,
-    kept as int64, int16, int16 and uint8; none at all is a recording without events. `UserError`, with
-    `name`, if they do not fit.
+    `t` is in microseconds, in -2^62 .. 2^62 - 1, and never falls; `x` counts columns from the left, `y` rows from
+    the top, `p` is 1 for brighter (on) and 0 for darker (off); `size` is (H, W) of the sensor. Arrays of integers
+    of one length, kept as int64, int16, int16 and uint8; none at all is a recording without events. `UserError`,
+    with `name`, if they do not fit.
     """
 
     t: np.ndarray
@@ -48,6 +50,7 @@ class Events:
                     f"{self.name}: {key} from {array.min()} to {array.max()} is outside 0..{most}; "
                     f"give events of a sensor of {height}x{width} pixels and polarities 0 and 1"
                 )
+        arrays["t"] = _times(arrays["t"], self.name)
         if np.any(arrays["t"][1:] < arrays["t"][:-1]):
             raise UserError(f"{self.name}: time runs backwards; sort the events by their time")
         for key, kind in (("t", np.int64), ("x", np.int16), ("y", np.int16), ("p", np.uint8)):
@@ -57,11 +60,23 @@ class Events:
         return len(self.t)
 
 
+def _times(t: np.ndarray, name: str) -> np.ndarray:
+    """Integers `t` [n] as int64; UserError if their differences might overflow."""
+    if t.size and not -_MOST_TIME <= int(t.min()) <= int(t.max()) < _MOST_TIME:
+        raise UserError(
+            f"{name}: times from {t.min()} to {t.max()} are no microseconds of a recording, allowed are -2^62 .. "
+            "2^62 - 1; the file is damaged, get it again"
+        )
+    return t.astype(np.int64)
+
+
 def in_order(t: np.ndarray, name: str) -> np.ndarray:
     """Indices that sort times `t` [n]; events of one time keep their order.
 
-    `UserError` if an event is more than `MOST_DISORDER` behind one that came before it.
+    `UserError` if an event is more than `MOST_DISORDER` behind one that came before it, or outside the range of
+    `Events`.
     """
+    t = _times(t, name)
     late = int((np.maximum.accumulate(t) - t).max()) if len(t) else 0
     if late > MOST_DISORDER:
         raise UserError(

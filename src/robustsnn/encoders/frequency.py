@@ -56,6 +56,9 @@ class Frequency(nn.Module):
 
     def forward(self, x: Images) -> Tensor:
         height, width = x.shape[-2:]
+        dtype = x.dtype
+        if dtype in (torch.float16, torch.bfloat16):  # torch has no transform of these
+            x = x.float()
         spectrum = torch.fft.fft2(x)
         rows, columns = (torch.fft.fftfreq(n, 1 / n, device=x.device).round() for n in (height, width))
         code = []
@@ -66,7 +69,7 @@ class Frequency(nn.Module):
                 continue
             left = torch.fft.ifft2(spectrum * keep)
             code.append(left.abs() if self.part == "modulus" else left.real)
-        return torch.stack(code)
+        return torch.stack(code).to(dtype)
 
     def extra_repr(self) -> str:
         return f"steps={self.steps}, shrink={self.shrink:g}, part={self.part!r}"

@@ -49,7 +49,7 @@ class Phase(Rounding):
         phase = (torch.arange(self.steps, device=x.device) % self.period).view(-1, 1, 1, 1, 1)
         weight = torch.exp2(-1.0 - phase).to(x.dtype)
         top = 2**self.period
-        level = (x.detach() * top).floor().clamp(0, top - 1).int()
+        level = (x.detach() * top).floor().clamp(0, top - 1).nan_to_num(0).int()  # the cast of NaN is undefined
         code = ((level >> (self.period - 1 - phase)) & 1).to(x.dtype)
         slope = weight * (3 / (1 - 4.0**-self.period))  # w / sum_j w[j]^2
         if self.weighted:

@@ -60,7 +60,8 @@ class Rate(Rounding):
         self.steps = integer("Rate", "steps", steps)
 
     def forward(self, x: Images) -> Tensor:
-        count = (x.detach().clamp(0, 1) * self.steps).round().int()
+        # No integer stands for NaN, and the cast of one is huge: it counts as black.
+        count = (x.detach().nan_to_num(0).clamp(0, 1) * self.steps).round().int()
         step = torch.arange(self.steps + 1, device=x.device, dtype=torch.int32).view(-1, 1, 1, 1, 1)
         spikes = ((step * count + self.steps // 2) // self.steps).diff(dim=0)
         return swap(spikes.to(x.dtype), x.expand_as(spikes))

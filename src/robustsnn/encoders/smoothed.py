@@ -9,13 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.encoders.bpda import swap
+from robustsnn.encoders.bpda import BPDA, swap
 from robustsnn.errors import UserError
 from robustsnn.types import Images
 
 
 class Rounding(nn.Module):
     """An encoder or front end that rounds each pixel on its own, so that its gradient can only be a stand-in."""
+
+
+def _is_rounding(module: nn.Module) -> bool:
+    # What stands behind a rounding sees levels, so only the whole chain sees how a level jumps.
+    chained = type(module) is nn.Sequential and len(module) > 0 and all(map(_is_rounding, module))
+    return chained or isinstance(module, Rounding)
+
+
+def _outermost(module: nn.Module) -> Iterator[nn.Module]:
+    """The roundings of a model, a chain of them as one; those in `BPDA` and `Smoothed` are differentiated already."""
+    if _is_rounding(module):
+        yield module
+    elif not isinstance(module, BPDA | Smoothed):
+        for child in module.children():
+            yield from _outermost(child)
 
 
 def _smoothed(front: Callable[[Tensor], Tensor], exact: Tensor, x: Images, width: float) -> Tensor:
@@ -28,18 +43,20 @@ def _smoothed(front: Callable[[Tensor], Tensor], exact: Tensor, x: Images, width
 def smoothing(model: nn.Module, width: float | None) -> Iterator[None]:
     """Differentiate all `Rounding` modules of `model` as `Smoothed` does inside the block; None changes nothing.
 
-    Outputs are bit-identical. All is as it was at the end, after an exception too.
+    An `nn.Sequential` of nothing else, as `nn.Sequential(Discretise(4), Phase())`, is one module: differences are taken
+    through all of it. Before an encoder of another kind (`Direct`, or `Frequency` and `Poisson`, which no difference
+    per pixel describes) only the front end is smoothed, and the encoder keeps its gradient. What `BPDA` or `Smoothed`
+    holds is left alone. Outputs are bit-identical. All is as it was at the end, after an exception too.
     """
     hooks = []
     try:
-        for module in model.modules() if width is not None else ():
-            if isinstance(module, Rounding):
+        for module in _outermost(model) if width is not None else ():
 
-                def stand_in(module: Rounding, inputs: Any, output: Tensor) -> Tensor:
-                    assert width is not None
-                    return _smoothed(module.forward, output.detach(), inputs[0], width)
+            def stand_in(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+                assert width is not None
+                return _smoothed(module.forward, output.detach(), inputs[0], width)
 
-                hooks.append(module.register_forward_hook(stand_in))
+            hooks.append(module.register_forward_hook(stand_in))
         yield
     finally:
         for hook in hooks:
@@ -48,7 +65,7 @@ def smoothing(model: nn.Module, width: float | None) -> Iterator[None]:
 
 def rounds(model: nn.Module) -> bool:
     """Whether `smoothing` would change the gradient of this model."""
-    return any(isinstance(module, Rounding) for module in model.modules())
+    return any(True for _ in _outermost(model))
 
 
 class Smoothed(nn.Module):

@@ -13,7 +13,7 @@ from robustsnn.encoders import Direct
 from robustsnn.errors import UserError
 from robustsnn.models import Classifier
 from robustsnn.neurons import neuron_layers
-from robustsnn.objectives.checks import positive
+from robustsnn.objectives.checks import positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
 from robustsnn.types import Images, Labels, Logits
 
@@ -50,6 +50,7 @@ class Hire:
     over: PointObjective = field(default_factory=Natural)
 
     def __post_init__(self) -> None:
+        wrappable(self, self.over)
         Linf(self.eps)
         positive(self, eps=self.eps, **({} if self.step is None else {"step": self.step}))
         if self.periods < 1:

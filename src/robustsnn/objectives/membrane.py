@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from robustsnn.neurons import recording
-from robustsnn.objectives.checks import not_negative, positive
+from robustsnn.objectives.checks import not_negative, positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
 from robustsnn.types import Images, Labels, Logits
 
@@ -39,6 +39,7 @@ class MembraneGuard:
     over: PointObjective = field(default_factory=Natural)
 
     def __post_init__(self) -> None:
+        wrappable(self, self.over)
         not_negative(self, lam=self.lam)
         positive(self, delta=self.delta)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from robustsnn.attacks import Attack
 from robustsnn.errors import UserError
-from robustsnn.objectives.checks import not_negative
+from robustsnn.objectives.checks import not_negative, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
 from robustsnn.types import Images, Labels, Logits
 
@@ -40,6 +40,7 @@ class AdversarialLogitPairing:
     share: float = 0.5
 
     def __post_init__(self) -> None:
+        wrappable(self, self.over)
         not_negative(self, lam=self.lam)
         if not 0 <= self.share <= 1:
             raise UserError(f"AdversarialLogitPairing(share={self.share!r}): allowed is a number in [0, 1]")
@@ -79,6 +80,7 @@ class CleanLogitPairing:
     over: PointObjective = field(default_factory=Natural)
 
     def __post_init__(self) -> None:
+        wrappable(self, self.over)
         not_negative(self, lam=self.lam, noise=self.noise)
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustsnn.errors import UserError
 from robustsnn.losses import cross_entropy
-from robustsnn.objectives.checks import not_negative, positive
+from robustsnn.objectives.checks import not_negative, positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
 from robustsnn.types import Images, Labels, Logits
 
@@ -54,6 +54,7 @@ class GradientRegularised:
     norm: Literal["l2", "l1"] = "l2"
 
     def __post_init__(self) -> None:
+        wrappable(self, self.over)
         not_negative(self, lam=self.lam)
         positive(self, h=self.h)
         if self.norm not in ("l2", "l1"):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustsnn.errors import UserError
 from robustsnn.losses import true_probability
-from robustsnn.objectives.checks import not_negative, positive
+from robustsnn.objectives.checks import not_negative, positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
 from robustsnn.types import Images, Labels, Logits
 
@@ -60,6 +60,7 @@ class SparsityRegularised:
     form: Form = "paper"
 
     def __post_init__(self) -> None:
+        wrappable(self, self.over)
         not_negative(self, lam=self.lam)
         positive(self, h=self.h)
         if self.form not in _FORMS:

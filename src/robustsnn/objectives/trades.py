@@ -12,7 +12,7 @@ from robustsnn.attacks import Attack
 from robustsnn.errors import UserError
 from robustsnn.losses import DivergenceFrom, divergence
 from robustsnn.modes import batch_statistics, evaluating
-from robustsnn.objectives.checks import not_negative, positive
+from robustsnn.objectives.checks import not_negative, positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
 from robustsnn.types import Images, Labels, Logits
 
@@ -46,6 +46,7 @@ class TRADES:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        wrappable(self, self.over)
         not_negative(self, lam=self.lam)
         positive(self, temperature=self.temperature)
         # The loss knows the clean prediction of every sample of the batch, so none may leave it.
