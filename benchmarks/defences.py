@@ -110,7 +110,23 @@ GRID: dict[str, Sequence[float]] = {
     "SR*": (0.05, 0.1, 0.3),
     "SR* double backward": (0.03, 0.1, 0.3),
 }
-CHOSEN: dict[str, float] = dict.fromkeys(DEFENCES, 0.0)
+CHOSEN: dict[str, float] = {
+    "SR": 0.3,
+    "SR annealed": 0.3,
+    "SR double backward": 0.1,
+    "GR": 0.1,
+    "clean pairing": 0.01,
+    "membrane guard": 0.1,
+    "HIRE": 40,
+    "discretised": 2,
+    "frequency": 0.5,
+    "RAT": 0.01,
+    "TRADES": 1.0,
+    "adversarial pairing": 0.1,
+    "SR*": 0.1,
+    "SR* double backward": 0.1,
+}
+"""What --tune chose, see benchmarks/results/defences-tune.json."""
 
 
 def print_grid(rows: list[dict[str, Any]]) -> None:

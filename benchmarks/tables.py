@@ -106,6 +106,8 @@ def measure_all(jobs: Sequence[Job], options: argparse.Namespace) -> list[dict[s
     rows = []
     with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
         for future in as_completed([pool.submit(measure, job, options.runs) for job in jobs]):
+            if future.exception() is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
             row = future.result()
             rows.append(row)
             worst = ", ".join(f"{label} {value:.3f}" for label, value in row["worst_case"].items())
