@@ -81,10 +81,12 @@ def test_trains_is_attacked_and_analysed(name: str, encoder: str) -> None:
         behind = Suite("one", (("one", (attack,)),)).encoded().columns[0][1][0].run(view, code, y)
         assert (behind.images - code).abs().max() <= 8 / 255 + 1e-6
 
-    if encoder not in RANDOM:
-        followed = trail(model, (x, y), batch_size=4)
-        with frozen(model):
-            leaf = x.clone().requires_grad_()
-            (gradient,) = torch.autograd.grad(cross_entropy(model(leaf), y).sum(), leaf)
-        assert followed.input.zeros.total == (gradient == 0).sum()
-        assert {"convolution", "norm", "neurons", "linear"} <= {o.kind for o in followed.operations}
+    followed = trail(model, (x, y), batch_size=4, weights_of=1)
+    assert {"convolution", "norm", "neurons", "linear"} <= {o.kind for o in followed.operations}
+    if encoder in RANDOM:
+        assert followed == trail(model, (x, y), batch_size=1, weights_of=1)
+        return
+    with frozen(model):
+        leaf = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(cross_entropy(model(leaf), y).sum(), leaf)
+    assert followed.input.zeros.total == (gradient == 0).sum()

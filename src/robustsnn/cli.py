@@ -235,7 +235,7 @@ def _analyze(arguments: list[str]) -> None:
     parser.add_argument("--rule", type=str, default="own", help="gradient rule of the neurons (%(default)s)")
     parser.add_argument("--limit", type=int, default=None, help="only the first so many test images")
     parser.add_argument("--batch_size", type=int, default=64, help="images per batch (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the attack (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the attack and of random networks (%(default)s)")
     options = vars(parser.parse_args(arguments))
     from robustsnn.progress import Display
 
@@ -247,6 +247,9 @@ def _analyze(arguments: list[str]) -> None:
         found = analyze_run(run, progress=display, **options)
     print(f"{run}: gradient of {found.loss}, mean over {found.n} test images")
     print(f"{'zeros at the pixels':24} {100 * found.input.sparsity:5.1f} %")
+    if found.weight_sparsity is not None:
+        over = f"(image by image, the first {found.weights[0].zeros.n})"
+        print(f"{'zeros at the weights':24} {100 * found.weight_sparsity:5.1f} %   {over}")
     print(f"\n{'kind of operation':24} {'zeros':>8} {'its own':>8}   mean over the operations of that kind")
     for kind, (zeros, added) in found.kinds().items():
         own = "unknown" if added is None else f"{100 * added:.1f} %"

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from helpers import images, spiking
 from robustsnn.analysis import Operation, Tally, Trail, merge, trail
 from robustsnn.attacks import pgd
+from robustsnn.attacks.attempt import Attacker
+from robustsnn.encoders.rate import Poisson
 from robustsnn.errors import UserError
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.models.sew_resnet import sew_resnet18
@@ -58,7 +60,8 @@ def assert_equal(mine: Trail, theirs: Trail) -> None:
     assert [(w.name, w.zeros, w.entries) for w in mine.weights] == [
         (w.name, w.zeros, w.entries) for w in theirs.weights
     ]
-    assert [w.l2 for w in mine.weights] == pytest.approx([w.l2 for w in theirs.weights], rel=1e-4, abs=1e-9)
+    norms = [[w.l2.mean for w in found.weights] for found in (mine, theirs)]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4, abs=1e-9)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.label if rule else "own")
@@ -77,17 +80,45 @@ def test_the_input_is_what_autograd_gives(rule: GradientRule | None) -> None:
     assert found.operations[0].input == found.input
 
 
-def test_weights_have_the_gradient_of_the_mean_loss_over_all_data() -> None:
+@pytest.mark.parametrize("batch_size", [3, 64])
+def test_weights_have_the_gradients_of_the_first_samples_one_by_one(batch_size: int) -> None:
     model = spiking()
-    found = trail(model, (X, Y), batch_size=3)
-    model.zero_grad()
-    cross_entropy(model(X), Y).mean().backward()
+    found = trail(model, (X, Y), weights_of=5, batch_size=batch_size)
+    zeros: dict[str, list[int]] = {}
+    norms: dict[str, list[float]] = {}
+    for i in range(5):
+        model.zero_grad()
+        cross_entropy(model(X[i : i + 1]), Y[i : i + 1]).sum().backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None
+            zeros.setdefault(name, []).append(int((parameter.grad == 0).sum()))
+            norms.setdefault(name, []).append(float(parameter.grad.norm()))
+    assert [w.name for w in found.weights] == list(zeros)
     for weight in found.weights:
-        gradient = model.get_parameter(weight.name).grad
-        assert gradient is not None
-        assert weight.zeros == int((gradient == 0).sum())
-        assert weight.l2 == pytest.approx(float(gradient.norm()), rel=1e-4)
-    assert {w.name for w in found.weights} == {name for name, _ in model.named_parameters()}
+        counted = zeros[weight.name]
+        assert weight.zeros == Tally(5, sum(counted), sum(z * z for z in counted))
+        assert weight.sparsity == pytest.approx(np.mean(counted) / model.get_parameter(weight.name).numel())
+        assert weight.l2.mean == pytest.approx(np.mean(norms[weight.name]), rel=1e-4)
+    total = sum(sum(counted) for counted in zeros.values())
+    assert total > 0
+    assert found.weight_sparsity == pytest.approx(total / 5 / sum(p.numel() for p in model.parameters()))
+
+
+def test_the_gradient_at_the_weights_of_one_sample_is_sparser_than_that_of_all() -> None:
+    """One class per sample, one pixel each: a sample's gradient is in its own column, the sum of all is nowhere 0."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(8, 8))
+    (weight, bias) = trail(model, (torch.eye(8).view(8, 1, 1, 8), torch.arange(8))).weights
+    assert (weight.name, weight.entries, weight.sparsity, weight.zeros.interval()) == ("1.weight", 64, 7 / 8, (56, 56))
+    assert bias.sparsity == 0
+
+
+def test_weights_of_no_samples() -> None:
+    model = spiking()
+    none = trail(model, (X, Y), weights_of=0)
+    assert (none.weights, none.weight_sparsity) == ((), None)
+    some = trail(model, (X, Y), weights_of=2)
+    assert merge(none, some).weights == merge(some, none).weights == some.weights
+    assert trail(model, (X, Y), weights_of=9, first=7).weights[0].zeros.n == 2
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.label if rule else "own")
@@ -155,6 +186,30 @@ def test_batches_and_parts_make_no_difference(make: Callable[[], nn.Module], rul
     whole = trail(model, (X, Y), rule=rule)
     assert_equal(trail(model, (X, Y), rule=rule, batch_size=3), whole)
     assert_equal(merge(trail(model, (X[:2], Y[:2]), rule=rule), trail(model, (X[2:], Y[2:]), rule=rule)), whole)
+
+
+def poisson() -> nn.Module:
+    """Spikes drawn from torch's global generator in every call."""
+    model = spiking()
+    model.encoder = Poisson(3)
+    return model
+
+
+@pytest.mark.parametrize("attack", [None, pgd(0.1, steps=2)], ids=["clean", "pgd"])
+def test_random_networks_draw_by_the_position_of_a_sample(attack: Attacker | None) -> None:
+    model = poisson()
+    assert not torch.equal(model(X), model(X))
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    whole = trail(model, (X, Y), attack=attack)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert trail(model, (X, Y), attack=attack, batch_size=3) == whole
+    head = trail(model, (X[:2], Y[:2]), attack=attack)
+    assert_equal(merge(head, trail(model, (X[2:], Y[2:]), attack=attack, first=2)), whole)
+    assert trail(model, (X, Y), attack=attack, seed=1) != whole
+    again = trail(model, (X[:1].expand(2, -1, -1, -1), Y[:1].expand(2)), attack=attack)
+    assert again.input.l2.interval() != pytest.approx((again.input.l2.mean,) * 2)  # one image, drawn twice
 
 
 class SamplesFirst(nn.Module):
@@ -242,7 +297,7 @@ def test_trails_survive_json() -> None:
     found = trail(residual(), (X, Y))
     again = Trail.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
     assert again == found
-    assert merge(again, found).weights == ()
+    assert merge(again, found).weights[0].zeros == found.weights[0].zeros + found.weights[0].zeros
     value = found.to_dict()
     del value["operations"][0]["kind"]
     with pytest.raises(UserError, match="no gradient trail"):
@@ -275,6 +330,8 @@ def test_wrong_input_is_refused() -> None:
         trail(model, (X[:0], Y[:0]))
     with pytest.raises(UserError, match="at least 1"):
         trail(model, (X, Y), batch_size=0)
+    with pytest.raises(UserError, match="weights_of=-1: at least 0"):
+        trail(model, (X, Y), weights_of=-1)
     with pytest.raises(UserError, match="label 12"):
         trail(model, (X, Y + 9))
     with pytest.raises(UserError, match="one loss per sample"):
@@ -285,6 +342,49 @@ def test_wrong_input_is_refused() -> None:
         merge(trail(model, (X, Y)), trail(model, (X, Y), rule=BPTR()))
     with pytest.raises(UserError, match="different networks"):
         merge(trail(model, (X, Y)), trail(residual(), (X, Y)))
+
+
+class Backward(torch.autograd.Function):
+    """The identity, with a gradient of NaN."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, *upstreams: Tensor) -> Tensor:
+        return upstreams[0] * math.nan
+
+
+class Broken(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return Backward.apply(x)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_not_finite_is_named(value: float) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 4))
+    with pytest.raises(UserError, match="the gradient of the loss at the logits is not finite"):
+        trail(model, (X, Y), loss=lambda z, y: value * z.sum(1))
+    with pytest.raises(UserError, match=r"the gradient at the input of 2 backward is not finite"):
+        trail(nn.Sequential(*model[:2], Broken(), *model[2:]), (X, Y))
+    with torch.no_grad():
+        model[1].weight[:] = value
+    with pytest.raises(UserError, match=r"a logit is not finite.*check the weights"):
+        trail(model, (X, Y))
+
+
+def test_a_gradient_at_a_weight_that_is_not_finite_is_named() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.zeros(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.flatten(1)[:, :4] + self.scale.sqrt()  # of infinite slope at 0
+
+    with pytest.raises(UserError, match="the gradient at scale is not finite"):
+        trail(Scaled(), (X, Y))
 
 
 class Detached(nn.Module):
@@ -321,3 +421,6 @@ def test_spikingjelly_networks() -> None:
     assert step.input.entries == 3 * 144  # three time steps, one operation
     assert step.added is not None
     assert step.added > 0
+    model.spikes = neuron.LIFNode(surrogate_function=surrogate.PiecewiseQuadratic())
+    with pytest.raises(UserError, match=r"in eval mode.*use neurons that keep it in eval mode \(ParametricLIFNode\)"):
+        trail(model, (X, Y))

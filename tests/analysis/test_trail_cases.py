@@ -262,6 +262,15 @@ def test_operations_that_are_no_modules_are_seen() -> None:
     assert zeros(of(found, "average-pool")) == (0, 0, 0, 0)
 
 
+def test_a_product_with_a_number_is_no_product_with_a_spike() -> None:
+    class Scaled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.ops.aten.mul.Scalar(x.flatten(1), 0.0) + torch.arange(4.0)  # what TorchScript calls
+
+    found = trail(Scaled(), (torch.rand(2, 1, 2, 2), torch.tensor([0, 1])))
+    assert zeros(of(found, "multiply")) == (0, 8, 0, 0)
+
+
 def test_an_operation_of_unknown_structure_is_counted_but_not_explained() -> None:
     class Sorted(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

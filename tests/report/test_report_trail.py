@@ -40,8 +40,20 @@ def operation(path: str, kind: str, parts: dict[str, float] | None, norm: float 
 
 def content(*operations: Any, pixels: float = 0.1, **more: Any) -> dict[str, Any]:
     side = {"entries": 64, "zeros": estimate(pixels), "l1": estimate(1), "l2": estimate(1)}
-    head = {"schema": 1, "n": 8, "loss": "cross_entropy", "attack": "", "rule": "", "input": side, "weights": []}
+    head = {"schema": 2, "n": 8, "loss": "cross_entropy", "attack": "", "rule": "", "input": side, "weights": []}
     return head | {"operations": [operation(*each) for each in operations]} | more
+
+
+SIDE = {"entries": 64, "zeros": estimate(0.1), "l1": estimate(1), "l2": estimate(1)}
+
+
+def dented(key: str, **change: Any) -> dict[str, Any]:
+    """The side of an operation with another value in one of its estimates."""
+    return SIDE | {key: SIDE[key] | change}
+
+
+def weight(name: str, share: float, entries: int = 100) -> dict[str, Any]:
+    return {"name": name, "entries": entries, "zeros": estimate(share), "l2": estimate(1)}
 
 
 def save(run: Path, value: Any) -> Path:
@@ -156,7 +168,24 @@ def test_names_from_files_are_text(runs: list[Path], out: Path) -> None:
         (content(CONV, n=-1), "n = -1"),
         (content(("a", "add", {"passed": 1.5})), "is not a share"),
         (content(pixels=float("nan")), "finite"),
-        (content(operations=[{"name": "x"}]), "not a table"),
+        (content(operations=[{"name": "x"}]), "path = None is not a string"),
+        (content(operations=[{"name": "x", "path": "", "kind": "add"}]), "not a table"),
+        (content(operations=None), "operations = None is not a list"),
+        (content(weights=None), "weights = None is not a list"),
+        (content(n=0), "n = 0 is not an integer of at least 1"),
+        (content(CONV, CONV, loss=3), "loss = 3 is not a string"),
+        (content((*CONV, -0.1)), "l2.mean = -0.1 is not at least 0"),
+        (content(input=dented("zeros", interval=[0.1])), "zeros.interval"),
+        (content(input=dented("zeros", interval=[0.1, None])), "zeros.interval = None is not a number"),
+        (content(input=dented("zeros", interval=[0.3, 0.4])), "a lower and an upper end around 0.1"),
+        (content(input=dented("l2", interval=[2, 0])), "l2.interval"),
+        (content(input=dented("l2", mean=None)), "l2.mean = None is not a number"),
+        (content(input=SIDE | {"entries": 0}), "entries = 0"),
+        (content(operations=[operation(*CONV) | {"other": estimate(0.5)}]), "not the sum of passed"),
+        (content(operations=[operation(*CONV) | {"output": SIDE | {"zeros": estimate(7.0)}}]), "7.0 is not a share"),
+        (content(weights=[weight("w", 0.5) | {"zeros": 3}]), r"weights\[0\].zeros is int"),
+        (content(weights=[weight("w", 1.5)]), "1.5 is not a share"),
+        (content(weights=[weight("w", 0.5) | {"zeros": estimate(0.5) | {"n": 0}}]), "n = 0"),
     ],
 )
 def test_a_file_that_makes_no_sense_is_refused(runs: list[Path], value: Any, reason: str) -> None:
@@ -164,6 +193,34 @@ def test_a_file_that_makes_no_sense_is_refused(runs: list[Path], value: Any, rea
     with pytest.raises(UserError, match=reason) as caught:
         read_trail(path)
     assert str(path) in str(caught.value)
+    assert "analyse the run again" in str(caught.value)
+
+
+def test_an_interval_may_be_missing_and_rounded(runs: list[Path]) -> None:
+    mean = 0.1 + 0.2
+    save(runs[0], content(CONV, input=SIDE | {"zeros": {"mean": mean, "interval": [0.3, 0.3]}, "l2": {"mean": 0.0}}))
+    pixels = read_trail(runs[0] / "analysis" / "trail.json").pixels
+    assert (pixels.zeros.interval, pixels.norm.interval) == ((0.3, 0.3), None)
+
+
+def test_weights_stand_side_by_side(runs: list[Path], out: Path) -> None:
+    save(runs[0], content(CONV, weights=[weight("a.weight", 0.25, 300), weight("a.bias", 0.0)]))
+    save(runs[1], content(CONV, weights=[weight("a.weight", 0.5), weight("b.weight", 0.0)]))
+    found = section(runs)
+    assert found.weights == [
+        ("a.weight", ["25.0 % [23.0, 27.0]", "50.0 % [48.0, 52.0]"]),
+        ("a.bias", ["0.0 % [0.0, 2.0]", ""]),
+        ("b.weight", ["", "0.0 % [0.0, 2.0]"]),
+    ]
+    said = "Of the gradient at the weights, taken image by image over the first 8, 18.8 % is exactly zero"
+    assert f"{said}; the sparsest is a.weight with 25.0 %." in found.words[0][1]  # 75 of 400
+    write_report(runs, out)
+    assert "Zeros at the weights<small>3 weights" in out.read_text()
+    save(runs[0], content(CONV))
+    save(runs[1], content(CONV))
+    assert "at the weights" not in section(runs).words[0][1]
+    write_report(runs, out)
+    assert "Zeros at the weights" not in out.read_text()
 
 
 def test_a_trail_of_other_weights_is_refused(tmp_path: Path) -> None:
@@ -172,5 +229,5 @@ def test_a_trail_of_other_weights_is_refused(tmp_path: Path) -> None:
     save(run, content(CONV, made_with=sha256(b"weights").hexdigest()))
     assert section([run]).models
     save(run, content(CONV, made_with="0" * 64))
-    with pytest.raises(UserError, match="other weights"):
+    with pytest.raises(UserError, match=r"other weights.*analyse the run again"):
         read_runs([run])

@@ -5,3 +5,4 @@ from robustsnn.analysis.trail import trail as trail
 from robustsnn.analysis.values import Operation as Operation
 from robustsnn.analysis.values import Trail as Trail
 from robustsnn.analysis.values import merge as merge
+from robustsnn.analysis.weights import Weight as Weight

@@ -62,11 +62,10 @@ def backward(
     rule: GradientRule | None,
     start: Callable[[Logits], Tensor],
     look: Callable[[Seen], None],
-) -> tuple[list[Key], Tensor, dict[str, Tensor]]:
+) -> tuple[list[Key], Tensor]:
     """One pass back: `start` gives the gradient at the logits, and `look` is shown every operation.
 
-    Returns the operations in forward order, the gradient at the pixels, and those of the weights that are used.
-    UserError if there is no gradient at the pixels.
+    Returns the operations in forward order, and the gradient at the pixels. UserError if there is none there.
     """
 
     def hook(step: Step, given: Sequence[Tensor | None], upstream: Sequence[Tensor | None]) -> None:
@@ -79,16 +78,18 @@ def backward(
         upstream = start(logits)
         passed = steps(logits, leaf, spans)
         if not passed:
-            raise UserError(f"{type(model).__name__} has no gradient with respect to its input, so there is no trail")
+            raise UserError(
+                f"{type(model).__name__} has no gradient with respect to its input in eval mode, so there is no trail; "
+                f"it detaches its input, or its neurons have a surrogate in training mode alone (LIFNode of "
+                f"SpikingJelly): use neurons that keep it in eval mode (ParametricLIFNode)"
+            )
         handles = [step.node.register_hook(partial(hook, step)) for step in passed]
-        weights = {name: p for name, p in model.named_parameters() if p.requires_grad}
         try:
-            pixels, *others = torch.autograd.grad(logits, [leaf, *weights.values()], upstream, allow_unused=True)
+            (pixels,) = torch.autograd.grad(logits, leaf, upstream)
         finally:
             for handle in handles:
                 handle.remove()
-    keys = list(dict.fromkeys(step.key for step in passed))
-    return keys, pixels, {name: g for name, g in zip(weights, others, strict=True) if g is not None}
+    return list(dict.fromkeys(step.key for step in passed)), pixels
 
 
 def layouts(model: nn.Module, x: Images, rule: GradientRule | None) -> dict[Place, Layout] | None:

@@ -12,8 +12,8 @@ from torch import Tensor
 from robustsnn.analysis.graph import Key
 from robustsnn.analysis.layout import Layout
 from robustsnn.analysis.reach import Zeros, zeros
-from robustsnn.analysis.tally import Side, Tally
-from robustsnn.analysis.values import ORIGINS, Operation, Spiking
+from robustsnn.analysis.tally import Side, Tally, finite
+from robustsnn.analysis.values import ORIGINS, Operation, Spiking, name_of
 
 
 class Count:
@@ -27,7 +27,6 @@ class Count:
 
     def side(self, side: str, rows: Tensor) -> None:
         """Count a gradient at "input" or "output", given as `[n, entries]`."""
-        rows = rows.abs() if rows.is_complex() else rows
         self.sizes[side] += rows.shape[1]
         if rows.is_complex():  # behind a Fourier transform
             rows = rows.abs()
@@ -78,9 +77,10 @@ class Count:
         total, squares = values.sum().item(), values.square().sum().item()
         return Tally(self.n, total, squares)
 
-    def at(self, side: str) -> Side:
-        """What was counted at "input" or "output"."""
+    def at(self, side: str, where: str) -> Side:
+        """What was counted at "input" or "output"; UserError, which says `where`, if a norm is not finite."""
         norms = self.sums[f"{side} l1"], self.sums[f"{side} square"].sqrt()
+        finite(torch.stack(norms), f"the gradient at {where}")
         zero, l1, l2 = (self._tally(values) for values in (self.sums[f"{side} zeros"], *norms))
         return Side(self.sizes[side], zero, l1, l2)
 
@@ -92,4 +92,6 @@ class Count:
         if "silent" in self.sums:
             names = ("silent", "saturated", "in_silent", "in_saturated", "in_others")
             spiking = Spiking(self.sizes["neurons"] * self.n, *(int(self.sums[name].sum()) for name in names))
-        return Operation(*key, self.at("output"), self.at("input"), **origins, spiking=spiking)
+        name = name_of(*key)
+        above, below = (self.at(side, f"the {side} of {name}") for side in ("output", "input"))
+        return Operation(*key, above, below, **origins, spiking=spiking)

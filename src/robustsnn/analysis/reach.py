@@ -171,14 +171,17 @@ def _product(node: Any, name: str, edge: int, given: Tensor) -> tuple[_Map, _Map
     return connected, hears
 
 
-def _factor(node: Any, edge: int) -> Tensor:
+def _factor(node: Any, edge: int) -> Tensor | float:
     """What a product multiplies the gradient of this input with."""
     return node._saved_other if edge == 0 else node._saved_self
 
 
 def _spiking_zeros(node: Any, edge: int, upstream: Tensor, layout: Layout, n: int) -> Tensor:
     """Where the factor is zero and, in the whole sample, nothing but zeros and ones: spikes, or their absence."""
-    factor = _factor(node, edge).expand_as(upstream)
+    factor = _factor(node, edge)
+    if not isinstance(factor, Tensor):  # a plain number, as TorchScript saves it, is no spike
+        return torch.zeros_like(upstream, dtype=torch.bool)
+    factor = factor.expand_as(upstream)
     spikes = layout.rows((factor == 0) | (factor == 1), n).all(1)
     return (factor == 0) & layout.spread(spikes, upstream)
 

@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from robustsnn.errors import UserError
 
 
@@ -41,9 +44,18 @@ class Tally:
         return {"n": self.n, "total": self.total, "squares": self.squares, **shown}
 
     @staticmethod
-    def of(value: Any) -> Tally | None:
+    def of(value: Any) -> Tally:
         """What `to_dict` wrote."""
-        return None if value is None else Tally(value["n"], value["total"], value["squares"])
+        return Tally(value["n"], value["total"], value["squares"])
+
+
+def finite(value: float | Tensor, what: str) -> None:
+    """UserError if any of it is NaN or infinite."""
+    if not torch.isfinite(torch.as_tensor(value)).all():
+        raise UserError(
+            f"{what} is not finite (NaN or infinity), so there is no trail; check the weights of the network, and the "
+            f"loss and the attack if it is not the network"
+        )
 
 
 @dataclass(frozen=True)
@@ -73,8 +85,4 @@ class Side:
     @staticmethod
     def of(value: Any) -> Side:
         """What `to_dict` wrote."""
-        tallies = {name: Tally(*(value[name][key] for key in ("n", "total", "squares"))) for name in _NORMS}
-        return Side(value["entries"], **tallies)
-
-
-_NORMS = ("zeros", "l1", "l2")
+        return Side(value["entries"], *(Tally.of(value[name]) for name in ("zeros", "l1", "l2")))

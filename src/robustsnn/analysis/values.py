@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from torch import Tensor
-
 from robustsnn.analysis.tally import Side, Tally
+from robustsnn.analysis.weights import Weight
 from robustsnn.errors import UserError
 
 
@@ -28,6 +27,11 @@ class Spiking:
 
     def __add__(self, other: Spiking) -> Spiking:
         return Spiking(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
+def name_of(path: str, kind: str, number: int) -> str:
+    """What an operation is called: "body.3.0 convolution"; the second of its kind in a module has a 2 behind it."""
+    return " ".join([path or "model", kind, *([str(number + 1)] if number else [])])
 
 
 ORIGINS = ("passed", "architectural", "natural", "other")
@@ -58,7 +62,7 @@ class Operation:
     @property
     def name(self) -> str:
         """For people: "body.3.0 convolution"."""
-        return " ".join([self.path or "model", self.kind, *([str(self.number + 1)] if self.number else [])])
+        return name_of(self.path, self.kind, self.number)
 
     @property
     def added(self) -> int | None:
@@ -94,29 +98,9 @@ class Operation:
             value["number"],
             Side.of(value["output"]),
             Side.of(value["input"]),
-            **{origin: Tally.of(value[origin]) for origin in ORIGINS},
+            **{origin: None if value[origin] is None else Tally.of(value[origin]) for origin in ORIGINS},
             spiking=None if value["spiking"] is None else Spiking(**value["spiking"]),
         )
-
-
-@dataclass(frozen=True)
-class Weight:
-    """The gradient of the mean loss over the data with respect to one weight tensor.
-
-    `gradient` is the gradient of the summed loss, kept so that trails can be merged; it is not written to files.
-    """
-
-    name: str
-    entries: int
-    zeros: int
-    l2: float
-    gradient: Tensor | None = field(default=None, compare=False, repr=False)
-
-    @staticmethod
-    def from_sum(name: str, gradient: Tensor, n: int) -> Weight:
-        """From the gradient of the loss summed over n samples."""
-        zeros = int((gradient == 0).sum())
-        return Weight(name, gradient.numel(), zeros, float(gradient.double().norm()) / n, gradient)
 
 
 @dataclass(frozen=True)
@@ -125,7 +109,7 @@ class Trail:
 
     `operations` are in forward order, the loss last. `input` is the gradient at the pixels. `loss`, `attack`
     and `rule` say what was differentiated, where and how ("" is a clean image, and each layer's own rule).
-    `weights` are those that the loss depends on.
+    `weights` are those that the loss depends on, each over the samples that it names.
     """
 
     n: int
@@ -152,10 +136,24 @@ class Trail:
             found[kind] = (mean, sum(known) / len(known) if len(known) == len(added) else None)
         return found
 
+    @property
+    def weight_sparsity(self) -> float | None:
+        """Share of zeros of the gradient at all weights together, sample by sample; None without weights."""
+        entries = sum(weight.entries for weight in self.weights)
+        return sum(weight.zeros.mean for weight in self.weights) / entries if entries else None
+
+    def with_weights(self, more: tuple[Weight, ...]) -> Trail:
+        """The weights of these and of more samples; where one has none, those of the other."""
+        if not (self.weights and more):
+            return replace(self, weights=self.weights or more)
+        if len(self.weights) != len(more):
+            raise UserError(f"gradients at {len(self.weights)} and at {len(more)} weights: different networks")
+        return replace(self, weights=tuple(mine + other for mine, other in zip(self.weights, more, strict=True)))
+
     def to_dict(self) -> dict[str, Any]:
-        """The content of `analysis/trail.json`; finite numbers alone, without the gradients of the weights."""
-        weights = [{"name": w.name, "entries": w.entries, "zeros": w.zeros, "l2": w.l2} for w in self.weights]
-        head = {"schema": 1, "n": self.n, "loss": self.loss, "attack": self.attack, "rule": self.rule}
+        """The content of `analysis/trail.json`."""
+        weights = [weight.to_dict() for weight in self.weights]
+        head = {"schema": 2, "n": self.n, "loss": self.loss, "attack": self.attack, "rule": self.rule}
         operations = [operation.to_dict() for operation in self.operations]
         return {**head, "input": self.input.to_dict(), "operations": operations, "weights": weights}
 
@@ -170,7 +168,7 @@ class Trail:
                 value["rule"],
                 tuple(Operation.of(entry) for entry in value["operations"]),
                 Side.of(value["input"]),
-                tuple(Weight(**entry) for entry in value["weights"]),
+                tuple(Weight.of(entry) for entry in value["weights"]),
             )
         except (KeyError, TypeError) as error:
             raise UserError(f"this is no gradient trail ({error!r}); analyse the run again") from None
@@ -179,8 +177,7 @@ class Trail:
 def merge(a: Trail, b: Trail) -> Trail:
     """The trail of both sets of samples. Zeros add up exactly, norms within rounding.
 
-    The zeros of a weight's gradient do not follow from those of its parts: where a trail was read from a file,
-    and so has no gradients of weights, the result has no weights. UserError unless both trails are of the same
+    Weights are those of the samples for which the parts have them. UserError unless both trails are of the same
     network, loss, attack and rule.
     """
     for name in ("loss", "attack", "rule"):
@@ -188,17 +185,9 @@ def merge(a: Trail, b: Trail) -> Trail:
             raise UserError(f"trails of {name} {getattr(a, name)!r} and {getattr(b, name)!r} cannot be merged")
     if len(a.operations) != len(b.operations):
         raise UserError(f"trails of {len(a.operations)} and {len(b.operations)} operations: different networks")
-    n = a.n + b.n
-    theirs = {w.name: w.gradient for w in b.weights}
-    weights = [
-        Weight.from_sum(w.name, w.gradient + other, n)
-        for w in a.weights
-        if w.gradient is not None and (other := theirs.get(w.name)) is not None
-    ]
     return replace(
-        a,
-        n=n,
+        a.with_weights(b.weights),
+        n=a.n + b.n,
         operations=tuple(mine + other for mine, other in zip(a.operations, b.operations, strict=True)),
         input=a.input + b.input,
-        weights=tuple(weights),
     )

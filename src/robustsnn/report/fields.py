@@ -8,9 +8,14 @@ from typing import Any
 from robustsnn.errors import UserError
 
 
+def remedy(where: str) -> str:
+    """What makes the file anew that `where` names."""
+    return f"{'analyse' if 'trail.json' in where else 'evaluate'} the run again"
+
+
 def refuse(where: str, value: Any, wanted: str) -> UserError:
     """The error for the entry `where` that holds `value` instead of `wanted`."""
-    return UserError(f"{where} = {value!r:.80} is not {wanted}; evaluate the run again")
+    return UserError(f"{where} = {value!r:.80} is not {wanted}; {remedy(where)}")
 
 
 def number(value: Any, where: str) -> float | None:
@@ -39,7 +44,7 @@ def truth(value: Any, where: str) -> bool:
 def mapping(value: Any, where: str) -> dict[str, Any]:
     """A table of entries."""
     if not isinstance(value, dict):
-        raise UserError(f"{where} is {type(value).__name__}, not a table of entries; evaluate the run again")
+        raise UserError(f"{where} is {type(value).__name__}, not a table of entries; {remedy(where)}")
     return value
 
 
@@ -48,7 +53,7 @@ def items(value: Any, where: str) -> list[Any]:
     if value is None:
         return []
     if not isinstance(value, list):
-        raise UserError(f"{where} is {type(value).__name__}, not a list; evaluate the run again")
+        raise UserError(f"{where} is {type(value).__name__}, not a list; {remedy(where)}")
     return value
 
 

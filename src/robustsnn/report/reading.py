@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from robustsnn.errors import UserError
+from robustsnn.report.fields import remedy
 from robustsnn.report.metrics import Epoch, read_metrics
 from robustsnn.report.results import Result, Results, read_results
 from robustsnn.report.samples import Samples, read_samples
@@ -122,7 +123,7 @@ def _check_weights(folder: Path, *files: Path) -> None:
     digest = sha256(weights.read_bytes()).hexdigest()
     for path in files:
         if path.is_file() and any(found != digest for found in _made_with(path)):
-            raise UserError(f"{path} was made with other weights than {weights}; evaluate the run again")
+            raise UserError(f"{path} was made with other weights than {weights}; {remedy(path.name)}")
 
 
 def _made_with(path: Path) -> list[str]:

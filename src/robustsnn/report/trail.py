@@ -23,7 +23,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Trails:
-    """The picture, wide and per model; per kind of operation a row of cells; sentences per model."""
+    """The picture, wide and per model; per kind of operation, and per weight, a row of cells; sentences per model."""
 
     wide: Markup
     narrow: list[tuple[Model, Markup]]
@@ -31,6 +31,7 @@ class Trails:
     kinds: list[tuple[str, int, list[Cell | None]]]
     words: list[tuple[Model, str]]
     what: list[tuple[str, str]]
+    weights: list[tuple[str, list[str]]]
 
 
 def trails(models: Sequence[Model]) -> Trails | None:
@@ -49,6 +50,7 @@ def trails(models: Sequence[Model]) -> Trails | None:
         kinds=[(kind, colour_of(kind), [_cell(kind, trail) for _, trail in shown]) for kind in kinds],
         words=[(model, _words(trail)) for model, trail in shown],
         what=[(what, listing(names)) for what, names in told.items()],
+        weights=_weights([trail for _, trail in shown]),
     )
 
 
@@ -73,9 +75,27 @@ def _cell(kind: str, trail: TrailFile) -> Cell | None:
     return Cell(percent(mean), f"added {percent(sum(added) / len(steps))}" if known else "added: not known")
 
 
+def _weights(trails: Sequence[TrailFile]) -> list[tuple[str, list[str]]]:
+    """Per weight its share of zeros in each trail, empty where it has none."""
+    shares = [{weight.name: share_text(weight.zeros) for weight in trail.weights} for trail in trails]
+    names = dict.fromkeys(name for found in shares for name in found)
+    return [(name, [found.get(name, "") for found in shares]) for name in names]
+
+
+def _words_on_weights(trail: TrailFile) -> str:
+    top = max(trail.weights, key=lambda weight: weight.zeros.mean)
+    entries = sum(weight.entries for weight in trail.weights)
+    share = sum(weight.zeros.mean * weight.entries for weight in trail.weights) / entries
+    most = f"; the sparsest is {top.name} with {percent(top.zeros.mean)}" if top.zeros.mean else ""
+    over = f"taken image by image over the first {top.n}" if top.n > 1 else "at the first image"
+    return f"Of the gradient at the weights, {over}, {percent(share)} is exactly zero{most}."
+
+
 def _words(trail: TrailFile) -> str:
-    """Two or three sentences: what arrives at the pixels, who added most zeros, and what is not known."""
+    """A few sentences: zeros at pixels and weights, who added most of them, and what is not known."""
     sentences = [f"Of the gradient at the pixels {share_text(trail.pixels.zeros)} is exactly zero."]
+    if trail.weights:
+        sentences.append(_words_on_weights(trail))
     sums: dict[tuple[str, str], float] = {}
     for step in trail.steps:
         for origin in ("architectural", "natural", "other"):

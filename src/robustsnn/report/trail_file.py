@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from robustsnn.errors import UserError
-from robustsnn.report.fields import items, mapping, number, refuse, text, whole
+from robustsnn.report.fields import items, mapping, number, refuse, whole
 
 ORIGINS = ("passed", "architectural", "natural", "other")
 
@@ -45,8 +46,18 @@ class Step:
 
 
 @dataclass(frozen=True)
+class WeightZeros:
+    """A weight tensor: share of exact zeros of one sample's gradient at it, over n samples."""
+
+    name: str
+    entries: int
+    n: int
+    zeros: Estimate
+
+
+@dataclass(frozen=True)
 class TrailFile:
-    """A trail: what was differentiated over how many images, the operations in forward order, and the pixels."""
+    """A trail: what was differentiated over how many images, the operations in forward order, pixels, weights."""
 
     n: int
     loss: str
@@ -54,6 +65,7 @@ class TrailFile:
     rule: str
     steps: list[Step]
     pixels: Step
+    weights: list[WeightZeros]
 
 
 def read_trail(path: Path) -> TrailFile:
@@ -63,37 +75,88 @@ def read_trail(path: Path) -> TrailFile:
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}); analyse the run again") from error
     value = mapping(value, str(path))
-    pixels = {"name": "pixels", "kind": "pixels", "input": value.get("input"), "output": value.get("input")}
+    loss, attack, rule = (_string(value, key, str(path)) for key in ("loss", "attack", "rule"))
     return TrailFile(
-        whole(value.get("n"), f"{path}: n"),
-        text(value, "loss"),
-        text(value, "attack"),
-        text(value, "rule"),
-        [_step(entry, f"{path}: operations") for entry in items(value.get("operations"), f"{path}: operations")],
-        _step(pixels, str(path)),
+        _positive(value.get("n"), f"{path}: n"),
+        loss,
+        attack,
+        rule,
+        [_step(entry, where) for entry, where in _list(value, "operations", path)],
+        _step({"name": "pixels", "path": "", "kind": "pixels", "input": value.get("input")}, str(path)),
+        [_weight(entry, where) for entry, where in _list(value, "weights", path)],
     )
 
 
+def _list(value: dict[str, Any], key: str, path: Path) -> Iterator[tuple[Any, str]]:
+    """The entries under `key`, each with its place in the file."""
+    if value.get(key) is None:
+        raise refuse(f"{path}: {key}", None, "a list")
+    for place, entry in enumerate(items(value[key], f"{path}: {key}")):
+        yield entry, f"{path}: {key}[{place}]"
+
+
+def _string(entry: dict[str, Any], key: str, where: str) -> str:
+    value = entry.get(key)
+    if not isinstance(value, str):
+        raise refuse(f"{where}: {key}", value, "a string")
+    return value
+
+
+def _positive(value: Any, where: str) -> int:
+    if whole(value, where) < 1:
+        raise refuse(where, value, "an integer of at least 1")
+    return value
+
+
 def _step(value: Any, where: str) -> Step:
+    """An operation; without an output it is the pixels."""
     entry = mapping(value, where)
+    name, path, kind = (_string(entry, key, where) for key in ("name", "path", "kind"))
     side = mapping(entry.get("input"), f"{where}.input")
-    zeros = _estimate(side.get("zeros"), f"{where}.zeros")
-    if not 0 <= zeros.mean <= 1:
-        raise refuse(f"{where}.zeros", zeros.mean, "a share")
+    zeros = _share(side.get("zeros"), f"{where}.input.zeros")
+    norm = _estimate(side.get("l2"), f"{where}.input.l2")
+    if norm.mean < 0:
+        raise refuse(f"{where}.input.l2.mean", norm.mean, "at least 0")
+    entries = _positive(side.get("entries"), f"{where}.input.entries")
+    if kind == "pixels":
+        return Step(name, path, kind, entries, zeros, norm, None)
     parts = None
     if all(entry.get(origin) is not None for origin in ORIGINS):
-        parts = {origin: _estimate(entry[origin], f"{where}.{origin}").mean for origin in ORIGINS}
-    entries = whole(side.get("entries"), f"{where}.entries")
-    norm = _estimate(side.get("l2"), f"{where}.l2")
-    arrived = _estimate(mapping(entry.get("output"), f"{where}.output").get("zeros"), f"{where}.output").mean
-    return Step(text(entry, "name"), text(entry, "path"), text(entry, "kind"), entries, zeros, norm, parts, arrived)
+        parts = {origin: _share(entry[origin], f"{where}.{origin}").mean for origin in ORIGINS}
+        if abs(sum(parts.values()) - zeros.mean) > 1e-6:
+            raise refuse(f"{where}.input.zeros.mean", zeros.mean, f"the sum of {', '.join(ORIGINS)}")
+    arrived = _share(mapping(entry.get("output"), f"{where}.output").get("zeros"), f"{where}.output.zeros").mean
+    return Step(name, path, kind, entries, zeros, norm, parts, arrived)
+
+
+def _weight(value: Any, where: str) -> WeightZeros:
+    entry = mapping(value, where)
+    zeros = _share(entry.get("zeros"), f"{where}.zeros")
+    n = _positive(entry["zeros"].get("n"), f"{where}.zeros.n")
+    return WeightZeros(_string(entry, "name", where), _positive(entry.get("entries"), f"{where}.entries"), n, zeros)
+
+
+def _share(value: Any, where: str) -> Estimate:
+    found = _estimate(value, where)
+    if not 0 <= found.mean <= 1:
+        raise refuse(f"{where}.mean", found.mean, "a share")
+    return found
 
 
 def _estimate(value: Any, where: str) -> Estimate:
     entry = mapping(value, where)
-    mean = number(entry.get("mean"), f"{where}.mean")
-    if mean is None:
-        raise refuse(f"{where}.mean", mean, "a number")
-    ends = [number(end, f"{where}.interval") for end in items(entry.get("interval"), f"{where}.interval")]
-    low, high = [end for end in ends if end is not None][:2] if len(ends) == 2 else (mean, mean)
-    return Estimate(mean, (low, high) if len(ends) == 2 else None)
+    mean = _number(entry.get("mean"), f"{where}.mean")
+    if entry.get("interval") is None:
+        return Estimate(mean, None)
+    ends = [_number(end, f"{where}.interval") for end in items(entry["interval"], f"{where}.interval")]
+    slack = 1e-9 * abs(mean)  # where all samples are alike the three differ by rounding
+    if len(ends) != 2 or not ends[0] - slack <= mean <= ends[1] + slack:
+        raise refuse(f"{where}.interval", ends, f"a lower and an upper end around {mean}")
+    return Estimate(mean, (ends[0], ends[1]))
+
+
+def _number(value: Any, where: str) -> float:
+    found = number(value, where)
+    if found is None:
+        raise refuse(where, None, "a number")
+    return found
