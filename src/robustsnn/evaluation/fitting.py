@@ -27,7 +27,7 @@ def encode(view: Encoded, x: Tensor, start: int, seed: int) -> Tensor:
     """
     with seeded(seed, "encode", start):
         code = view.encode(x)
-    if len(code) and not (0 <= code.min() and code.max() <= 1):
+    if len(code) and not (code.min() >= 0 and code.max() <= 1):
         raise UserError(
             f"the code of {view.model.encoder} spans {code.min():.3g} to {code.max():.3g}, and encoded space is "
             f"[0, 1]; attack this network in pixel space"
