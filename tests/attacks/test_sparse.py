@@ -162,14 +162,14 @@ class Pair(nn.Module):
         return torch.stack([torch.full_like(a, 0.5), a * b], 1)
 
 
-def test_a_point_without_useful_flips_ends_the_search():
+def test_two_flips_that_help_only_together_are_found_and_one_ends_the_search():
     x, y = torch.zeros(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64)
     attempt = SparseFlips(Flips(4)).run(Pair(), x, y)
-    assert torch.equal(attempt.images, x)
+    assert (attempt.images != x).flatten(1).tolist() == [[True, True, False, False]] * 3
     assert attempt.zero_gradient.tolist() == [True] * 3
     # With one of the two set, the other is found.
     x[0, 0, 0, 0] = 1
-    attempt = SparseFlips(Flips(4)).run(Pair(), x, y)
+    attempt = SparseFlips(Flips(1)).run(Pair(), x, y)
     assert (attempt.images != x).flatten(1).sum(1).tolist() == [1, 0, 0]
 
 
@@ -206,6 +206,25 @@ def test_queries_and_rounds_bound_the_search():
         verify(attack.threat, attempt.images, x, attack)
 
 
+@pytest.mark.parametrize("swaps", [1, 4])
+@pytest.mark.parametrize("proposals", [1, 5])
+@torch.no_grad()
+def test_what_a_sample_that_stands_costs_at_most(swaps, proposals):
+    model, x = Linear(2, (1, 8, 8)), binary(10, (1, 8, 8))
+    model.bias[0] += 1e4
+    y = model(x).argmax(1)
+    attack = SparseFlips(Flips(3), rounds=swaps, swaps=swaps, proposals=proposals, grow=2)
+    attempt = attack.run(model, x, y)
+    assert bool((attempt.backwards > swaps).all())
+    assert int(attempt.backwards.max()) <= 2 * swaps
+    # The clean point; gradient and proposals of each round; gradient, single flips and their union of each.
+    climb = sum(1 + 2 * (k + 1) + 1 for k in range(swaps))
+    assert int(attempt.forwards.max()) <= 1 + swaps * (1 + proposals) + climb
+    # One proposal is of size 1; among five is one of size 3.
+    flips = attack.threat.distance(attempt.images, x)
+    assert flips.tolist() == [min(3, swaps) if proposals == 1 else 3] * 10
+
+
 def test_any_shape_eps_zero_and_no_images():
     model, x = spiking(), binary(5, (1, 8, 8))
     y = model(x).argmax(1)
@@ -221,6 +240,6 @@ def test_any_shape_eps_zero_and_no_images():
 def test_bad_arguments():
     with pytest.raises(UserError, match="other than 0 and 1"):
         SparseFlips(Flips(3)).run(Linear(2), images(2), torch.zeros(2, dtype=torch.int64))
-    for wrong in ({"rounds": 0}, {"grow": 0}, {"queries": 0}):
+    for wrong in ({"rounds": 0}, {"grow": 0}, {"queries": 0}, {"swaps": 0}, {"proposals": 0}):
         with pytest.raises(UserError, match=next(iter(wrong))):
             SparseFlips(Flips(3), **wrong)

@@ -46,14 +46,14 @@ class Flips:
 
     def steepest(self, gradient: Tensor, size: float | Tensor) -> Tensor:
         """The signs of the `size` largest entries: where one flip is a change of 1."""
-        rank = _rank(gradient.abs().flatten(1))
+        rank = ranked(gradient.abs().flatten(1))
         size = size if isinstance(size, Tensor) else torch.full((len(gradient), 1), float(size), device=gradient.device)
         return gradient.sign() * (rank < size.view(-1, 1)).view_as(gradient)
 
     def project(self, z: Tensor, x: Tensor) -> Tensor:
         """z rounded to 0 and 1, with the eps largest changes alone (the first of equal ones)."""
         change = torch.where((z >= 0.5).to(x) != x, (z - x).abs(), -1).flatten(1)
-        keep = (_rank(change) < self.eps) & (change >= 0)
+        keep = (ranked(change) < self.eps) & (change >= 0)
         return torch.where(keep.view_as(x), 1 - x, x)
 
     def distance(self, z: Tensor, x: Tensor) -> Tensor:
@@ -65,6 +65,6 @@ class Flips:
         return f"Flips(eps={self.eps}{'' if self.space == 'pixel' else f', space={self.space!r}'})"
 
 
-def _rank(values: Tensor) -> Tensor:
-    """Position of each entry among its row, largest first, `[B, n]`."""
-    return values.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+def ranked(values: Tensor) -> Tensor:
+    """Position of each entry in the last dimension, largest first (the first of equal ones)."""
+    return values.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)

@@ -98,7 +98,7 @@ def autoattack(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Sourc
 def flips(eps: float | str, *, sources: Sequence[Source] = ()) -> Suite:
     """For binary inputs such as event frames: at most eps entries flipped, under four gradient rules.
 
-    After the sparse dynamic attack of Lun et al. (CVPR 2025), with its rule PDSG among them.
+    Exchanges of flips, then the sparse dynamic attack of Lun et al. (CVPR 2025), with its rule PDSG among them.
     """
     if sources:
         raise UserError("suite flips has no black-box columns; leave out the sources")
