@@ -3,11 +3,12 @@ import sys
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores, and so do the processes that tests start
+    os.environ["OMP_NUM_THREADS"] = "1"
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
