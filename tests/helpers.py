@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -51,3 +53,18 @@ def spiking(seed: int = 0, steps: int = 3, image: tuple[int, int, int] = (1, 8, 
         for i in range(30):  # running statistics move by a tenth each time
             model(images(32, image, seed=i))
     return model.eval()
+
+
+class Step(torch.autograd.Function):
+    """Heaviside forward, the surrogate's slope backward, by operations that autograd records."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, surrogate: Any) -> Tensor:
+        ctx.save_for_backward(v)
+        ctx.surrogate = surrogate
+        return (v >= 0).to(v.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Any:
+        (v,) = ctx.saved_tensors
+        return upstream[0] * ctx.surrogate.slope(v), None

@@ -119,6 +119,11 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
         raise
 
 
+def _weights_digest(run: Path) -> str:
+    """What files made with a run's weights name them by."""
+    return hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()
+
+
 def _identity(config: Config, data: Splits) -> dict[str, str]:
     """Digests of the config (but for its name) and of the images that a run depends on.
 
@@ -218,7 +223,7 @@ def evaluate_run(
         if source.model.image != model.image:  # type: ignore[union-attr]
             raise UserError(f"{source.name} is made for other images than {run}; give a source of the same data")
     test = data.test if limit is None else data.test.take(limit)
-    weights = hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()
+    weights = _weights_digest(run)
     entries: dict[str, Any] = {}
     for number, (name, build) in enumerate(builders.items()):
         options: dict[str, Any] = {
@@ -284,7 +289,7 @@ def analyze_run(
     found = trail(
         model, test, loss=which, attack=attacker, rule=by, batch_size=batch_size, seed=seed, progress=progress
     )
-    digest = hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()
+    digest = _weights_digest(run)
     write_json(run / "analysis" / "trail.json", found.to_dict() | {"made_with": digest, "versions": versions()})
     return found
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from reference_neurons import SURROGATES, currents, neurons
 from torch import Tensor
 
+from helpers import Step
 from robustsnn.errors import UserError
 from robustsnn.neurons import (
     ASSG,
@@ -33,21 +34,6 @@ from robustsnn.neurons import (
 )
 
 SMOOTH = [Arctan(), Arctan(0.7), Sigmoid(3.0), Gaussian(1.5)]
-
-
-class Step(torch.autograd.Function):
-    """Heaviside forward, the surrogate's slope backward, by operations that autograd records."""
-
-    @staticmethod
-    def forward(ctx: Any, v: Tensor, surrogate: Any) -> Tensor:
-        ctx.save_for_backward(v)
-        ctx.surrogate = surrogate
-        return (v >= 0).to(v.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> Any:
-        (v,) = ctx.saved_tensors
-        return upstream[0] * ctx.surrogate.slope(v), None
 
 
 def reference(current: Tensor, steps: int, neuron: LIF, surrogate: Any) -> Tensor:

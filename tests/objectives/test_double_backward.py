@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import images, spiking
+from helpers import Step, images, spiking
 from robustsnn.errors import UserError
 from robustsnn.neurons import LIF, PDSG, STBP, Arctan, Neurons, Sigmoid, gradient_rule
 from robustsnn.objectives import SparsityRegularised
@@ -61,20 +61,6 @@ def test_its_value_is_the_l1_norm_and_h_has_no_effect():
     for h in (0.01, 0.5):
         value, _ = value_and_gradient(model, x, y, form="double-backward", h=h)
         torch.testing.assert_close(value, norm)
-
-
-class Step(torch.autograd.Function):
-    """Heaviside with the slope of a surrogate, recorded by autograd."""
-
-    @staticmethod
-    def forward(ctx: Any, v: Tensor, surrogate: Any) -> Tensor:
-        ctx.save_for_backward(v)
-        ctx.surrogate = surrogate
-        return (v >= 0).to(v.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> Any:
-        return upstream[0] * ctx.surrogate.slope(ctx.saved_tensors[0]), None
 
 
 class Stepwise(nn.Module):
