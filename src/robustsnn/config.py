@@ -41,7 +41,9 @@ class DataConfig:
         frames: of event data.
     """
 
-    name: Literal["digits", "procedural", "cifar10", "cifar100", "digit_events", "cifar10_dvs"] = "digits"
+    name: Literal["digits", "procedural", "digit_pairs", "cifar10", "cifar100", "digit_events", "cifar10_dvs"] = (
+        "digits"
+    )
     root: str | None = None
     download: bool = False
     validation: int | None = None
@@ -247,6 +249,7 @@ class Config:
 
 DATASETS = {
     "digits": "1,797 handwritten digits, 8x8 grey, embedded",
+    "digit_pairs": "two of the digits side by side, 8x16, a hundred classes, embedded",
     "procedural": "32x32 RGB shapes and textures in ten classes, generated from a seed",
     "cifar10": "CIFAR-10 from data.root, either layout",
     "cifar100": "CIFAR-100 (fine labels) from data.root, either layout",
