@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.stats import t as student
 
+from robustsnn import jobs as processes
 from robustsnn.build import suite
 from robustsnn.config import Config
 from robustsnn.evaluation import evaluate, run_suite
 from robustsnn.files import write_json
+from robustsnn.progress import Display, Progress, part, silent
 from robustsnn.provenance import provenance
 from robustsnn.runs import load_run, train_run
 from robustsnn.train.fit import accuracy
@@ -56,12 +54,12 @@ class Job:
         return f"{self.name}-{self.config.train.seed}".replace("*", "-at").replace(" ", "-").lower()
 
 
-def measure(job: Job, runs: Path) -> dict[str, Any]:
-    """Train (one thread) or continue, attack, and return the figures."""
-    torch.set_num_threads(1)
+def measure(job: Job, runs: Path, *, progress: Progress = silent) -> dict[str, Any]:
+    """Train or continue, attack, and return the figures."""
     run = runs / job.folder
     seed = job.config.train.seed
-    train_run(job.config, run, resume=True)
+    stages = 1 + len(job.looks)
+    train_run(job.config, run, resume=True, progress=part(progress, 0, 1, stages))
     _, model, data = load_run(run)
     images = getattr(data, job.part)
     seconds = [json.loads(line)["seconds"] for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -76,18 +74,21 @@ def measure(job: Job, runs: Path) -> dict[str, Any]:
         "attacked": {},
         "flags": [],
     }
-    for look in job.looks:
+    for number, look in enumerate(job.looks, start=1):
+        tell = part(progress, number, 1, stages)
         some = images if look.limit is None else images.take(look.limit)
         out = run / "outcomes" / job.part
         if look.checked:
-            entry = evaluate(model, some, suite(look.suite), fraction(look.eps), seed=seed, out=out)
+            entry = evaluate(model, some, suite(look.suite), fraction(look.eps), seed=seed, out=out, progress=tell)
             row["flags"] += [f"{look.label}: {flag['name']}" for flag in entry["flags"]]
             left = entry["worst_case"]["accuracy"]
         else:
-            found = run_suite(model, some, suite(look.suite)(fraction(look.eps)), seed=seed, out=out)
+            found = run_suite(model, some, suite(look.suite)(fraction(look.eps)), seed=seed, out=out, progress=tell)
             left = float(found.standing().mean())
         row["worst_case"][look.label] = left
         row["attacked"][look.label] = len(some)
+    worst = ", ".join(f"{label} {value:.3f}" for label, value in row["worst_case"].items())
+    print(f"{job.name} seed {seed}: clean {row['clean']:.3f}, {worst}", file=sys.stderr, flush=True)
     return row | (job.extra(model, images) if job.extra else {})
 
 
@@ -97,24 +98,16 @@ def arguments(description: str | None, runs: str, seeds: int) -> argparse.Argume
     parser.add_argument("--seeds", type=int, default=seeds, help="number of seeds, from 1 on (%(default)s)")
     parser.add_argument("--runs", type=Path, default=Path(runs), help="where runs are kept (%(default)s)")
     parser.add_argument("--json", type=Path, help="write all figures here")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (%(default)s)")
+    parser.add_argument("--workers", type=int, default=processes.usable_cores(), help="processes (%(default)s)")
     return parser
 
 
 def measure_all(jobs: Sequence[Job], options: argparse.Namespace) -> list[dict[str, Any]]:
     """The rows of all jobs, side by side in processes; what is complete is kept and not done again."""
-    rows = []
-    with ProcessPoolExecutor(options.workers, multiprocessing.get_context("spawn")) as pool:
-        for future in as_completed([pool.submit(measure, job, options.runs) for job in jobs]):
-            if future.exception() is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
-            row = future.result()
-            rows.append(row)
-            worst = ", ".join(f"{label} {value:.3f}" for label, value in row["worst_case"].items())
-            text = f"{row['name']} seed {row['seed']}: clean {row['clean']:.3f}, {worst}"
-            print(f"{len(rows)}/{len(jobs)} {text}", file=sys.stderr, flush=True)
-    order = [(job.name, job.config.train.seed) for job in jobs]
-    return sorted(rows, key=lambda row: order.index((row["name"], row["seed"])))
+    work = [processes.Job(f"{job.name} {job.config.train.seed}", measure, (job, options.runs)) for job in jobs]
+    with Display() as display:
+        found = processes.run_jobs(work, workers=options.workers, progress=display)
+    return list(processes.values(found).values())
 
 
 def by_name(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

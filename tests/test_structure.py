@@ -25,16 +25,16 @@ SOURCE = Path(robustsnn.__file__).parent
 ROWS = (
     {"errors"},
     {"units", "files", "seeds", "provenance", "types", "modes", "config", "progress"},
-    {"exhibit"},
+    {"exhibit", "jobs"},
     {"tensors"},
     {"neurons", "losses"},
     {"encoders"},
     {"models", "attacks"},
     {"objectives", "data", "outcome"},
     {"train", "evaluation", "report", "parsing"},
-    {"analysis", "build"},
+    {"analysis", "build", "grid", "slurm"},
     {"runs", "api"},
-    {"doctor", "demo"},
+    {"doctor", "demo", "sweep", "recipes", "analyses"},
     {"cli"},
 )
 # Rooms that may import less than their row allows.
@@ -44,6 +44,7 @@ ONLY = {
     "report": {"errors", "files", "units", "config", "exhibit"},
     "exhibit": {"errors", "files"},
     "parsing": {"errors", "config"},
+    "jobs": {"errors", "progress"},
 }
 # Rooms that must work, and start fast, without torch.
 WITHOUT_TORCH = {

@@ -16,15 +16,17 @@ Train, attack and understand adversarially robust spiking neural networks.
   demo        the main job on embedded data: train vanilla, SR, AT, SR*; attack all; write a report
   train       CONFIG.yaml [--objective.lam 0.002 ...] --out RUN [--resume]
   evaluate    RUN --suite reliable --eps 8/255 [--source RUN2] [--limit N] [--shard 1/4] [--resume]   (also: attack)
-  analyze     RUN   where the gradient becomes sparse on its way to the pixels
+  analyze     RUN   its gradients, vulnerability, theory and energy, and where the gradient becomes sparse
+  sweep       CONFIG.yaml --over objective.lam=0,0.002 [--over ...] --out DIR [--suite quick --eps 8/255]
+  reproduce   p1-table2 ... | all   a table or figure of the papers, beside what they report [--scale digits|full]
   report      RUN... --out report.html
-  list        models | encoders | attacks | objectives | schedules | datasets | suites
+  list        models | encoders | attacks | objectives | schedules | datasets | suites | recipes
   doctor      versions, device, precision, compiler: what works here
 
 robustsnn COMMAND --help shows the options of a command; --debug shows the traceback of an error.
 Exit codes: 0 done, 1 a defect of this program, 2 something about the input is wrong.
 """
-COMMANDS = ("demo", "train", "evaluate", "attack", "analyze", "report", "list", "doctor")
+COMMANDS = ("demo", "train", "evaluate", "attack", "analyze", "sweep", "reproduce", "report", "list", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,15 +37,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(arguments)
     except KeyboardInterrupt:
-        again = {"demo": ", continue by the same command", "analyze": "", "report": ""}.get(
-            arguments[0], ", continue with --resume"
-        )
+        again = {
+            "demo": ", continue by the same command",
+            "sweep": ", continue by the same command",
+            "reproduce": ", continue by the same command",
+            "analyze": "",
+            "report": "",
+        }.get(arguments[0], ", continue with --resume")
         print(f"\nrobustsnn: interrupted; what is complete is kept{again}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Who reads help or a list may stop reading; work that was cut short is not done.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0 if arguments[0] not in ("demo", "train", "evaluate", "attack", "analyze", "report") else 1
+        return 0 if arguments[0] not in ("demo", "train", "evaluate", "attack", "analyze", "reproduce", "report") else 1
     except (UserError, OSError) as error:
         if debug:
             raise
@@ -69,6 +75,8 @@ def _run(arguments: list[str]) -> int:
         "evaluate": _evaluate,
         "attack": _evaluate,
         "analyze": _analyze,
+        "sweep": _sweep,
+        "reproduce": _reproduce,
         "report": _report,
         "list": _list,
         "doctor": _doctor,
@@ -226,35 +234,138 @@ def _analyze(arguments: list[str]) -> None:
 
     parser = Parser(
         prog="robustsnn analyze",
-        description="Follow exact zeros of the gradient from the loss through every operation to the pixels.",
+        description="Look into a run: gradient sparsity trail, input gradients, vulnerability, theory, energy.",
     )
     parser.add_argument("run", type=Path, help="folder made by train")
-    parser.add_argument("--loss", type=str, default="cross_entropy", help="what is differentiated (%(default)s)")
-    parser.add_argument("--attack", type=str, default="none", help="where: on clean images (none), fgsm or pgd")
+    parser.add_argument(
+        "--parts", type=str, default="", help="trail, gradients, vulnerability, theory, energy; all without"
+    )
+    parser.add_argument("--loss", type=str, default="cross_entropy", help="what the trail differentiates (%(default)s)")
+    parser.add_argument("--attack", type=str, default="none", help="where the trail does: clean images, fgsm or pgd")
     parser.add_argument("--eps", type=str, default=None, help="radius of that attack, Linf, as 8/255")
     parser.add_argument("--rule", type=str, default="own", help="gradient rule of the neurons (%(default)s)")
-    parser.add_argument("--limit", type=int, default=None, help="only the first so many test images")
-    parser.add_argument("--batch_size", type=int, default=64, help="images per batch (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the attack and of random networks (%(default)s)")
+    parser.add_argument("--radii", type=str, default="2/255,8/255,32/255", help="of the vulnerabilities (%(default)s)")
+    parser.add_argument("--mac", type=float, default=4.6, help="picojoule of a multiply-accumulate (%(default)s)")
+    parser.add_argument("--ac", type=float, default=0.9, help="picojoule of an accumulate (%(default)s)")
+    parser.add_argument("--limit", type=int, default=200, help="the first so many test images at most (%(default)s)")
+    parser.add_argument("--work", type=float, default=2e12, help="multiply-accumulates per part at most (%(default)s)")
+    parser.add_argument("--batch_size", type=int, default=32, help="images per batch (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of draws and attacks (%(default)s)")
     options = vars(parser.parse_args(arguments))
     from robustsnn.progress import Display
 
-    run = options.pop("run")
+    run, parts, options["radii"] = options.pop("run"), _listed(options.pop("parts")), _listed(options["radii"])
     with Display() as display:
         display.loading()
-        from robustsnn.runs import analyze_run
+        from robustsnn.analyses import PARTS, analyze_run
+        from robustsnn.report.findings import findings
 
-        found = analyze_run(run, progress=display, **options)
-    print(f"{run}: gradient of {found.loss}, mean over {found.n} test images")
-    print(f"{'zeros at the pixels':24} {100 * found.input.sparsity:5.1f} %")
-    if found.weight_sparsity is not None:
-        over = f"(image by image, the first {found.weights[0].zeros.n})"
-        print(f"{'zeros at the weights':24} {100 * found.weight_sparsity:5.1f} %   {over}")
-    print(f"\n{'kind of operation':24} {'zeros':>8} {'its own':>8}   mean over the operations of that kind")
-    for kind, (zeros, added) in found.kinds().items():
-        own = "unknown" if added is None else f"{100 * added:.1f} %"
-        print(f"{kind:24} {100 * zeros:6.1f} % {own:>8}")
-    print(f"\n{run / 'analysis' / 'trail.json'}; next: robustsnn report {run} --out report.html")
+        found = analyze_run(run, parts or tuple(PARTS), progress=display, **options)
+    for name, content in found.items():
+        print(f"{name}:")
+        for sentence in findings(name, content):
+            print(f"  {sentence}")
+    print(f"{run / 'analysis'}; next: robustsnn report {run} --out report.html")
+
+
+def _sweep(arguments: list[str]) -> None:
+    from robustsnn.grid import axes, grid
+    from robustsnn.parsing import Parser, parse_config, read_config
+    from robustsnn.slurm import Slurm
+
+    parser = Parser(
+        prog="robustsnn sweep", description="Train a grid of runs side by side, and attack their validation images."
+    )
+    parser.add_argument("config", type=Path, help="YAML file of what all runs share")
+    parser.add_argument("--over", type=str, action="append", default=[], help="OPTION=VALUE,VALUE; several make a grid")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the runs' folders and of sweep.json")
+    parser.add_argument("--suite", type=str, default=None, help="attack with this suite; trains alone without")
+    parser.add_argument("--eps", type=str, default=None, help="radius of the threat, as 0.03 or 8/255")
+    parser.add_argument("--part", choices=["validation", "test"], default="validation", help="images (%(default)s)")
+    parser.add_argument("--limit", type=int, default=None, help="only the first so many images")
+    parser.add_argument("--seed", type=int, default=0, help="of the attacks (%(default)s)")
+    parser.add_argument("--executor", choices=["local", "slurm"], default="local", help="where (%(default)s)")
+    parser.add_argument("--workers", type=int, default=None, help="local processes; null is one per core")
+    parser.add_class_arguments(Slurm, "slurm", skip={"folder", "cluster"}, instantiate=False)
+    options = parser.parse_args(arguments)
+    if (options.suite is None) != (options.eps is None):
+        raise UserError("--suite and --eps go together; give both, or neither to train alone")
+    if options.suite is None and (options.limit is not None or options.part != "validation"):
+        raise UserError("--limit and --part are of the attack; give --suite and --eps too")
+    chosen = vars(options.slurm)
+    if options.executor == "local" and any(chosen[name] != getattr(Slurm, name) for name in chosen):
+        raise UserError("--slurm options need --executor slurm")
+    if options.executor == "slurm" and options.workers is not None:
+        raise UserError("--workers is of this machine; with --executor slurm give --slurm.parallel")
+    base, over = parse_config(read_config(options.config), str(options.config)), axes(options.over)
+    grid(base, over)  # a wrong value is refused before anything is loaded
+    from robustsnn.progress import Display
+
+    with Display() as display:
+        display.loading()
+        from robustsnn.runs import show_rate
+        from robustsnn.sweep import Look, sweep, table
+
+        look = None
+        if options.suite is not None:
+            look = Look(options.suite, options.eps, options.part, options.limit, options.seed)
+        slurm = Slurm(options.out / ".slurm", **chosen) if options.executor == "slurm" else None
+        found = sweep(base, over, options.out, look=look, workers=options.workers, slurm=slurm, progress=display)
+    if look is not None:
+        print(f"{look.part} images, {look.suite} at eps {look.eps}, 95 % intervals")
+    print("\n".join(table(found, show_rate)))
+    failed = [point["name"] for point in found["points"] if "error" in point]
+    if failed:
+        raise UserError(f"{len(failed)} of {len(found['points'])} points failed, see {options.out / 'sweep.json'}")
+    more = f"; next: robustsnn report {options.out}/*/ --out report.html" if options.part == "test" else ""
+    print(f"{options.out / 'sweep.json'}{more}")
+
+
+def _reproduce(arguments: list[str]) -> None:
+    from robustsnn.config import RECIPES
+    from robustsnn.parsing import Parser
+
+    parser = Parser(
+        prog="robustsnn reproduce",
+        description="Make tables and figures of the papers again, with the published figures beside ours.",
+    )
+    parser.add_argument("names", type=str, nargs="+", help="see `robustsnn list recipes`; all is every one")
+    parser.add_argument(
+        "--scale", choices=["digits", "full"], default="digits", help="%(default)s, or the papers' data"
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/reproduce"), help="folder of everything (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, help="networks of each kind (%(default)s)")
+    parser.add_argument(
+        "--limit", type=int, default=None, help="test images to attack; null is 100, or all at full scale"
+    )
+    parser.add_argument(
+        "--root", type=Path, default=None, help="at full scale: folder of cifar-10, cifar-100, cifar10-dvs"
+    )
+    parser.add_argument("--workers", type=int, default=None, help="processes; null is one per core")
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        if name not in ("all", *RECIPES):
+            raise UserError(f"recipe {name!r}: allowed are all, {', '.join(RECIPES)}")
+    from robustsnn.progress import Display
+
+    with Display() as display:
+        display.loading()
+        from robustsnn.recipes import reproduce
+        from robustsnn.report.plain import plain
+
+        exhibits, page = reproduce(
+            options.names,
+            options.out,
+            scale=options.scale,
+            seeds=options.seeds,
+            limit=options.limit,
+            root=options.root,
+            workers=options.workers,
+            progress=display,
+        )
+    for exhibit in exhibits:
+        print(f"{'=' * 8} {exhibit.name} {'=' * 8}\n{plain(exhibit)}")
+    print(page)
 
 
 def _report(arguments: list[str]) -> None:
@@ -264,11 +375,17 @@ def _report(arguments: list[str]) -> None:
     parser.add_argument("runs", type=Path, nargs="+", help="folders made by train and evaluate")
     parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page (%(default)s)")
     parser.add_argument("--title", type=str, default=None, help="of the page")
+    parser.add_argument("--card", action="store_true", help="also write a model card, card.md, into each run's folder")
     options = parser.parse_args(arguments)
     from robustsnn.report.page import write_report
 
     write_report(options.runs, options.out, title=options.title)
     print(options.out)
+    if options.card:
+        from robustsnn.report.card import write_cards
+
+        for path in write_cards(options.runs):
+            print(path)
 
 
 def _list(arguments: list[str]) -> None:
@@ -276,7 +393,7 @@ def _list(arguments: list[str]) -> None:
     from robustsnn.parsing import Parser
 
     parser = Parser(prog="robustsnn list", description="What there is to choose from.")
-    kinds = ("models", "encoders", "attacks", "objectives", "schedules", "datasets", "suites")
+    kinds = ("models", "encoders", "attacks", "objectives", "schedules", "datasets", "suites", "recipes")
     parser.add_argument("kind", nargs="?", choices=kinds, help="one kind; all without it")
     kind = parser.parse_args(arguments).kind
     for name in [kind] if kind else kinds:

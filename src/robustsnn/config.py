@@ -370,3 +370,20 @@ ATTACKS = {
     "SparseFlips": "L0: flips as few entries of binary inputs as possible",
     "Transfer": "any gradient attack, crafted on another model",
 }
+RECIPES = {
+    "p1-table1": "SR paper, table 1: SR* against AT and RAT, white and black box",
+    "p1-table2": "SR paper, table 2: what SR and AT contribute",
+    "p1-table4": "SR paper, table 4: cost of each regime",
+    "p1-fig1": "SR paper, figure 1 and theorem 1: random against adversarial vulnerability",
+    "p1-fig2": "SR paper, figure 2: lambda against accuracy and gradient norms, CIFAR-10",
+    "p1-fig3": "SR paper, figure 3: distribution of the input gradient",
+    "p1-fig4": "SR paper, figure 4: lambda against accuracy and gradient norms, CIFAR-100",
+    "p1-fig5": "SR paper, figure 5: heat maps of the input gradient",
+    "p2-table1": "trail paper, table 1: undefended ResNets against defences, CIFAR-100",
+    "p2-table2": "trail paper, table 2: undefended SEW-ResNets against RAT, three data sets",
+    "p2-table3": "trail paper, table 3: average against max pooling",
+    "p2-fig1": "trail paper, figure 1: pictures of perturbed images",
+    "p2-fig2": "trail paper, figure 2: accuracy over eps",
+    "p2-fig3": "trail paper, figure 3: gradient sparsity trail with max pooling",
+    "p2-fig5": "trail paper, figure 5: gradient sparsity trail with average pooling",
+}

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor, wait
-from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from robustsnn.config import Config, DataConfig, ModelConfig, ObjectiveConfig, TrainConfig, TrainingAttackConfig
 from robustsnn.files import write_json
+from robustsnn.jobs import Job, run_jobs, values
 from robustsnn.progress import Progress, part, silent
 from robustsnn.report.page import write_report
 from robustsnn.runs import evaluate_run, make_results, train_run
@@ -61,68 +56,23 @@ def demo(
     interrupted demo continues. `epochs` and `limit` (test images) are for a quicker look.
     """
     runs = {name: out / name.lower().replace("*", "-at") for name in TRAINING}
-    context = multiprocessing.get_context("spawn")
-    shares = context.Array("d", len(runs))
-    costs = [cost + EVALUATION for cost in TRAINING.values()]
-    workers = min(len(runs), _cores())
-    with ProcessPoolExecutor(workers, context, initializer=_share, initargs=(shares, os.getpid())) as pool:
-        # The longest first, so that the cores finish together.
-        found = {
-            name: pool.submit(_run, number, name, run, configs(seed, epochs)[name], limit)
-            for number, (name, run) in reversed(list(enumerate(runs.items())))
-        }
-        pending = set(found.values())
-        try:
-            while pending:
-                done, pending = wait(pending, timeout=0.5, return_when="FIRST_EXCEPTION")
-                for future in done:
-                    future.result()
-                now = list(shares[:])
-                text = ", ".join(f"{name} {100 * share:.0f} %" for name, share in zip(runs, now, strict=True))
-                total = sum(cost * share for cost, share in zip(costs, now, strict=True)) / sum(costs)
-                progress(round(10_000 * total), 10_000, f"train and attack: {text}")
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+    jobs = [
+        Job(name, _run, (name, run, configs(seed, epochs)[name], limit), TRAINING[name] + EVALUATION)
+        for name, run in runs.items()
+    ]
     models: dict[str, Any] = {}
-    for name in runs:
-        models |= found[name].result()
+    for entry in values(run_jobs(jobs, text="train and attack", progress=progress)).values():
+        models |= entry
     results = make_results(models)
     write_json(out / "results.json", results)
     write_report(list(runs.values()), out / "report.html", title="robustsnn demo")
     return results
 
 
-def _cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-_shares: SynchronizedArray[float]
-_parent: int
-
-
-def _share(shares: SynchronizedArray[float], parent: int) -> None:
-    """Set up a worker: one thread, and the array in which all tell how far they are."""
-    global _shares, _parent
-    _shares, _parent = shares, parent
-    torch.set_num_threads(1)
-
-
-def _run(number: int, name: str, run: Path, config: Config, limit: int | None) -> dict[str, Any]:
-    """Train and attack one network, in a worker; returns its entry of the results by name."""
-
-    def tell(done: int, total: int, text: str) -> None:
-        _shares[number] = done / total
-        if os.getppid() != _parent:  # the demo was killed; do not go on writing into its folders
-            os._exit(1)
-
+def _run(name: str, run: Path, config: Config, limit: int | None, *, progress: Progress) -> dict[str, Any]:
+    """Train and attack one network; returns its entry of the results by name."""
     cost = TRAINING[name]
-    train_run(config, run, resume=True, progress=part(tell, 0, cost, cost + EVALUATION))
-    attacking = part(tell, cost, EVALUATION, cost + EVALUATION)
+    train_run(config, run, resume=True, progress=part(progress, 0, cost, cost + EVALUATION))
+    attacking = part(progress, cost, EVALUATION, cost + EVALUATION)
     options: dict[str, Any] = {"curve": CURVE, "limit": limit, "batch_size": BATCH}
-    results = evaluate_run(run, SUITE, EPS, resume=True, progress=attacking, **options)
-    _shares[number] = 1.0
-    return results["models"]
+    return evaluate_run(run, SUITE, EPS, resume=True, progress=attacking, **options)["models"]

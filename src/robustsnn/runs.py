@@ -7,25 +7,20 @@ import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from robustsnn.analysis import Trail, trail
-from robustsnn.attacks import Source, Suite, fgsm, pgd
+from robustsnn.attacks import Source, Suite
 from robustsnn.build import (
-    LOSSES,
-    RULES,
     build_attack,
     build_constraints,
     build_data,
     build_model,
     build_objective,
     build_optimiser,
-    chosen,
     pick_device,
     suite,
 )
@@ -119,7 +114,7 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
         raise
 
 
-def _weights_digest(run: Path) -> str:
+def weights_digest(run: Path) -> str:
     """What files made with a run's weights name them by."""
     return hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()
 
@@ -223,7 +218,7 @@ def evaluate_run(
         if source.model.image != model.image:  # type: ignore[union-attr]
             raise UserError(f"{source.name} is made for other images than {run}; give a source of the same data")
     test = data.test if limit is None else data.test.take(limit)
-    weights = _weights_digest(run)
+    weights = weights_digest(run)
     entries: dict[str, Any] = {}
     for number, (name, build) in enumerate(builders.items()):
         options: dict[str, Any] = {
@@ -256,42 +251,6 @@ def evaluate_run(
     results = make_results(entries)
     write_json(run / "results.json", results)
     return results
-
-
-def analyze_run(
-    run: Path,
-    *,
-    loss: str = "cross_entropy",
-    attack: str = "none",
-    eps: float | str | None = None,
-    rule: str = "own",
-    limit: int | None = None,
-    batch_size: int = 64,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> Trail:
-    """Follow the gradient through a run's network on its test images, and write `analysis/trail.json`.
-
-    Args:
-        loss: what is differentiated: cross_entropy, margin, dlr or true_probability.
-        attack: where: on clean images (none), or on images that fgsm or pgd (10 steps) finds within eps (Linf).
-        rule: how neurons are differentiated: own, as they are trained, or the label of another gradient rule.
-        limit: the first so many test images.
-    """
-    which = chosen("--loss", loss, LOSSES)
-    by = None if rule == "own" else chosen("--rule", rule, {"own": None, **RULES})
-    make = chosen("--attack", attack, {"none": None, "fgsm": fgsm, "pgd": partial(pgd, steps=10)})
-    if (make is None) != (eps is None):
-        raise UserError("--eps goes with --attack fgsm or pgd; give both or neither")
-    attacker = None if make is None or eps is None else make(fraction(eps))
-    _, model, data = load_run(run)
-    test = data.test if limit is None else data.test.take(limit)
-    found = trail(
-        model, test, loss=which, attack=attacker, rule=by, batch_size=batch_size, seed=seed, progress=progress
-    )
-    digest = _weights_digest(run)
-    write_json(run / "analysis" / "trail.json", found.to_dict() | {"made_with": digest, "versions": versions()})
-    return found
 
 
 def rejudge_run(run: Path, images: Path) -> dict[str, Any]:

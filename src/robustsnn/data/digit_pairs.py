@@ -7,7 +7,7 @@ import torch
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.data.digits import digits
 
-SIZES = (2400, 300, 300)
+SIZES = (1600, 300, 300)
 """Pairs for training, validation and test: so many of each of the hundred classes, times a hundred."""
 
 

@@ -1,0 +1,201 @@
+"""Looking into a run's network: what `robustsnn analyze` computes and writes, for the report and for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from robustsnn.analysis import (
+    density_bound,
+    energy,
+    finite_difference,
+    gradients,
+    sharing,
+    signal_to_noise,
+    trail,
+    vulnerability,
+)
+from robustsnn.attacks import fgsm, pgd
+from robustsnn.attacks.attempt import Attacker
+from robustsnn.attacks.published import PAPER_RULES
+from robustsnn.build import LOSSES, RULES, chosen
+from robustsnn.data.batches import ImageSet
+from robustsnn.errors import UserError
+from robustsnn.files import write_arrays, write_json
+from robustsnn.models import Classifier
+from robustsnn.neurons import GradientRule
+from robustsnn.progress import Progress, part, silent
+from robustsnn.provenance import versions
+from robustsnn.runs import load_run, weights_digest
+from robustsnn.types import Loss
+from robustsnn.units import fraction
+
+WORK = 2e12
+"""Multiply-accumulates that a part may take by default; a minute or so on two cores."""
+RADII = ("2/255", "8/255", "32/255")
+_DRAWS, _STEPS = 16, 5
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What all parts share."""
+
+    model: Classifier
+    images: ImageSet
+    macs: float
+    work: float
+    loss: Loss
+    attack: Attacker | None
+    rule: GradientRule | None
+    radii: tuple[float, ...]
+    mac: float
+    ac: float
+    batch_size: int
+    seed: int
+    progress: Progress
+
+    def some(self, passes: float, least: int) -> ImageSet:
+        """As many first images as the work allows at so many passes each, and at least so many."""
+        return self.images.take(min(len(self.images), max(least, int(self.work / (self.macs * passes)))))
+
+
+def _trail(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
+    options: dict[str, Any] = {
+        "attack": task.attack,
+        "rule": task.rule,
+        "batch_size": task.batch_size,
+        "seed": task.seed,
+    }
+    found = trail(task.model, task.some(3, 8), loss=task.loss, progress=task.progress, **options)
+    return found.to_dict(), {}
+
+
+def _gradients(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
+    rules = {"own": None, **{rule.label: rule for rule in PAPER_RULES}}
+    images = task.some(2 * len(rules), 8)
+    found = gradients(
+        task.model, images, rules=rules, batch_size=task.batch_size, seed=task.seed, progress=task.progress
+    )
+    return found.to_dict(), found.heatmaps()
+
+
+def _vulnerability(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
+    passes = 7 + len(task.radii) * (2 * _DRAWS + 6 * (_STEPS + 1) + 5)
+    found = vulnerability(
+        task.model,
+        task.some(passes, 2),
+        eps=task.radii,
+        draws=_DRAWS,
+        steps=_STEPS,
+        rule=task.rule,
+        batch_size=task.batch_size,
+        seed=task.seed,
+        progress=task.progress,
+    )
+    return found.to_dict(), {}
+
+
+def _theory(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
+    tell = task.progress
+    steps = (1, 2, 4, 8)
+    samples = len(task.some(4 * (3 * 4), 4).take(32))
+    options: dict[str, Any] = {"rule": task.rule, "samples": samples, "seed": task.seed}
+    found: dict[str, Any] = {}
+    try:
+        signal = signal_to_noise(task.model, task.images, steps=steps, progress=part(tell, 0, 3, 6), **options)
+        found["signal"] = signal.to_dict()
+    except UserError as error:  # an encoder or frames that fix the number of steps
+        found["signal"] = {"undefined": str(error)}
+    found["sharing"] = sharing(task.model, task.images, progress=part(tell, 3, 1, 6), **options).to_dict()
+    found["density"] = density_bound(task.model, task.images, progress=part(tell, 4, 1, 6), **options).to_dict()
+    images = task.images.take(samples)
+    for name, smooth in (("spiking", False), ("smooth", True)):
+        try:
+            difference = finite_difference(task.model, images, smooth=smooth, rule=task.rule, seed=task.seed)
+            found.setdefault("difference", {})[name] = difference.to_dict()
+        except UserError as error:  # a rule without a surrogate has no smooth forward pass
+            found.setdefault("difference", {})[name] = {"undefined": str(error)}
+    return found, {}
+
+
+def _energy(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
+    options: dict[str, Any] = {"batch_size": task.batch_size, "seed": task.seed, "progress": task.progress}
+    return energy(task.model, task.some(1.5, 8), mac=task.mac, ac=task.ac, **options).to_dict(), {}
+
+
+PARTS: dict[str, tuple[Callable[[_Task], tuple[dict[str, Any], dict[str, Any]]], float]] = {
+    "trail": (_trail, 4),
+    "gradients": (_gradients, 3),
+    "vulnerability": (_vulnerability, 5),
+    "theory": (_theory, 4),
+    "energy": (_energy, 1),
+}
+"""What there is to analyse, and about how long it takes."""
+
+
+def analyze_run(
+    run: Path,
+    parts: Sequence[str] = tuple(PARTS),
+    *,
+    loss: str = "cross_entropy",
+    attack: str = "none",
+    eps: float | str | None = None,
+    rule: str = "own",
+    radii: Sequence[float | str] = RADII,
+    mac: float = 4.6,
+    ac: float = 0.9,
+    limit: int = 200,
+    work: float = WORK,
+    batch_size: int = 32,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> dict[str, dict[str, Any]]:
+    """Look into a run's network on its test images; write each part to `analysis/PART.json`, and return them.
+
+    Args:
+        parts: of `PARTS`: the gradient sparsity trail; norms and distribution of the input gradient; random and
+            adversarial vulnerability; theorems and propositions of the papers; firing rates and energy.
+        loss: what the trail differentiates: cross_entropy, margin, dlr or true_probability.
+        attack: where the trail does: on clean images (none), or on images that fgsm or pgd (10 steps) finds within eps.
+        rule: how neurons are differentiated: own, as they are trained, or the label of another gradient rule.
+        radii: of the vulnerabilities, Linf.
+        mac, ac: picojoule of a multiply-accumulate and of an accumulate.
+        limit: the first so many test images at most.
+        work: multiply-accumulates that each part may spend: costly parts of large networks take fewer images.
+    """
+    which = chosen("--loss", loss, LOSSES)
+    by = None if rule == "own" else chosen("--rule", rule, {"own": None, **RULES})
+    make = chosen("--attack", attack, {"none": None, "fgsm": fgsm, "pgd": partial(pgd, steps=10)})
+    if (make is None) != (eps is None):
+        raise UserError("--eps goes with --attack fgsm or pgd; give both or neither")
+    attacker = None if make is None or eps is None else make(fraction(eps))
+    for name, value in (("limit", limit), ("batch_size", batch_size)):
+        if value < 1:
+            raise UserError(f"--{name} {value}: at least 1 is needed")
+    tasks = {name: chosen("--parts", name, PARTS) for name in parts}
+    if not tasks:
+        raise UserError(f"--parts: give at least one of {', '.join(PARTS)}")
+    radii = tuple(fraction(value) for value in radii)
+    _, model, data = load_run(run)
+    images = data.test.take(min(limit, len(data.test)))
+    counted = energy(model, images.take(1))
+    macs = sum(layer.macs * layer.runs for layer in counted.layers)
+    digest = weights_digest(run)
+    found: dict[str, dict[str, Any]] = {}
+    before, whole = 0.0, sum(weight for _, weight in tasks.values())
+    for name, (look, weight) in tasks.items():
+        told = part(progress, before, weight, whole)
+        task = _Task(
+            model, images, macs, work, which, attacker, by, radii, mac * 1e-12, ac * 1e-12, batch_size, seed, told
+        )
+        found[name], arrays = look(task)
+        # The version of a part's own form stands in it, if it has one.
+        content = {"schema": 1, **found[name], "made_with": digest, "versions": versions()}
+        write_json(run / "analysis" / f"{name}.json", content)
+        if arrays:
+            write_arrays(run / "analysis" / f"{name}.npz", weights=digest, **arrays)
+        before += weight
+    return found

@@ -1,0 +1,94 @@
+"""From what was found to figures with intervals, and from those to verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from robustsnn.exhibit import Cell, Claim, Interval, Verdict
+from robustsnn.outcome import clopper_pearson
+from robustsnn.recipes.networks import Network
+from robustsnn.recipes.recipe import Found, Look, Results
+
+CLEAN = "clean"
+WORST = "worst case"
+
+
+def hits(found: Sequence[Found], column: str, look: Look | None = None) -> list[np.ndarray]:
+    """Per seed, whether each image stands; clean images without a look."""
+    lists = [one.clean if look is None else one.looks[look.label][column] for one in found]
+    return [np.array(values, dtype=bool) for values in lists]
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, Interval | None]:
+    """Mean of values of several seeds and its 95 % t-interval; None for a single one."""
+    from scipy.stats import t
+
+    mean = float(np.mean(values))
+    if len(values) < 2:
+        return mean, None
+    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    return mean, (mean - half, mean + half)
+
+
+def accuracy(found: Sequence[Found], column: str, look: Look | None = None, published: float | None = None) -> Cell:
+    """Accuracy in percent. One seed: exact binomial interval over images. Several: t-interval over seeds."""
+    arrays = hits(found, column, look)
+    mean, interval = mean_interval([float(array.mean()) for array in arrays])
+    if interval is None:
+        interval = clopper_pearson(int(arrays[0].sum()), len(arrays[0]))
+    low, high = (100 * max(0.0, interval[0]), 100 * min(1.0, interval[1]))
+    return Cell(100 * mean, (low, high), len(arrays[0]), published)
+
+
+def value(values: Sequence[float], n: int | None = None, published: float | None = None) -> Cell:
+    """A figure that is no accuracy, one value per seed."""
+    mean, interval = mean_interval(values)
+    return Cell(mean, interval, n, published)
+
+
+def difference(
+    results: Results, a: Network, b: Network, column: str, look: Look | None = None
+) -> tuple[float, Interval]:
+    """Accuracy of a minus that of b in points, and a 95 % interval of it.
+
+    Paired by image for one seed (normal interval), by seed for several (t-interval).
+    """
+    pairs = list(zip(hits(results[a], column, look), hits(results[b], column, look), strict=True))
+    gaps = [100 * (x.astype(float) - y.astype(float)) for x, y in pairs]
+    mean, interval = mean_interval([float(gap.mean()) for gap in gaps])
+    if interval is None:
+        # One image more or less is the least that could be seen, also where all images agree.
+        half = max(1.96 * float(gaps[0].std(ddof=1)), 100 / math.sqrt(len(gaps[0]))) / math.sqrt(len(gaps[0]))
+        interval = (mean - half, mean + half)
+    return mean, interval
+
+
+def more(
+    results: Results,
+    text: str,
+    pairs: Sequence[tuple[Network, Network]],
+    columns: Sequence[str],
+    look: Look | None = None,
+) -> Claim:
+    """The claim that the first network of each pair is more accurate than the second, in all columns.
+
+    It holds if every difference is above zero by more than its interval, does not hold if one is below zero by more
+    than its interval, and is undecided otherwise.
+    """
+    verdicts, said = [], []
+    for a, b in pairs:
+        for column in columns:
+            mean, (low, high) = difference(results, a, b, column, look)
+            verdicts.append("holds" if low > 0 else "does not hold" if high < 0 else "undecided")
+            said.append(f"{a.name()} against {b.name()}, {column}: {mean:+.1f} [{low:.1f}, {high:.1f}]")
+    return Claim(text, together(verdicts), "; ".join(said) + " points.")
+
+
+def together(verdicts: Sequence[str]) -> Verdict:
+    """All hold; or one does not; or it is undecided."""
+    if "does not hold" in verdicts:
+        return "does not hold"
+    return "holds" if verdicts and set(verdicts) == {"holds"} else "undecided"

@@ -1,0 +1,151 @@
+"""Doing what recipes need: each network is trained, attacked and analysed once, side by side, and all of it is kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from robustsnn.attacks import Source
+from robustsnn.build import suite
+from robustsnn.data.batches import ImageSet, batches
+from robustsnn.evaluation import run_suite
+from robustsnn.evaluation.fitting import fit_to, judge_of
+from robustsnn.evaluation.judge import Judge
+from robustsnn.files import write_json
+from robustsnn.jobs import Job, run_jobs, values
+from robustsnn.models import Classifier
+from robustsnn.modes import frozen
+from robustsnn.progress import Progress, part, silent
+from robustsnn.recipes.cells import WORST
+from robustsnn.recipes.measures import measure
+from robustsnn.recipes.networks import Defence, Network, Scale, radius
+from robustsnn.recipes.recipe import Found, Look, Need, Setting, merged
+from robustsnn.runs import load_run, train_run, weights_digest
+from robustsnn.units import fraction
+
+_UNITS: dict[Defence, float] = {"vanilla": 3, "SR": 7, "AT": 13, "SR*": 17, "RAT": 7, "HIRE": 4, "discretised": 3}
+_SIZE = {"VGG-11": 1.0, "WRN-16": 1.6, "18": 2.0, "34": 3.5, "50": 7.0}
+_DATA = {"CIFAR-10": 1.0, "CIFAR-100": 4.0, "CIFAR10-DVS": 0.8}
+"""Rough costs of a network, for the order of work and the estimate alone."""
+
+
+def find(
+    needs: Sequence[Need], setting: Setting, runs: Path, *, root: Path | None, workers: int | None, progress: Progress
+) -> dict[Network, list[Found]]:
+    """What was found about each network from each seed; first all are trained, then attacked and analysed.
+
+    Whatever is complete in `runs` is used. UserError, after everything else is done and kept, if a network failed.
+    """
+    wanted = merged(needs)
+    scale = setting.scale
+
+    def at(network: Network, seed: int) -> Path:
+        return runs / network.folder(scale, seed)
+
+    tasks = [(need, seed) for need in wanted for seed in setting.seeds]
+    training = [
+        Job(
+            at(need.network, seed).name,
+            _train,
+            (need.network, scale, seed, at(need.network, seed), root),
+            _cost(need.network),
+        )
+        for need, seed in tasks
+    ]
+    done = run_jobs(training, workers=workers, text="train", progress=part(progress, 0, 2, 3))
+    jobs = []
+    for need, seed in tasks:
+        here = at(need.network, seed)
+        sources = {look.label: at(look.source, seed) for look in need.looks if look.source is not None}
+        if all(done[folder.name].error is None for folder in (here, *sources.values())):
+            cost = _size(need.network) * (1 + 2 * len(need.looks) + 2 * len(need.measures))
+            jobs.append(Job(here.name, _look, (need, setting, seed, here, sources), cost))
+    found = run_jobs(jobs, workers=workers, text="attack and analyse", progress=part(progress, 2, 1, 3))
+    values(done | found)
+    return {need.network: [found[at(need.network, seed).name].value for seed in setting.seeds] for need in wanted}
+
+
+def _size(network: Network) -> float:
+    size = next(cost for end, cost in _SIZE.items() if network.architecture.endswith(end))
+    return size * _DATA[network.data]
+
+
+def _cost(network: Network) -> float:
+    return _size(network) * _UNITS[network.defence]
+
+
+def _train(
+    network: Network, scale: Scale, seed: int, run: Path, root: Path | None, progress: Progress = silent
+) -> None:
+    train_run(network.config(scale, seed, root), run, resume=True, progress=progress)
+
+
+def _look(
+    need: Need, setting: Setting, seed: int, run: Path, sources: dict[str, Path], progress: Progress = silent
+) -> Found:
+    """Attack and analyse a trained network; measures are kept in `recipes/` of its folder."""
+    _, model, data = load_run(run)
+    test = data.test
+    some = test if setting.limit is None else test.take(setting.limit)
+    total = 1 + len(need.looks) + len(need.measures)
+    clean = _clean(model, test)
+    looks = {}
+    for number, look in enumerate(need.looks):
+        given = [Source(str(sources[look.label]), load_run(sources[look.label])[1])] if look.label in sources else []
+        looks[look.label] = _attacked(
+            model, some, look, setting.scale, seed, run, given, part(progress, 1 + number, 1, total)
+        )
+    digest = weights_digest(run)
+    measures = {}
+    for number, name in enumerate(need.measures):
+        path = run / "recipes" / f"{name}-{len(some)}.json"
+        kept = _kept(path, digest)
+        if kept is None:
+            told = part(progress, 1 + len(need.looks) + number, 1, total)
+            kept = measure(name, model, some, setting.scale, seed, told)
+            write_json(path, {"made_with": digest, "found": kept})
+        measures[name] = kept
+    return Found(clean, looks, measures)
+
+
+def _clean(model: Classifier, data: ImageSet) -> list[bool]:
+    """Whether each image is classified correctly."""
+    judge = Judge()
+    with frozen(model):
+        parts = [judge(model, x, y)[0] < 0 for x, y in batches(data, 256, device=next(model.parameters()).device)]
+    return [bool(right) for part in parts for right in part.tolist()]
+
+
+def _kept(path: Path, digest: str) -> Any:
+    """What was measured earlier with these weights; None if there is nothing that can be used."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content["found"] if content["made_with"] == digest else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _attacked(
+    model: Any,
+    data: ImageSet,
+    look: Look,
+    scale: Scale,
+    seed: int,
+    run: Path,
+    sources: list[Source],
+    progress: Progress,
+) -> dict[str, list[bool]]:
+    made = suite(look.suite, sources)(fraction(radius(look.eps, scale)))
+    if sources:  # the white-box columns are a look of their own
+        made = replace(
+            made, name=f"{made.name}-black-box", columns=tuple(c for c in made.columns if c[0].startswith("BB "))
+        )
+    found = run_suite(model, data, made, seed=seed, out=run / "outcomes", progress=progress)
+    x = data.floats()[0]
+    members = [column for column, _ in fit_to(model, made, x, judge_of(model, x, made)).members()]
+    columns = dict.fromkeys(members)
+    standing = {c: found.standing([i for i, name in enumerate(members) if name == c]).tolist() for c in columns}
+    return {**standing, WORST: found.standing().tolist()}

@@ -1,0 +1,357 @@
+"""Figures 1 to 5 of the sparsity-regularisation paper."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from robustsnn.exhibit import Chart, Claim, Exhibit, Interval, Line, Picture, Pictures, Row, Table, Verdict
+from robustsnn.recipes.cells import CLEAN, accuracy, difference, mean_interval, together, value
+from robustsnn.recipes.common import data_name, eps_words, exhibit
+from robustsnn.recipes.networks import Data, Network, Scale, radius, sweep
+from robustsnn.recipes.published import SR_PAPER
+from robustsnn.recipes.recipe import Found, Look, Need, Recipe, Results, Setting
+from robustsnn.report.panels import diverging, shown
+from robustsnn.report.png import png
+from robustsnn.units import fraction, show_fraction
+
+_DATA: tuple[Data, ...] = ("CIFAR-10", "CIFAR-100")
+_PGD10 = Look("paper-sr-10", 8)
+
+
+def _levels(found: Sequence[Found], *path: str) -> list[list[float]]:
+    """Per eps, per seed, a figure of the vulnerability."""
+    per_seed = [[_at(level, path) for level in one.measures["vulnerability"]["levels"]] for one in found]
+    return [list(values) for values in zip(*per_seed, strict=True)]
+
+
+def _at(value: Any, path: Sequence[str]) -> float:
+    for key in path:
+        value = value[key]
+    return math.nan if value is None else float(value)
+
+
+def _band(levels: Sequence[Any], found: Sequence[Found], *path: str) -> tuple[Interval | None, ...]:
+    """Intervals over images for one seed, over seeds for several."""
+    if len(found) > 1:
+        return tuple(mean_interval(values)[1] for values in levels)
+    ends: list[Interval | None] = []
+    for level in found[0].measures["vulnerability"]["levels"]:
+        here = level
+        for key in path:
+            here = here[key]
+        low, high = here["interval"] or (math.nan, math.nan)
+        ends.append(None if math.isnan(low) else (max(0.0, low), min(1.0, high)))
+    return tuple(ends)
+
+
+def _figure_1(results: Results, setting: Setting) -> Exhibit:
+    charts: list[Chart | Table] = []
+    verdicts: list[str] = []
+    said: list[str] = []
+    for data in _DATA:
+        found = results[Network(data, "VGG-11")]
+        eps = [level["eps"] for level in found[0].measures["vulnerability"]["levels"]]
+        lines = []
+        means = {}
+        for name, kind in (("random, uniform in the cube", "random"), ("FGSM", "fgsm"), ("worst point found", "worst")):
+            key = "mean" if kind == "random" else "accuracy"
+            values = _levels(found, "accuracy", kind, key)
+            means[kind] = [float(np.mean(v)) for v in values]
+            band = _band(values, found, "accuracy", kind)
+            lines.append(Line(name, tuple(eps), tuple(means[kind]), band, "line" if kind != "worst" else "dashed"))
+        title = f"Accuracy of a vanilla VGG-11 on {data_name(data, setting)} against eps"
+        names = tuple((value, show_fraction(value)) for value in eps)
+        charts.append(Chart(title, "eps (Linf)", "accuracy", tuple(lines), percent=True, x_names=names))
+        charts.append(_ratios(found, data, setting))
+        at = eps.index(fraction(radius(8, setting.scale)))
+        gap = means["random"][at] - means["fgsm"][at]
+        loss = float(np.mean([np.mean(one.clean) for one in found])) - means["random"][at]
+        verdicts.append("holds" if gap > 0.2 and loss < 0.1 else "does not hold" if gap < 0.05 else "undecided")
+        said.append(
+            f"{data_name(data, setting)}, {eps_words(8, setting)}: {100 * means['random'][at]:.1f} % under random, "
+            f"{100 * means['fgsm'][at]:.1f} % under FGSM"
+        )
+    claims = (
+        Claim(
+            "SNNs withstand random perturbations even of large scale, but not small adversarial ones (observation 1).",
+            together(verdicts),
+            "; ".join(said) + ". Read as: a gap above 20 points, and a loss to noise below 10.",
+        ),
+        _theorem(results, setting),
+    )
+    note = (
+        "Random: mean over 32 draws per image. Points are cut to [0, 1] before they are classified; the ratios are "
+        "of the whole cube, as they are defined.",
+    )
+    return exhibit(
+        setting,
+        "p1-fig1",
+        "Random against adversarial vulnerability",
+        f"Figure 1 and theorem 1 of {SR_PAPER}",
+        tuple(charts),
+        claims,
+        note,
+    )
+
+
+def _ratios(found: Sequence[Found], data: Data, setting: Setting) -> Chart:
+    """Measured ratio of vulnerabilities per image at the paper's radius, against the l0 norm that bounds it."""
+    eps = fraction(radius(8, setting.scale))
+    one = found[0].measures["vulnerability"]
+    level = next(level for level in one["levels"] if abs(level["eps"] - eps) < 1e-9)
+    l0 = one["gradient"]["samples"]["l0"]
+    pairs = [(n, r) for n, r in zip(l0, level["samples"]["ratio"], strict=True) if n and r]
+    grid = tuple(
+        float(n)
+        for n in np.geomspace(
+            max(1.0, min((n for n, _ in pairs), default=1)), max((n for n, _ in pairs), default=10), 12
+        )
+    )
+    lines = (
+        Line("images", tuple(float(n) for n, _ in pairs), tuple(float(r) for _, r in pairs), style="points"),
+        Line("upper bound 3 ||g||_0", grid, tuple(3 * n for n in grid), style="dashed"),
+        Line("lower bound 3", grid, tuple(3.0 for _ in grid), style="dashed"),
+    )
+    title = f"Adversarial over random vulnerability of each image, {data_name(data, setting)}, {eps_words(8, setting)}"
+    return Chart(title, "non-zero entries of grad f_y", "rho_adv / rho_rand", lines, x_log=True, y_log=True)
+
+
+def _theorem(results: Results, setting: Setting) -> Claim:
+    """Theorem 1, per image and radius."""
+    said, inside = [], []
+    for data in _DATA:
+        one = results[Network(data, "VGG-11")][0].measures["vulnerability"]
+        for level in one["levels"]:
+            share = level["bounds"]["within"]["share"]
+            if share is not None:
+                inside.append(share)
+        holds = one["first_order"]
+        where = (
+            f"first order holds within a factor 2 at {', '.join(map(show_fraction, holds))}"
+            if holds
+            else "first order holds at none of the radii"
+        )
+        said.append(f"{data_name(data, setting)}: {where}")
+    low = min(inside, default=0.0)
+    verdict: Verdict = "holds" if low == 1.0 else "undecided" if low > 0.9 else "does not hold"
+    inside_words = f"At the worst radius the measured ratio is between the bounds for {100 * low:.0f} % of the images."
+    because = f"{inside_words} {'; '.join(said)}."
+    return Claim(
+        "rho_adv / rho_rand lies between 3 and 3 ||grad f_y||_0 (theorem 1, for small eps).",
+        verdict,
+        because,
+    )
+
+
+def _sweep(data: Data, name: str, figure: str, results: Results, setting: Setting) -> Exhibit:
+    points = sweep(data, setting.scale)
+    lams, networks = tuple(lam for lam, _ in points), [network for _, network in points]
+    lines = []
+    for label, column, look in (("clean", CLEAN, None), ("PGD10", "PGD10", _PGD10), ("FGSM", "FGSM", _PGD10)):
+        cells = [accuracy(results[n], column, look) for n in networks]
+        y = tuple((cell.ours or 0.0) / 100 for cell in cells)
+        band = tuple(None if c.interval is None else (c.interval[0] / 100, c.interval[1] / 100) for c in cells)
+        lines.append(Line(label, lams, y, band))
+    where = data_name(data, setting)
+    first = Chart(
+        f"Accuracy against lambda, WRN-16 on {where}, {eps_words(8, setting)}",
+        "lambda",
+        "accuracy",
+        tuple(lines),
+        percent=True,
+    )
+    norms = []
+    means: dict[str, list[float]] = {}
+    for norm in ("l1", "l2"):
+        per = [[found.measures["gradients"]["rules"][0][norm]["mean"] or 0.0 for found in results[n]] for n in networks]
+        means[norm] = [float(np.mean(values)) for values in per]
+        band = tuple(_norm_band(results[n], norm) for n in networks)
+        norms.append(Line(f"{norm} norm", lams, tuple(means[norm]), band))
+    second = Chart(
+        f"Norms of grad f_y against lambda, WRN-16 on {where}",
+        "lambda",
+        "mean norm over images",
+        tuple(norms),
+        y_log=all(min(v) > 0 for v in means.values()),
+    )
+    top, none = networks[-1], networks[0]
+    robust = difference(results, top, none, "PGD10", _PGD10)
+    clean = difference(results, none, top, CLEAN)
+    claims = (
+        _signed("A larger lambda makes the network more robust to PGD10.", *robust, f"lambda {lams[-1]:g} against 0"),
+        _signed("A larger lambda costs clean accuracy.", *clean, f"lambda 0 against {lams[-1]:g}"),
+        Claim(
+            "The l1 and l2 norms of the gradient fall as lambda grows.",
+            "holds" if all(v[-1] < v[0] for v in means.values()) else "does not hold",
+            "; ".join(f"{norm}: {', '.join(f'{x:.3g}' for x in values)}" for norm, values in means.items()) + ".",
+        ),
+    )
+    said = ("PGD10 and FGSM are each the worst of the paper's four gradient rules.",)
+    return exhibit(
+        setting,
+        name,
+        f"The weight of sparsity regularisation on {where}",
+        f"{figure} of {SR_PAPER}",
+        (first, second),
+        claims,
+        said,
+    )
+
+
+def _norm_band(found: Sequence[Found], norm: str) -> Interval | None:
+    if len(found) > 1:
+        return mean_interval([one.measures["gradients"]["rules"][0][norm]["mean"] or 0.0 for one in found])[1]
+    ends = found[0].measures["gradients"]["rules"][0][norm]["interval"]
+    return None if ends is None else (max(0.0, ends[0]), ends[1])
+
+
+def _signed(text: str, mean: float, interval: Interval, what: str) -> Claim:
+    verdict: Verdict = "holds" if interval[0] > 0 else "does not hold" if interval[1] < 0 else "undecided"
+    return Claim(text, verdict, f"{what}: {mean:+.1f} [{interval[0]:.1f}, {interval[1]:.1f}] points.")
+
+
+def _sweep_needs(data: Data, scale: Scale) -> list[Need]:
+    return [Need(network, (_PGD10,), ("gradients",)) for _, network in sweep(data, scale)]
+
+
+_COMPARED = ("vanilla", "AT", "SR*")
+
+
+def _figure_3(results: Results, setting: Setting) -> Exhibit:
+    blocks: list[Any] = []
+    verdicts, said = [], []
+    for data in _DATA:
+        lines, rows = [], []
+        near: dict[str, list[float]] = {}
+        for defence in _COMPARED:
+            found = results[Network(data, "WRN-16", defence)]  # type: ignore[arg-type]
+            rules = [one.measures["gradients"]["rules"][0] for one in found]
+            edges, counts = rules[0]["normalised"]["edges"], np.sum([rule["normalised"]["counts"] for rule in rules], 0)
+            middle = tuple((a + b) / 2 for a, b in pairwise(edges))
+            total = max(1, int(counts.sum()))
+            lines.append(Line(defence, middle, tuple(float(c) / total if c else math.nan for c in counts)))
+            near[defence] = [rule["near"][-1]["mean"] or 0.0 for rule in rules]
+            cells = [value([100 * v for v in near[defence]], rules[0]["near"][-1]["n"])]
+            cells += [
+                value([(r[m]["mean"] or 0.0) * scale for r in rules])
+                for m, scale in (("sparsity", 100), ("gini", 1), ("hoyer", 1), ("l1", 1), ("l2", 1))
+            ]
+            rows.append(Row(defence, tuple(cells), data_name(data, setting)))
+        where = data_name(data, setting)
+        blocks.append(
+            Chart(
+                f"Distribution of grad f_y over its largest entry, WRN-16 on {where}",
+                "g / max |g| of the image",
+                "share of entries",
+                tuple(lines),
+                y_log=True,
+            )
+        )
+        columns = ("near zero, %", "exactly zero, %", "Gini index", "Hoyer", "l1 norm", "l2 norm")
+        blocks.append(
+            Table(
+                f"How sparse the gradient is, WRN-16 on {where}",
+                columns,
+                tuple(rows),
+                unit="",
+                decimals=3,
+                head="training",
+            )
+        )
+        star, others = np.mean(near["SR*"]), [np.mean(near[d]) for d in ("vanilla", "AT")]
+        verdicts.append("holds" if star > max(others) else "does not hold")
+        said.append(
+            f"{where}: entries below 1 % of the image's largest, "
+            + ", ".join(f"{d} {100 * float(np.mean(v)):.1f} %" for d, v in near.items())
+        )
+    claims = (
+        Claim(
+            "The gradient of SR* is more concentrated around zero than those of vanilla and AT networks.",
+            together(verdicts),
+            "; ".join(said) + ".",
+        ),
+    )
+    note = (
+        "The paper does not say how its distribution is normalised; here by the largest entry of each image. What does "
+        "not depend on scale (near zero, Gini, Hoyer) says if a gradient is sparse, the norms if it is small.",
+    )
+    return exhibit(
+        setting,
+        "p1-fig3",
+        "The distribution of the input gradient",
+        f"Figure 3 of {SR_PAPER}",
+        tuple(blocks),
+        claims,
+        note,
+    )
+
+
+def _figure_5(results: Results, setting: Setting) -> Exhibit:
+    columns: list[Any] = []
+    networks = [Network("CIFAR-10", "WRN-16", defence) for defence in ("vanilla", "SR")]
+    kept = {n: results[n][0].measures["gradients"]["shown"] for n in networks}
+    images = np.asarray(kept[networks[0]]["image"])
+    rows = [("image", tuple(Picture(png(shown(image))) for image in images))]
+    share = {}
+    for n in networks:
+        rules = [found.measures["gradients"]["rules"][0] for found in results[n]]
+        share[n] = [100 * (rule["near"][-1]["mean"] or 0.0) for rule in rules]
+        columns = [f"no. {i}" for i in range(len(images))]
+        rows.append((n.defence, tuple(Picture(png(diverging(np.asarray(g)))) for g in kept[n]["gradient"][0])))
+    grid = Pictures(
+        "grad f_y of the first test images",
+        tuple(columns),
+        tuple(rows),
+        "Orange: positive, blue: negative, white: zero; the ends are the largest magnitude of each picture.",
+    )
+    vanilla, sparse = (float(np.mean(share[n])) for n in networks)
+    claims = (
+        Claim(
+            "The gradient of an SR network is sparser than that of a vanilla one.",
+            "holds" if sparse > vanilla else "does not hold",
+            f"Entries below 1 % of the image's largest: SR {sparse:.1f} %, vanilla {vanilla:.1f} %.",
+        ),
+    )
+    return exhibit(
+        setting,
+        "p1-fig5",
+        "Heat maps of the input gradient",
+        f"Figure 5 of {SR_PAPER}",
+        (grid,),
+        claims,
+        ("The images are the first of the test set; none was chosen.",),
+    )
+
+
+RECIPES = (
+    Recipe(
+        "p1-fig1",
+        lambda scale: [Need(Network(data, "VGG-11"), (), ("vulnerability",)) for data in _DATA],
+        _figure_1,
+    ),
+    Recipe(
+        "p1-fig2",
+        lambda scale: _sweep_needs("CIFAR-10", scale),
+        lambda r, s: _sweep("CIFAR-10", "p1-fig2", "Figure 2", r, s),
+    ),
+    Recipe(
+        "p1-fig3",
+        lambda scale: [Need(Network(data, "WRN-16", d), (), ("gradients",)) for data in _DATA for d in _COMPARED],
+        _figure_3,
+    ),  # type: ignore[arg-type]
+    Recipe(
+        "p1-fig4",
+        lambda scale: _sweep_needs("CIFAR-100", scale),
+        lambda r, s: _sweep("CIFAR-100", "p1-fig4", "Figure 4", r, s),
+    ),
+    Recipe(
+        "p1-fig5",
+        lambda scale: [Need(Network("CIFAR-10", "WRN-16", d), (), ("gradients",)) for d in ("vanilla", "SR")],
+        _figure_5,
+    ),  # type: ignore[arg-type]
+)

@@ -1,0 +1,100 @@
+"""What an analysis found in a sentence or two per part, for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from robustsnn.units import show_fraction
+
+
+def findings(part: str, content: dict[str, Any]) -> list[str]:
+    """Sentences on one part of `robustsnn analyze`, from its content."""
+    return _PARTS[part](content)
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{100 * value:.1f} %"
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3g}"
+
+
+def _trail(content: dict[str, Any]) -> list[str]:
+    found = [f"exact zeros at the pixels {_percent(content['input']['zeros']['mean'])}, n = {content['n']}"]
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for operation in content["operations"]:
+        kinds.setdefault(operation["kind"], []).append(operation)
+    for kind, operations in kinds.items():
+        zeros = sum(o["input"]["zeros"]["mean"] for o in operations) / len(operations)
+        parts = [[o[origin] for origin in ("architectural", "natural", "other")] for o in operations]
+        known = [sum(part["mean"] for part in one) for one in parts if None not in one]
+        own = f"{_percent(sum(known) / len(known))} its own" if len(known) == len(operations) else "its own unknown"
+        found.append(f"{kind:22} zeros {_percent(zeros):>8}, {own}")
+    return found
+
+
+def _gradients(content: dict[str, Any]) -> list[str]:
+    return [
+        f"{rule['label']:14} l1 {_figure(rule['l1']['mean'])}, l2 {_figure(rule['l2']['mean'])}, exact zeros "
+        f"{_percent(rule['sparsity']['mean'])}, Gini {_figure(rule['gini']['mean'])}, "
+        f"{rule['zero']} of {content['n']} gradients zero altogether"
+        for rule in content["rules"]
+    ]
+
+
+def _vulnerability(content: dict[str, Any]) -> list[str]:
+    found = []
+    for level in content["levels"]:
+        accuracy = level["accuracy"]
+        found.append(
+            f"Linf {show_fraction(level['eps'])}: accuracy {_percent(accuracy['random']['mean'])} under noise, "
+            f"{_percent(accuracy['fgsm']['accuracy'])} under FGSM; rho_adv / rho_rand "
+            f"{_figure(level['ratio']['median'])} in the median, within theorem 1's bounds for "
+            f"{_percent(level['bounds']['within']['share'])} of the images, n = {content['n']}"
+        )
+    holds = content["first_order"]
+    where = ", ".join(map(show_fraction, holds)) if holds else "none of the radii"
+    return [*found, f"first order holds within a factor 2 at {where}"]
+
+
+def _theory(content: dict[str, Any]) -> list[str]:
+    found = []
+    signal = content["signal"]
+    if "undefined" in signal:
+        found.append(f"signal-to-noise over T: {signal['undefined']}")
+    else:
+        values = [f"T = {at['steps']}: {_figure(at['network']['sup']['snr']['value'])}" for at in signal["at"]]
+        held = {True: "falls nowhere", False: "falls", None: "is not decided"}[signal["held"]]
+        found.append(f"gradient signal-to-noise (sup norm) {held} with T: {', '.join(values)} (theorem 4.2)")
+    shared = content["sharing"]
+    grows = {True: "grows", False: "does not grow", None: "is undefined"}[shared["grows_towards_input"]]
+    found.append(f"correlation of input and weight sparsity {grows} towards the input (theorem 4.3)")
+    for bound in content["density"]["bounds"]:
+        holds = "holds" if bound["holds"] else "is violated"
+        vacuous = ", and says nothing (it is above the number of entries)" if bound["vacuous"] else ""
+        found.append(f"density bound, reading {bound['reading']}: {holds}{vacuous} (theorem 4.4)")
+    for name, difference in content["difference"].items():
+        if "undefined" not in difference:
+            last = difference["orders"][-1] if difference["orders"] else None
+            found.append(f"finite difference, {name} forward: order {_figure(last)} at the smallest h (proposition 1)")
+    return found
+
+
+def _energy(content: dict[str, Any]) -> list[str]:
+    joule = content["joule"]["mean"]
+    return [
+        f"firing rate {_percent(content['rate'])}, {content['synops']['mean']:.3g} synaptic operations and "
+        f"{1e6 * joule:.3g} uJ per image; the same layers without spikes {1e6 * content['ann_joule']:.3g} uJ "
+        f"(MAC {1e12 * content['mac']:g} pJ, AC {1e12 * content['ac']:g} pJ), n = {content['n']}"
+    ]
+
+
+_PARTS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
+    "trail": _trail,
+    "gradients": _gradients,
+    "vulnerability": _vulnerability,
+    "theory": _theory,
+    "energy": _energy,
+}
