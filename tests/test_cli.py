@@ -232,7 +232,9 @@ def test_a_config_file_with_values_of_the_wrong_kind_is_refused_by_name(text, sa
 def test_analyze_writes_a_trail_that_the_report_shows(trained, capsys, tmp_path):
     folder = copy(trained, tmp_path / "run")
     code, out, err = run(
-        *("analyze", folder, "--limit", 6, "--attack", "pgd", "--eps", "16/255", "--rule", "arctan-2"), capture=capsys
+        *("analyze", folder, "--parts", "trail", "--limit", 6, "--attack", "pgd", "--eps", "16/255"),
+        *("--rule", "arctan-2"),
+        capture=capsys,
     )
     assert code == 0, err
     found = json.loads((folder / "analysis" / "trail.json").read_text())
@@ -255,7 +257,7 @@ def test_a_run_is_valid_still_when_the_library_learns_an_option(trained, capsys,
     document = yaml.safe_load((folder / "config.yaml").read_text())
     del document["train"]["cutout"], document["model"]["encoder"], document["data"]["frames"]
     (folder / "config.yaml").write_text(yaml.safe_dump(document))
-    assert run("analyze", folder, "--limit", 2, capture=capsys)[0] == 0
+    assert run("analyze", folder, "--parts", "energy", "--limit", 2, capture=capsys)[0] == 0
     document["train"]["crop"] = 0
     (folder / "config.yaml").write_text(yaml.safe_dump(document))
     assert "another config" in refused("analyze", folder, capture=capsys)

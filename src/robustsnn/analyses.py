@@ -99,26 +99,28 @@ def _vulnerability(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _theory(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
-    tell = task.progress
-    steps = (1, 2, 4, 8)
-    samples = len(task.some(4 * (3 * 4), 4).take(32))
-    options: dict[str, Any] = {"rule": task.rule, "samples": samples, "seed": task.seed}
-    found: dict[str, Any] = {}
+    images = task.some(12 * 4, 4)
+    images = images.take(min(32, len(images)))
+    model, options = task.model, {"rule": task.rule, "seed": task.seed}
+    sampled: dict[str, Any] = {**options, "samples": len(images)}
+    tell = [part(task.progress, before, weight, 8) for before, weight in ((0, 4), (4, 1), (5, 1), (6, 1), (7, 1))]
+    return {
+        "signal": _asked(signal_to_noise, model, images, steps=(1, 2, 4, 8), progress=tell[0], **sampled),
+        "sharing": _asked(sharing, model, images, progress=tell[1], **sampled),
+        "density": _asked(density_bound, model, images, progress=tell[2], **sampled),
+        "difference": {
+            "spiking": _asked(finite_difference, model, images, progress=tell[3], **options),
+            "smooth": _asked(finite_difference, model, images, smooth=True, progress=tell[4], **options),
+        },
+    }, {}
+
+
+def _asked(look: Callable[..., Any], *arguments: Any, **options: Any) -> dict[str, Any]:
+    """What was found, or what was refused and why: too few images, steps that are fixed, a rule without surrogate."""
     try:
-        signal = signal_to_noise(task.model, task.images, steps=steps, progress=part(tell, 0, 3, 6), **options)
-        found["signal"] = signal.to_dict()
-    except UserError as error:  # an encoder or frames that fix the number of steps
-        found["signal"] = {"undefined": str(error)}
-    found["sharing"] = sharing(task.model, task.images, progress=part(tell, 3, 1, 6), **options).to_dict()
-    found["density"] = density_bound(task.model, task.images, progress=part(tell, 4, 1, 6), **options).to_dict()
-    images = task.images.take(samples)
-    for name, smooth in (("spiking", False), ("smooth", True)):
-        try:
-            difference = finite_difference(task.model, images, smooth=smooth, rule=task.rule, seed=task.seed)
-            found.setdefault("difference", {})[name] = difference.to_dict()
-        except UserError as error:  # a rule without a surrogate has no smooth forward pass
-            found.setdefault("difference", {})[name] = {"undefined": str(error)}
-    return found, {}
+        return look(*arguments, **options).to_dict()
+    except UserError as error:
+        return {"refused": str(error)}
 
 
 def _energy(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -19,7 +19,7 @@ Train, attack and understand adversarially robust spiking neural networks.
   analyze     RUN   its gradients, vulnerability, theory and energy, and where the gradient becomes sparse
   sweep       CONFIG.yaml --over objective.lam=0,0.002 [--over ...] --out DIR [--suite quick --eps 8/255]
   reproduce   p1-table2 ... | all   a table or figure of the papers, beside what they report [--scale digits|full]
-  report      RUN... --out report.html
+  report      RUN... --out report.html [--card]
   list        models | encoders | attacks | objectives | schedules | datasets | suites | recipes
   doctor      versions, device, precision, compiler: what works here
 
@@ -49,7 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Who reads help or a list may stop reading; work that was cut short is not done.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0 if arguments[0] not in ("demo", "train", "evaluate", "attack", "analyze", "reproduce", "report") else 1
+        return (
+            0
+            if arguments[0] not in ("demo", "train", "evaluate", "attack", "analyze", "sweep", "reproduce", "report")
+            else 1
+        )
     except (UserError, OSError) as error:
         if debug:
             raise

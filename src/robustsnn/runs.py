@@ -74,8 +74,8 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
     check_validation(objective, data.validation, attack, attacked, options.select)
     constraints = build_constraints(config.objective, model)
     if not begun:
-        for name in ("results.json", "samples.npz", "analysis/trail.json"):
-            (run / name).unlink(missing_ok=True)  # they would be of other weights
+        for stale in (run / "results.json", run / "samples.npz", run / "card.md", *run.glob("analysis/*")):
+            stale.unlink(missing_ok=True)  # they would be of other weights
         record = provenance() | {
             "data_note": data.note,
             "parameters": sum(p.numel() for p in model.parameters()),

@@ -84,7 +84,15 @@ def more(
             mean, (low, high) = difference(results, a, b, column, look)
             verdicts.append("holds" if low > 0 else "does not hold" if high < 0 else "undecided")
             said.append(f"{a.name()} against {b.name()}, {column}: {mean:+.1f} [{low:.1f}, {high:.1f}]")
-    return Claim(text, together(verdicts), "; ".join(said) + " points.")
+    counts = [verdicts.count(kind) for kind in ("holds", "does not hold", "undecided")]
+    head = (
+        ""
+        if len(verdicts) == 1
+        else "{} of {} comparisons say so, {} the contrary, {} are undecided: ".format(
+            counts[0], len(verdicts), *counts[1:]
+        )
+    )
+    return Claim(text, together(verdicts), head + "; ".join(said) + " points.")
 
 
 def together(verdicts: Sequence[str]) -> Verdict:

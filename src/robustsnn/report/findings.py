@@ -60,26 +60,42 @@ def _vulnerability(content: dict[str, Any]) -> list[str]:
 
 
 def _theory(content: dict[str, Any]) -> list[str]:
-    found = []
-    signal = content["signal"]
-    if "undefined" in signal:
-        found.append(f"signal-to-noise over T: {signal['undefined']}")
-    else:
-        values = [f"T = {at['steps']}: {_figure(at['network']['sup']['snr']['value'])}" for at in signal["at"]]
-        held = {True: "falls nowhere", False: "falls", None: "is not decided"}[signal["held"]]
-        found.append(f"gradient signal-to-noise (sup norm) {held} with T: {', '.join(values)} (theorem 4.2)")
-    shared = content["sharing"]
-    grows = {True: "grows", False: "does not grow", None: "is undefined"}[shared["grows_towards_input"]]
-    found.append(f"correlation of input and weight sparsity {grows} towards the input (theorem 4.3)")
-    for bound in content["density"]["bounds"]:
+    asked = {
+        "gradient signal-to-noise over T, theorem 4.2": (content["signal"], _signal),
+        "shared sparsity, theorem 4.3": (content["sharing"], _sharing),
+        "density bound, theorem 4.4": (content["density"], _density),
+        "finite difference, spiking forward, proposition 1": (content["difference"]["spiking"], _difference),
+        "finite difference, smooth forward": (content["difference"]["smooth"], _difference),
+    }
+    return [f"{name}: {found.get('refused') or say(found)}" for name, (found, say) in asked.items()]
+
+
+def _signal(found: dict[str, Any]) -> str:
+    values = [f"T = {at['steps']}: {_figure(at['network']['sup']['snr']['value'])}" for at in found["at"]]
+    held = {True: "falls nowhere", False: "falls", None: "is not decided"}[found["held"]]
+    return f"in the sup norm it {held} with T ({', '.join(values)})"
+
+
+def _sharing(found: dict[str, Any]) -> str:
+    return {
+        True: "the correlation of input and weight sparsity grows towards the input",
+        False: "the correlation of input and weight sparsity does not grow towards the input",
+        None: "no correlation can be formed, since one of the two does not vary",
+    }[found["grows_towards_input"]]
+
+
+def _density(found: dict[str, Any]) -> str:
+    said = []
+    for bound in found["bounds"]:
         holds = "holds" if bound["holds"] else "is violated"
-        vacuous = ", and says nothing (it is above the number of entries)" if bound["vacuous"] else ""
-        found.append(f"density bound, reading {bound['reading']}: {holds}{vacuous} (theorem 4.4)")
-    for name, difference in content["difference"].items():
-        if "undefined" not in difference:
-            last = difference["orders"][-1] if difference["orders"] else None
-            found.append(f"finite difference, {name} forward: order {_figure(last)} at the smallest h (proposition 1)")
-    return found
+        vacuous = " but is above the number of entries" if bound["vacuous"] else ""
+        said.append(f"{holds}{vacuous} ({bound['left']['mean']:.3g} against {bound['right']:.3g}, {bound['reading']})")
+    return "; ".join(said)
+
+
+def _difference(found: dict[str, Any]) -> str:
+    last = found["orders"][-1] if found["orders"] else None
+    return f"error of order {_figure(last)} at the smallest h (1 is what the Taylor expansion promises)"
 
 
 def _energy(content: dict[str, Any]) -> list[str]:

@@ -1,0 +1,222 @@
+"""Recipes: every network can be built at both scales, and every exhibit is made of what is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from robustsnn.attacks import Source
+from robustsnn.build import build_constraints, build_data, build_model, build_objective, build_optimiser, suite
+from robustsnn.config import RECIPES as TEXTS
+from robustsnn.config import Config, DataConfig, TrainConfig
+from robustsnn.data.batches import ImageSet, Splits
+from robustsnn.errors import UserError
+from robustsnn.exhibit import Chart, Exhibit, Pictures, Table
+from robustsnn.recipes import RECIPES, published, reproduce
+from robustsnn.recipes.cells import WORST
+from robustsnn.recipes.measures import MEASURES, measure
+from robustsnn.recipes.networks import STAND_IN, Network, radius, sweep
+from robustsnn.recipes.recipe import Found, Look, Need, Setting, merged
+from robustsnn.recipes.running import _look, _train
+from robustsnn.report.exhibits import write_exhibits
+from robustsnn.report.plain import plain
+from robustsnn.units import fraction
+
+SCALES = ("digits", "full")
+SETTING = Setting("digits", (1,), 6, "robustsnn reproduce")
+
+
+def needs(scale: str) -> list[Need]:
+    return merged([need for recipe in RECIPES.values() for need in recipe.needs(scale)])  # type: ignore[arg-type]
+
+
+def fake(data: DataConfig) -> Splits:
+    """Images of the shape of a data set of the papers, for networks to be built on."""
+    shape = {"cifar10": (3, 32, 32), "cifar100": (3, 32, 32), "cifar10_dvs": (10, 2, 48, 48)}[data.name]
+    classes = tuple(map(str, range(100 if data.name == "cifar100" else 10)))
+    images = torch.zeros(2, *shape, dtype=torch.uint8)
+    images[1] = 255
+    part = ImageSet(images, torch.tensor([0, 1]), classes, data.name)
+    return Splits(part, part, part, "fake")
+
+
+def test_the_command_line_names_every_recipe():
+    assert list(TEXTS) == list(RECIPES)
+    for name, recipe in RECIPES.items():
+        assert recipe.name == name
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_network_has_a_config_that_can_be_built_and_a_folder_of_its_own(scale):
+    folders = [need.network.folder(scale, 1) for need in needs(scale)]
+    assert len(set(folders)) == len(folders)
+    built: dict[str, Splits] = {}
+    for need in needs(scale):
+        config = need.network.config(scale, 1, Path("data"))
+        assert Config(**vars(config)).title() == need.network.name()
+        build_objective(config.objective)
+        if scale == "full" and need.network.architecture in ("VGG-11", "SEW-ResNet50"):
+            continue  # large; they are those of configs/, and are built there
+        key = config.data.name
+        if key not in built:
+            built[key] = build_data(config.data) if scale == "digits" else fake(config.data)
+        model = build_model(config.model, built[key], 1)
+        build_optimiser(config.train, model)
+        build_constraints(config.objective, model)
+
+
+def test_full_scale_has_the_settings_of_the_papers():
+    sr = Network("CIFAR-10", "WRN-16", "SR*").config("full", 0, Path("data"))
+    assert (sr.objective.lam, sr.objective.options, sr.model.steps) == (0.002, {"h": 0.01}, 8)
+    assert sr.objective.attack is not None
+    assert (sr.objective.attack.eps, sr.objective.attack.alpha, sr.objective.attack.steps) == ("2/255", 0.01, 5)
+    assert (sr.train.epochs, sr.train.batch_size, sr.train.lr, sr.train.weight_decay) == (200, 64, 0.1, 5e-4)
+    assert sr.data.root == "data/cifar-10"
+    assert Network("CIFAR-100", "WRN-16", "SR").config("full", 0).objective.lam == 0.002
+    sew = Network("CIFAR-100", "SEW-ResNet34").config("full", 0)
+    assert (sew.train.optimiser, sew.train.lr, sew.train.epochs, sew.train.batch_size) == ("adam", 1e-3, 100, 16)
+    assert (sew.model.steps, sew.model.encoder.name, sew.model.options) == (10, "phase", {"pooling": "max"})
+    assert radius(8, "full") == "8/255"
+    assert set(STAND_IN) == {"CIFAR-10", "CIFAR-100", "CIFAR10-DVS"}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_sweeps_use_the_networks_of_the_tables(scale):
+    for data in ("CIFAR-10", "CIFAR-100"):
+        networks = [network for _, network in sweep(data, scale)]  # type: ignore[arg-type]
+        assert Network(data, "WRN-16") in networks  # type: ignore[arg-type]
+        assert Network(data, "WRN-16", "SR") in networks  # type: ignore[arg-type]
+        for lam, network in sweep(data, scale):  # type: ignore[arg-type]
+            assert (network.config(scale, 0).objective.lam or 0.0) == lam  # type: ignore[arg-type]
+
+
+def test_published_tables_are_as_wide_as_their_columns():
+    for rows in published.SR_TABLE_1.values():
+        assert all(len(row) == 1 + len(published.WHITE) + len(published.BLACK) for row in rows.values())
+    for rows in published.SR_TABLE_2.values():
+        assert all(len(row) == 1 + len(published.SR_TABLE_2_COLUMNS) for row in rows.values())
+    # The two tables share networks, and the papers print the same figures for them.
+    for data in ("CIFAR-10", "CIFAR-100"):
+        for defence in ("AT", "SR*"):
+            first, second = published.SR_TABLE_1[data, "WRN-16"][defence], published.SR_TABLE_2[data][defence]
+            assert first[0] == second[0]
+            assert first[4] == second[5]
+
+
+def test_merged_keeps_each_network_once_with_all_that_is_needed():
+    a, b = Network("CIFAR-10", "VGG-11"), Network("CIFAR-10", "VGG-11", "AT")
+    one, two = Look("quick", 8), Look("paper-sr", 8, a)
+    found = merged([Need(b, (one,), ("trail",)), Need(b, (two, one), ("cost", "trail"))])
+    assert found == [Need(b, (one, two), ("trail", "cost")), Need(a)]
+
+
+SEW, VGG = Network("CIFAR-10", "SEW-ResNet18"), Network("CIFAR-10", "VGG-11")
+
+
+def trained(network: Network, folder: Path) -> Path:
+    """A network of the recipes, trained for one epoch."""
+    config = network.config("digits", 1)
+
+    class Short:
+        def config(self, scale, seed, root):
+            return replace(config, train=replace(config.train, epochs=1, batch_size=256))
+
+    _train(Short(), "digits", 1, folder, None)  # type: ignore[arg-type]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return trained(SEW, tmp_path_factory.mktemp("recipes") / "run")
+
+
+@pytest.fixture(scope="module")
+def measured(run, tmp_path_factory):
+    """Every measure of trained networks on a few images; the cost of regimes is made up."""
+    found = _look(Need(SEW, (), ("trail", "pictures")), SETTING, 1, run, {})
+    small = trained(VGG, tmp_path_factory.mktemp("recipes") / "vgg")
+    vulnerable = _look(Need(VGG, (), ("gradients", "vulnerability")), SETTING, 1, small, {})
+    steps = {"vanilla": [1.0, 1.1], "AT": [4.4, 4.3], "RAT": [2.4, 2.3], "SR": [2.4, 2.5], "SR*": [6.0, 5.5]}
+    assert set(MEASURES) == {"gradients", "trail", "pictures", "vulnerability", "cost"}
+    return found.measures | vulnerable.measures | {"cost": {"seconds_per_step": steps, "batch_size": 64}}
+
+
+def results(measured, seeds: int):
+    """Random outcomes for every network, with the columns that the suites really have."""
+    made = {}
+    rng = np.random.default_rng(0)
+    for need in needs("digits"):
+        seeds_of = []
+        for _ in range(seeds):
+            looks = {}
+            for look in need.looks:
+                sources = [] if look.source is None else [Source("source", torch.nn.Identity())]
+                columns = [c for c, _ in suite(look.suite, sources)(fraction("8/255")).columns]
+                looks[look.label] = {c: (rng.random(6) < 0.5).tolist() for c in (*columns, WORST)}
+            seeds_of.append(Found((rng.random(20) < 0.9).tolist(), looks, measured))
+        made[need.network] = seeds_of
+    return made
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_every_exhibit_is_made_saved_and_shown(measured, tmp_path, seeds):
+    found = results(measured, seeds)
+    setting = replace(SETTING, seeds=tuple(range(1, seeds + 1)))
+    exhibits = [recipe.exhibit(found, setting) for recipe in RECIPES.values()]
+    for exhibit in exhibits:
+        assert exhibit.blocks
+        path = tmp_path / f"{exhibit.name}.json"
+        exhibit.save(path)
+        assert Exhibit.load(path).claims == exhibit.claims
+        assert plain(Exhibit.load(path)) == plain(exhibit)
+        assert any(isinstance(block, (Table, Chart, Pictures)) for block in exhibit.blocks)
+        for table in (block for block in exhibit.blocks if isinstance(block, Table)):
+            assert all(len(row.cells) == len(table.columns) for row in table.rows)
+    # The figures and tables are the papers', each with its conclusions; the pictures of figure 1 conclude nothing.
+    assert {exhibit.name for exhibit in exhibits if not exhibit.claims} == {"p2-fig1"}
+    page = tmp_path / "page.html"
+    write_exhibits(exhibits, page)
+    assert page.stat().st_size < 5_000_000
+
+
+def test_what_was_measured_is_used_again_but_not_with_other_weights(run):
+    need = Need(SEW, (Look("paper-trail", 8),), ("trail",))
+    first = _look(need, SETTING, 1, run, {})
+    kept = run / "recipes" / "trail-6.json"
+    stamp = kept.stat().st_mtime_ns
+    assert _look(need, SETTING, 1, run, {}) == first
+    assert kept.stat().st_mtime_ns == stamp
+    kept.write_text(kept.read_text().replace('"made_with": "', '"made_with": "0'))
+    assert _look(need, SETTING, 1, run, {}) == first
+    assert kept.stat().st_mtime_ns != stamp
+    assert len(first.looks["paper-trail 8"]["PGD7"]) == 6
+    worst = np.array(first.looks["paper-trail 8"][WORST])
+    each = [np.array(first.looks["paper-trail 8"][c]) for c in ("FGSM", "PGD7")]
+    assert (worst == (each[0] & each[1])).all()
+
+
+def test_wrong_requests_are_refused_before_anything_is_trained(tmp_path):
+    with pytest.raises(UserError, match=r"recipe 'p1-table9': allowed are all, p1-table1"):
+        reproduce(["p1-table9"], tmp_path)
+    with pytest.raises(UserError, match=r"seeds=0"):
+        reproduce(["p1-table1"], tmp_path, seeds=0)
+    with pytest.raises(UserError, match=r"scale full needs --root"):
+        reproduce(["p1-table1"], tmp_path, scale="full")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_cost_of_regimes_is_measured_for_each_of_them():
+    config = VGG.config("digits", 1)
+    data = build_data(config.data)
+    model = build_model(config.model, data, 1)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = measure("cost", model, data.test.take(8), "digits", 1, lambda done, total, text: None)
+    assert set(found["seconds_per_step"]) == {"vanilla", "AT", "RAT", "SR", "SR*"}
+    assert len({len(times) for times in found["seconds_per_step"].values()}) == 1
+    assert all(time > 0 for times in found["seconds_per_step"].values() for time in times)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert found["train"] == vars(TrainConfig(**found["train"])) | {"validation_attack": None}
