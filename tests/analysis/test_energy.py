@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from helpers import images, spiking
 from robustsnn.analysis.energy import AC, MAC, Energy, energy
@@ -210,6 +211,21 @@ def test_averages_of_spikes_are_counts_behind_neurons() -> None:
     assert layer.synops.total == 28 * 5
 
 
+def test_reparametrised_layers_and_subclasses_are_counted_as_what_they_are() -> None:
+    class Scaled(nn.Conv2d):
+        def forward(self, input: Tensor) -> Tensor:
+            return super().forward(input) * 2
+
+    plain = nn.Conv2d(1, 3, 3, padding=1)
+    old = nn.utils.spectral_norm(nn.Conv2d(1, 3, 3, padding=1))
+    for layer in (weight_norm(nn.Conv2d(1, 3, 3, padding=1)), Scaled(1, 3, 3, padding=1), old):
+        assert torch.equal(fan_out(layer, (1, 4, 5)), fan_out(plain, (1, 4, 5)))
+        (found,) = energy(
+            frames(nn.Sequential(Fold(layer), nn.Flatten(2)), (1, 1, 4, 5)), data(X[:2, None, :, :4, :5])
+        ).layers
+        assert found.macs == int(fan_out(plain, (1, 4, 5)).sum())
+
+
 def test_layers_called_step_by_step_are_folded() -> None:
     class Loop(nn.Module):
         def __init__(self) -> None:
@@ -248,7 +264,8 @@ def test_activity_is_that_of_the_spikes() -> None:
     seen: list[Tensor] = []
     layer = model.body[1]
     handle = layer.register_forward_hook(lambda module, given, output: seen.append(output))
-    model(X)
+    with torch.no_grad():
+        model(X)
     handle.remove()
     (spikes,) = seen
     activity = energy(model, (X, Y), batch_size=4).activity[0]

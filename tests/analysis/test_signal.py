@@ -204,6 +204,17 @@ def test_frames_run_for_the_steps_that_they_have() -> None:
     assert [at.steps for at in found.at] == [2]
 
 
+def test_networks_on_frames_have_data_of_their_own() -> None:
+    x = {steps: images(4, (steps, 8, 8)).view(4, steps, 1, 8, 8) for steps in (1, 2)}
+    models = {steps: encoded(Frames(steps), steps, (steps, 1, 8, 8)) for steps in x}
+    found = signal_to_noise(models, {steps: (x[steps], Y[:4]) for steps in x})
+    assert [at.steps for at in found.at] == [1, 2]
+    alone = signal_to_noise({2: models[2]}, (x[2], Y[:4]))
+    assert found.at[1] == alone.at[0]
+    with pytest.raises(UserError, match="no data for T=2"):
+        signal_to_noise(models, {1: (x[1], Y[:4])})
+
+
 def test_the_model_is_left_as_it_was() -> None:
     model = encoded(Phase(3), 3).train()
     for parameter in model.parameters():

@@ -12,8 +12,8 @@ from robustsnn.analysis.levels import Level as Level
 from robustsnn.analysis.levels import Vulnerability as Vulnerability
 from robustsnn.analysis.sharing import Sharing as Sharing
 from robustsnn.analysis.sharing import sharing as sharing
-from robustsnn.analysis.signal import SignalToNoise as SignalToNoise
 from robustsnn.analysis.signal import signal_to_noise as signal_to_noise
+from robustsnn.analysis.signal_values import SignalToNoise as SignalToNoise
 from robustsnn.analysis.tally import Tally as Tally
 from robustsnn.analysis.timesteps import running_for as running_for
 from robustsnn.analysis.trail import trail as trail

@@ -15,7 +15,7 @@ from robustsnn.analysis.fanout import weighted_layers
 from robustsnn.analysis.operations import Counter, Operations
 from robustsnn.analysis.tally import Tally
 from robustsnn.analysis.timesteps import steps_of
-from robustsnn.analysis.trail import _draws
+from robustsnn.analysis.trail import draws_numbers
 from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, device_of, repeats, tensors
 from robustsnn.modes import evaluating
@@ -113,7 +113,7 @@ def energy(
     x, _ = tensors(data)
     device = device_of(model, x)
     with evaluating(model), torch.no_grad():
-        alone = not all(repeats(model, x[:2].to(device))) or _draws(model, x[:1].to(device))
+        alone = not all(repeats(model, x[:2].to(device))) or draws_numbers(model, x[:1].to(device))
         size = 1 if alone else batch_size
         with _watching(model) as (counters, spikes, start):
             for at in range(0, len(x), size):

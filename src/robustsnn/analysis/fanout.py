@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -24,22 +24,17 @@ def fan_out(layer: Weighted, shape: tuple[int, ...], used: Tensor | None = None)
     float64 whole numbers, on the CPU.
     """
     weight = torch.ones(layer.weight.shape, dtype=torch.float64) if used is None else used.double().cpu()
-    parameters = {"layer.weight": weight}
-    if layer.bias is not None:
-        parameters["layer.bias"] = torch.zeros(layer.bias.shape, dtype=torch.float64)
     with torch.enable_grad():
         ones = torch.ones(1, *shape, dtype=torch.float64, requires_grad=True)
-        output = torch.func.functional_call(_Bare(layer), parameters, ones)
+        output = _bare(layer, weight).forward(ones)
         (count,) = torch.autograd.grad(output.sum(), ones)
     return count[0].round()
 
 
-class _Bare(nn.Module):
-    """A layer without its hooks, which may be what asks."""
-
-    def __init__(self, layer: Weighted) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layer.forward(x)
+def _bare(layer: Weighted, weight: Tensor) -> Weighted:
+    """The layer as torch defines it, with this weight and no bias: without hooks, parametrisations and the like."""
+    kind = next(cls for cls in type(layer).__mro__ if cls.__module__.startswith("torch.nn.modules."))
+    bare: Any = object.__new__(kind)
+    kept = {key: value for key, value in vars(layer).items() if key not in ("weight", "bias")}
+    bare.__dict__.update(kept, _parameters={"weight": weight, "bias": None})
+    return bare

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.analysis.jackknife import Estimate, jackknife
 from robustsnn.analysis.passes import differentiating, first_samples, gradients_at, name_of
+from robustsnn.analysis.signal_values import AtSteps, Gradient, Pair, Ratio, SignalToNoise
 from robustsnn.analysis.timesteps import running_for, steps_of
 from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data
@@ -22,112 +22,13 @@ from robustsnn.progress import Progress, silent
 from robustsnn.seeds import seeded
 from robustsnn.types import Loss
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 14
 """Entries of the gradient at once where all pairs of samples are compared."""
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """signal = ||E g||^2, noise = E ||g - E g||^2 in one norm, over n samples, and their quotient.
-
-    Of n samples of pure noise the quotient is not 0 but, in the l2 norm, about 1/(n - 1); `snr.corrected` is
-    without that. `without` are the quotients without sample 1 .. n.
-    """
-
-    signal: float
-    noise: float
-    snr: Estimate
-    without: tuple[float | None, ...]
-
-    @staticmethod
-    def of(signals: Sequence[float], noises: Sequence[float]) -> Ratio:
-        """From signal and noise without sample 1 .. n, and last of all samples."""
-        quotients = [s / e if e > 1e-12 * s else None for s, e in zip(signals, noises, strict=True)]
-        *without, value = quotients
-        return Ratio(signals[-1], noises[-1], jackknife(value, without), tuple(without))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; `snr` is None where there is no noise."""
-        return {"signal": self.signal, "noise": self.noise, "snr": self.snr.to_dict()}
-
-
-@dataclass(frozen=True)
-class Gradient:
-    """The gradient at one weight tensor, or at all together ("network"): the ratio in l2 and in the sup norm."""
-
-    name: str
-    entries: int
-    l2: Ratio
-    sup: Ratio
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"name": self.name, "entries": self.entries, "l2": self.l2.to_dict(), "sup": self.sup.to_dict()}
-
-
-@dataclass(frozen=True)
-class AtSteps:
-    """All gradients of a network that runs for so many steps."""
-
-    steps: int
-    network: Gradient
-    tensors: tuple[Gradient, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        tensors = [tensor.to_dict() for tensor in self.tensors]
-        return {"steps": self.steps, "network": self.network.to_dict(), "tensors": tensors}
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What theorem 4.2 says of two consecutive T: sup SNR at `after` >= sup SNR at `before`.
-
-    Args:
-        difference: sup SNR after - before, of the same samples; its interval tells whether the samples decide.
-        held: difference.value >= 0; None where it is undefined.
-        tensors_held, tensors: in how many weight tensors it held, of those where it is defined.
-    """
-
-    before: int
-    after: int
-    difference: Estimate
-    held: bool | None
-    tensors_held: int
-    tensors: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {**vars(self), "difference": self.difference.to_dict()}
-
-
-@dataclass(frozen=True)
-class SignalToNoise:
-    """Signal-to-noise ratios by the number of steps, and theorem 4.2 pair by pair."""
-
-    n: int
-    loss: str
-    rule: str
-    trained_anew: bool
-    at: tuple[AtSteps, ...]
-    pairs: tuple[Pair, ...]
-
-    @property
-    def held(self) -> bool | None:
-        """Whether sup SNR fell nowhere; None where a pair is undefined, or there is none."""
-        verdicts = [pair.held for pair in self.pairs]
-        return None if not verdicts or None in verdicts else all(verdicts)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a file."""
-        head = {"schema": 1, "n": self.n, "loss": self.loss, "rule": self.rule, "trained_anew": self.trained_anew}
-        pairs = [pair.to_dict() for pair in self.pairs]
-        return {**head, "held": self.held, "at": [part.to_dict() for part in self.at], "pairs": pairs}
 
 
 def signal_to_noise(
     model: nn.Module | Mapping[int, nn.Module],
-    data: Data,
+    data: Data | Mapping[int, Data],
     *,
     steps: Sequence[int] = (1, 2, 4, 8),
     loss: Loss = cross_entropy,
@@ -150,7 +51,7 @@ def signal_to_noise(
 
     Args:
         model: a network, or {T: network}; `steps` is then not used.
-        data: labelled images, or (x, y).
+        data: labelled images, or (x, y); event frames of as many steps as each network has, as {T: data}.
         steps: the numbers of steps, growing.
         loss: differentiated per sample. The theorem's h(x) g(x) with h one-hot is `true_probability`.
         rule: gradient rule for all neurons; None leaves each layer its own.
@@ -169,9 +70,12 @@ def signal_to_noise(
     for done, (count, network) in enumerate(models.items()):
         if anew and steps_of(network) != count:
             raise UserError(f"the model given for T={count} runs for {steps_of(network)} steps")
+        if isinstance(data, Mapping) and count not in data:
+            raise UserError(f"there are no data for T={count}, but for {', '.join(map(str, data))}")
+        shown = data[count] if isinstance(data, Mapping) else data
         around: AbstractContextManager[None] = nullcontext() if anew else running_for(network, count)
         with around:
-            parts = _gradients(network, data, count, loss, rule, samples, seed)
+            parts = _gradients(network, shown, count, loss, rule, samples, seed)
         n = len(parts[0][1])
         found.append(_measure(count, parts))
         progress(done + 1, len(models), "gradient signal to noise")

@@ -38,7 +38,7 @@ def running_for(model: nn.Module, steps: int) -> Iterator[None]:
         if any(isinstance(module, Frames) for module in timed):
             raise UserError(
                 f"this network takes recordings of {built} frames, so it cannot run for {steps} steps; train one "
-                f"network on recordings cut into {steps} frames, and give the networks as {{T: model}}"
+                f"network on recordings cut into {steps} frames, and give networks as {{T: model}}, data as {{T: data}}"
             )
         if steps < 2 and any(isinstance(module, Latency) for module in timed):
             raise UserError(f"steps={steps}: latency coding needs at least 2 time steps")

@@ -78,7 +78,7 @@ def trail(
     names = (_name(loss), "" if attack is None else repr(attack), "" if rule is None else repr(rule))
     found: Trail | None = None
     with evaluating(model), all_weights(model):
-        alone = not all(repeats(model, x[:_PROBED].to(device))) or _draws(model, x[:1].to(device))
+        alone = not all(repeats(model, x[:_PROBED].to(device))) or draws_numbers(model, x[:1].to(device))
         places = None if alone else layouts(model, x[torch.arange(3) % len(x)].to(device), rule)
         size = 1 if places is None else batch_size
         for at in range(0, len(x), size):
@@ -100,7 +100,7 @@ def trail(
     return found
 
 
-def _draws(model: nn.Module, x: Images) -> bool:
+def draws_numbers(model: nn.Module, x: Images) -> bool:
     """Whether a pass takes numbers from torch's generators, even if the logits do not show it."""
 
     def states() -> list[Tensor]:
