@@ -32,7 +32,7 @@ from robustsnn.data import cifar
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.data.cifar10_dvs import cifar10_dvs
 from robustsnn.data.digit_events import digit_events
-from robustsnn.data.digit_pairs import digit_pairs
+from robustsnn.data.turned_digits import turned_digits
 from robustsnn.data.digits import digits
 from robustsnn.data.procedural import procedural
 from robustsnn.encoders import Discretise
@@ -104,8 +104,8 @@ def build_data(config: DataConfig, progress: Callable[[int, int | None], None] |
         raise UserError(f"data.frames has no effect on data.name={config.name}; it is for event data")
     if config.name == "digits":
         return digits(seed=config.seed)
-    if config.name == "digit_pairs":
-        return digit_pairs(seed=config.seed)
+    if config.name == "turned_digits":
+        return turned_digits(seed=config.seed)
     if config.name == "procedural":
         return procedural(seed=config.seed)
     frames: dict[str, Any] = {"frames": cut.steps, "by": cut.by, "levels": cut.levels, "seed": config.seed}

@@ -41,7 +41,7 @@ class DataConfig:
         frames: of event data.
     """
 
-    name: Literal["digits", "procedural", "digit_pairs", "cifar10", "cifar100", "digit_events", "cifar10_dvs"] = (
+    name: Literal["digits", "procedural", "turned_digits", "cifar10", "cifar100", "digit_events", "cifar10_dvs"] = (
         "digits"
     )
     root: str | None = None
@@ -249,7 +249,7 @@ class Config:
 
 DATASETS = {
     "digits": "1,797 handwritten digits, 8x8 grey, embedded",
-    "digit_pairs": "two of the digits side by side, 8x16, a hundred classes, embedded",
+    "turned_digits": "the digits, half of them turned by a quarter: twenty classes, embedded",
     "procedural": "32x32 RGB shapes and textures in ten classes, generated from a seed",
     "cifar10": "CIFAR-10 from data.root, either layout",
     "cifar100": "CIFAR-100 (fine labels) from data.root, either layout",

@@ -47,9 +47,9 @@ def notes(setting: Setting, *more: str) -> tuple[str, ...]:
     found = []
     if setting.scale == "digits":
         found.append(
-            "Digits scale: 8x8 digits stand for CIFAR-10, pairs of them (100 classes) for CIFAR-100, digits before a "
-            "simulated event camera for CIFAR10-DVS; small networks, few epochs, and radii 5 times the paper's. It "
-            "shows whether the method behaves as the paper says on a small problem, and says nothing about CIFAR."
+            "Digits scale: 8x8 digits stand for CIFAR-10, digits of which half are turned (20 classes) for CIFAR-100, and "
+            "digits before a simulated event camera for CIFAR10-DVS; small networks, few epochs, radii 5 times the "
+            "paper's. It shows whether the method behaves as the paper says on a small problem; nothing about CIFAR."
         )
     found.append(
         "One seed: intervals are exact binomial 95 % ones over test images, differences are paired by image, and how "

@@ -28,7 +28,7 @@ from robustsnn.units import fraction
 
 _UNITS: dict[Defence, float] = {"vanilla": 3, "SR": 7, "AT": 13, "SR*": 17, "RAT": 7, "HIRE": 4, "discretised": 3}
 _SIZE = {"VGG-11": 1.0, "WRN-16": 1.6, "18": 2.0, "34": 3.5, "50": 7.0}
-_DATA = {"CIFAR-10": 1.0, "CIFAR-100": 4.0, "CIFAR10-DVS": 0.8}
+_DATA = {"CIFAR-10": 1.0, "CIFAR-100": 1.0, "CIFAR10-DVS": 0.8}
 """Rough costs of a network, for the order of work and the estimate alone."""
 
 
