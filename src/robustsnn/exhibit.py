@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from robustsnn.errors import UserError
 from robustsnn.files import write_json
@@ -55,13 +56,23 @@ class Table:
 
 @dataclass(frozen=True)
 class Line:
-    """Points (x, y), joined or not. `band`: 95 % interval of each y, or none at all. NaN is a gap."""
+    """Points (x, y), joined or not. `band`: 95 % interval of each y, or none at all. NaN is a gap.
+
+    Lines with the same number as `colour` look alike; without one each has its own.
+    """
 
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
     band: tuple[Interval | None, ...] = ()
     style: Style = "line"
+    colour: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.y) != len(self.x) or len(self.band) not in (0, len(self.x)):
+            raise ValueError(f"{self.name}: {len(self.x)} x, {len(self.y)} y and {len(self.band)} intervals")
+        if self.style not in get_args(Style):
+            raise ValueError(f"{self.name}: style {self.style!r}")
 
 
 @dataclass(frozen=True)
@@ -102,9 +113,10 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Words:
-    """Paragraphs."""
+    """Paragraphs, below a title if there is one."""
 
     paragraphs: tuple[str, ...]
+    title: str = ""
 
 
 Block: TypeAlias = Table | Chart | Pictures | Words
@@ -118,6 +130,10 @@ class Claim:
     text: str
     verdict: Verdict
     because: str
+
+    def __post_init__(self) -> None:
+        if self.verdict not in get_args(Verdict):
+            raise ValueError(f"verdict {self.verdict!r}")
 
 
 @dataclass(frozen=True)
@@ -169,14 +185,14 @@ def _tagged(block: Block) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has no bytes and no NaN: base64 and null stand for them."""
+    """JSON has no bytes, no NaN and no infinity: base64 and null stand for them."""
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(part) for part in value]
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    return None if isinstance(value, float) and value != value else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _tuples(value: Any) -> Any:
@@ -198,12 +214,19 @@ def _block(value: dict[str, Any]) -> Block:
 
 
 def _cell(value: dict[str, Any]) -> Cell:
-    return Cell(**{name: _tuples(part) for name, part in value.items()})
+    interval = _ends(value.pop("interval"))
+    return Cell(interval=interval, **value)
 
 
 def _line(value: dict[str, Any]) -> Line:
-    y = tuple(float("nan") if part is None else part for part in value.pop("y"))
-    return Line(y=y, **{name: _tuples(part) for name, part in value.items()})
+    x, y = (tuple(float("nan") if part is None else part for part in value.pop(axis)) for axis in "xy")
+    band = tuple(_ends(pair) for pair in value.pop("band"))
+    return Line(x=x, y=y, band=band, **value)
+
+
+def _ends(pair: list[Any] | None) -> Interval | None:
+    """An interval; one of which an end is not known is none."""
+    return None if pair is None or None in pair else (pair[0], pair[1])
 
 
 def _picture(value: dict[str, Any]) -> Picture:

@@ -14,9 +14,10 @@ from robustsnn.attacks.threat import verify
 from robustsnn.data.batches import ImageSet
 from robustsnn.evaluation.fitting import encode, fit_to, judge_of
 from robustsnn.evaluation.judge import Judge
+from robustsnn.evaluation.spike_maps import observe, spike_maps
 from robustsnn.losses import true_probability
 from robustsnn.models import Encoded
-from robustsnn.modes import frozen
+from robustsnn.modes import evaluating, frozen
 from robustsnn.seeds import derived, seeded
 from robustsnn.types import Images, Labels
 
@@ -32,11 +33,14 @@ def input_gradient(model: nn.Module, x: Images, y: Labels) -> Tensor:
 
 
 def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, seed: int = 0) -> dict[str, Any]:
-    """Arrays for the report's pictures: the first `count` images, attacked, and their input gradients.
+    """Arrays for the report's pictures: the first `count` images, attacked, their input gradients, what fires.
 
     They are attacked anew for the picture: the adversarial image is that of the first attack of the suite's
     last column that breaks the sample, or else the last one tried. Other columns may break more. Where the
     code of an image was attacked, its mean change over time is shown, added to the image.
+
+    Predictions, probabilities (the softmax of the logits) and spikes are those of one pass each on the clean and on
+    the attacked input, with equal random numbers where the model draws some.
     """
     x, y = data.take(min(count, len(data))).floats(next(model.parameters()).device)
     suite = fit_to(model, suite, x, judge_of(model, x, suite))
@@ -57,9 +61,12 @@ def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, see
                 verify(attack.threat, found, shown[at], attack)
                 adversarial[at] = found
                 stands[at] = judge(view, adversarial[at], y[at])[0] < 0
-        predicted_adversarial = judge(view, adversarial, y)[1]
-        predicted = judge(model, x, y)[1]
         gradient = input_gradient(model, x, y)
+    with evaluating(model):
+        with seeded(seed, "pictures", "pass"):
+            logits, fired = observe(model, view, shown)
+        with seeded(seed, "pictures", "pass"):
+            logits_adversarial, fired_adversarial = observe(model, view, adversarial)
     if adversarial.ndim > x.ndim:
         adversarial = x + (adversarial - shown).mean(1)
     return {
@@ -67,11 +74,14 @@ def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, see
         "adversarial": adversarial.cpu().numpy(),
         "gradient": gradient.cpu().numpy(),
         "label": y.cpu().numpy(),
-        "predicted": predicted.cpu().numpy(),
-        "predicted_adversarial": predicted_adversarial.cpu().numpy(),
+        "predicted": logits.argmax(1).cpu().numpy(),
+        "predicted_adversarial": logits_adversarial.argmax(1).cpu().numpy(),
+        "probability": logits.float().softmax(1).cpu().numpy(),
+        "probability_adversarial": logits_adversarial.float().softmax(1).cpu().numpy(),
         "classes": np.array(data.classes),
         "index": np.arange(len(x)),
         "attack": np.array(f"{column} of {suite.name}"),
         "eps": np.array(suite.threat.eps),
         "space": np.array(suite.threat.space),
+        **spike_maps(fired, fired_adversarial),
     }

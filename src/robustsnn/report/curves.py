@@ -8,14 +8,15 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from robustsnn.report.charts import Axes, Series, line_chart, nice_ticks
+from robustsnn.report.charts import Axes, Series, line_chart
+from robustsnn.report.downloads import Figure, stem
 from robustsnn.report.marks import short
 from robustsnn.report.metrics import Epoch
 from robustsnn.report.reading import Model
 from robustsnn.report.results import Rate
+from robustsnn.report.scales import SHARES, nice_ticks
+from robustsnn.report.tables import Cell, Table
 from robustsnn.report.wording import count, eps_text, percent, rate_text, space_text
-
-_SHARES = [(tick / 100, f"{tick} %") for tick in range(0, 101, 20)]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class EpsCurve:
     where: str
     models: list[Model]
     rows: list[tuple[str, list[Rate | None]]]
+    figure: Figure
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Training:
     model: Model
     charts: list[Markup]
     note: str
+    figure: Figure
 
 
 def eps_curves(models: Sequence[Model]) -> list[EpsCurve]:
@@ -71,18 +74,29 @@ def _eps_curve(norm: str, space: str, group: Sequence[tuple[Model, dict[float, R
         x_label=f"eps ({where})",
         y_label="accuracy",
         x_ticks=[(eps, eps_text(eps)) for eps in grid],
-        y_ticks=_SHARES,
+        y_ticks=SHARES,
         x_names={eps: f"eps = {eps_text(eps)}" for eps in grid},
     )
     named = len(group) <= 6 and all(short(model.name) == model.name for model, _ in group)
+    wide = line_chart(series, axes, 1000, 420, names=named, legend=not named)
     return EpsCurve(
-        wide=line_chart(series, axes, 1000, 420, names=named),
-        narrow=line_chart(series, axes, 340, 300),
+        wide=wide,
+        narrow=line_chart(series, axes, 340, 300, legend=True),
         named=named,
         where=where,
         models=[model for model, _ in group],
         rows=[(eps_text(eps), [points.get(eps) for _, points in group]) for eps in grid],
+        figure=Figure(f"accuracy-eps-{stem(where)}", [wide], _points(group), f"Accuracy against eps, {where}"),
     )
+
+
+def _points(group: Sequence[tuple[Model, dict[float, Rate]]]) -> Table:
+    rows: list[list[Cell]] = []
+    for model, points in group:
+        for eps, rate in points.items():
+            low, high = rate.interval or (None, None)
+            rows.append([model.name, eps, rate.accuracy, low, high, rate.n])
+    return Table(["model", "eps", "accuracy", "low", "high", "n"], rows)
 
 
 def training(models: Sequence[Model]) -> list[Training]:
@@ -102,7 +116,19 @@ def _training(model: Model) -> Training:
     if planned not in (None, len(epochs)):
         note = f"{len(epochs)} of {planned} epochs"
     lost = sum(math.isnan(value) for epoch in epochs for value in epoch.train.values())
-    return Training(model, charts, note + (f"; {count(lost, 'training figure')} not finite" if lost else ""))
+    note += f"; {count(lost, 'training figure')} not finite" if lost else ""
+    figure = Figure(f"training-{stem(model.name)}", charts, _log(epochs, list(logged)), f"Training of {model.name}")
+    return Training(model, charts, note, figure)
+
+
+def _log(epochs: Sequence[Epoch], logged: Sequence[str]) -> Table:
+    rows: list[list[Cell]] = []
+    for epoch in epochs:
+        for source, figures in (("train", epoch.train), ("validation", epoch.validation)):
+            known = [None if math.isnan(figures.get(what, math.nan)) else figures[what] for what in logged]
+            if figures:
+                rows.append([epoch.epoch, source, *known])
+    return Table(["epoch", "images", *logged], rows)
 
 
 def _epoch_chart(model: Model, what: str) -> Markup:
@@ -128,7 +154,7 @@ def _epoch_chart(model: Model, what: str) -> Markup:
         x_label="epoch",
         y_label=what.replace("_", " "),
         x_ticks=[(n, f"{n}") for n in map(int, nice_ticks(numbers[0], numbers[-1])) if n in numbers],
-        y_ticks=_SHARES if what in ("accuracy", "robust") else [(height, f"{height:g}") for height in heights],
+        y_ticks=SHARES if what in ("accuracy", "robust") else [(height, f"{height:g}") for height in heights],
         x_names={number: f"epoch {number}" for number in numbers},
     )
     return line_chart(series, axes, 250, 180)

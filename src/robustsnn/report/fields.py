@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from robustsnn.errors import UserError
 
+_ANALYSIS = re.compile(r"analysis[/\\]\w+\.")
+
 
 def remedy(where: str) -> str:
     """What makes the file anew that `where` names."""
-    return f"{'analyse' if 'trail.json' in where else 'evaluate'} the run again"
+    return f"{'analyse' if _ANALYSIS.search(where) else 'evaluate'} the run again"
 
 
 def refuse(where: str, value: Any, wanted: str) -> UserError:

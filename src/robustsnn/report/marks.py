@@ -10,9 +10,12 @@ def style(colour: int) -> str:
     return f"c{colour % COLOURS}"
 
 
-def marker(colour: int, x: float, y: float, *, hollow: bool = False, size: float = 4.0) -> str:
-    """An SVG mark at (x, y): its shape changes with `colour`, for those who do not see the colour."""
-    kind = f'class="{"mark hollow" if hollow else "mark"}"'
+def marker(colour: int, x: float, y: float, *, hollow: bool = False, cloud: bool = False, size: float = 4.0) -> str:
+    """An SVG mark at (x, y): its shape changes with `colour`, for those who do not see the colour.
+
+    `hollow` marks what is a variant of something else, `cloud` is one of many points.
+    """
+    kind = f'class="{"cloud" if cloud else "mark"}{" hollow" if hollow else ""}"'
     a, b = round(size, 1), round(1.3 * size, 1)
     shape = (colour + colour // COLOURS) % 4
     if shape == 0:

@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 from robustsnn.report.marks import marker, short, style
 from robustsnn.report.reading import Model
 from robustsnn.report.results import Rate
+from robustsnn.report.tables import Cell, Table
 from robustsnn.report.wording import rate_text, test_text
 
 _ROW = 46
@@ -57,6 +58,21 @@ def overview(models: Sequence[Model], width: int) -> Markup:
     alt = "Clean and worst-case accuracy per model. " + " ".join(_tip(*line).replace("\n", ", ") for line in shown)
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return Markup(f'<svg {size} role="img" aria-label="{escape(alt)}">{"".join(parts)}</svg>')
+
+
+def overview_table(models: Sequence[Model]) -> Table:
+    """The figures of the picture."""
+    parts = ("", " low", " high", " n")
+    headers = ["model", "tested", *(f"{what}{part}" for what in ("clean", "worst case") for part in parts)]
+    rows: list[list[Cell]] = []
+    for model in models:
+        if model.result is not None and (model.result.clean or model.result.worst_case):
+            line: list[Cell] = [model.name, test_text(model.result)]
+            for rate in (model.result.clean, model.result.worst_case):
+                low, high = (None, None) if rate is None or rate.interval is None else rate.interval
+                line += [None] * 4 if rate is None else [rate.accuracy, low, high, rate.n]
+            rows.append(line)
+    return Table(headers, rows)
 
 
 def _tip(model: Model, clean: Rate | None, worst: Rate | None) -> str:

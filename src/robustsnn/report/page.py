@@ -2,35 +2,36 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
-
 from robustsnn.errors import UserError
 from robustsnn.files import write_atomic
-from robustsnn.report import wording
+from robustsnn.report import energy, gradients, theory, vulnerability, wording
 from robustsnn.report.attack_table import attack_tables
+from robustsnn.report.blocks import Part, parts
 from robustsnn.report.curves import eps_curves, training
+from robustsnn.report.downloads import Figure, download
 from robustsnn.report.main_table import MainTable, main_table
-from robustsnn.report.marks import legend_mark
-from robustsnn.report.overview import overview
+from robustsnn.report.overview import overview, overview_table
 from robustsnn.report.panels import MAGNIFY
 from robustsnn.report.pictures import Gallery, gallery
 from robustsnn.report.reading import Model, Run, models_of, read_runs
+from robustsnn.report.render import render
 from robustsnn.report.settings import config_sheet, cost_words, objective_words, provenance_sheet
 from robustsnn.report.summary import data_name, summary
 from robustsnn.report.trail import trails
-from robustsnn.report.trail_chart import SAID
 from robustsnn.report.trust import trust
 from robustsnn.report.upset import MOST, pictures_of_breaks
 
-_MIME = {"csv": "text/csv", "md": "text/markdown", "tex": "application/x-tex"}
+_SECTIONS = (
+    ("vulnerability", "Random and adversarial vulnerability", vulnerability.blocks),
+    ("gradients", "Input gradients", gradients.blocks),
+    ("theory", "Theorems beside measurements", theory.blocks),
+    ("energy", "Activity and energy", energy.blocks),
+)
+_OVERVIEW = "Accuracy: hollow clean, filled worst case"
 
 
 def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -> None:
@@ -51,8 +52,8 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -
         "md": table.words().markdown(table.caption),
         "tex": table.words().latex(table.caption),
     }
-    links = [(f"{out.stem}.{kind}", _address(_MIME[kind], text)) for kind, text in files.items()]
-    page = _render(_content(read, models, table, title) | {"files": links})
+    links = [download(f"{out.stem}.{kind}", text) for kind, text in files.items()]
+    page = render("template.html.j2", _content(read, models, table, title) | {"files": links})
     try:
         for kind, text in files.items():
             write_atomic(out.with_suffix(f".{kind}"), text)
@@ -64,6 +65,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -
 def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, title: str | None) -> dict[str, Any]:
     data = list(dict.fromkeys(data_name(model) for model in models))
     pictures = gallery(models)
+    drawing = overview(models, 340)
     results = [model.result for model in models if model.result is not None]
     drawn = any(model.result and (model.result.clean or model.result.worst_case) for model in models)
     trained = [model for model in models if model.trained_here]
@@ -71,7 +73,8 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
         "title": title or f"Adversarial robustness on {wording.listing(data)}",
         "lede": _lede(models, data),
         "summary": summary(models),
-        "overview": overview(models, 340) if drawn else None,
+        "overview": drawing if drawn else None,
+        "overview_figure": Figure("overview", [drawing], overview_table(models), _OVERVIEW),
         "main": table,
         "marked": any(entry.standing for _, row in table.rows for entry in row),
         "curves": eps_curves(models),
@@ -85,7 +88,7 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
         "breaks": pictures_of_breaks(models),
         "most": MOST,
         "trails": trails(models),
-        "trail_legend": list(SAID.items()),
+        "analyses": _analyses(models),
         "tables": attack_tables(models),
         "spaces": any(result.space == "encoded" for result in results),
         "provenance": provenance_sheet(trained),
@@ -93,6 +96,13 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
         "citation": _citation(runs),
         "folders": wording.listing([run.folder.resolve().name for run in runs]),
     }
+
+
+def _analyses(models: Sequence[Model]) -> list[tuple[str, str, list[Part]]]:
+    """Anchor, title and content of the sections that are made of analyses, those that have any."""
+    own = [model for model in models if model.trained_here]
+    found = [(name, title, parts(make(own), name)) for name, title, make in _SECTIONS]
+    return [section for section in found if section[2]]
 
 
 def _lede(models: Sequence[Model], data: Sequence[str]) -> str:
@@ -136,37 +146,3 @@ def _citation(runs: Sequence[Run]) -> str:
     revision = wording.listing(sorted({str(revision) for revision in revisions if revision}))
     software = f"robustsnn {version}".strip() + (f" (git {revision})" if revision else "")
     return f"{software}, with the settings above."
-
-
-def _address(mime: str, text: str) -> str:
-    return f"data:{mime};charset=utf-8;base64,{base64.b64encode(text.encode()).decode()}"
-
-
-def _keep(text: str) -> Markup:
-    """Escape `text`; percentages and intervals do not break across lines."""
-    number = r"\d+\.\d %( of \d+)?( \[\d+\.\d, \d+\.\d\])?|\[\d+\.\d, \d+\.\d\]|(Linf |L2 )?\d+/255"
-    return Markup(re.sub(number, r'<span class="nb">\g<0></span>', str(escape(text))))
-
-
-def _render(content: dict[str, Any]) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "key": lambda colour: Markup(legend_mark(colour)),
-        "keep": _keep,
-        "percent": lambda rate: wording.percent(rate.accuracy),
-        "interval": wording.interval_text,
-        "threat": wording.threat_text,
-        "draws": wording.draws_text,
-        "count": wording.count,
-        "number": wording.figure,
-    }
-    script = environment.get_template("script.js.j2").render()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = environment.get_template("template.html.j2")
-    return page.render(content, script=Markup(script), script_hash=digest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ def has_frames(picture: np.ndarray) -> bool:
 
 def shown(picture: np.ndarray) -> np.ndarray:
     """The picture itself, `[1 or 3, h, w]`: of event frames on is orange, off blue, nothing white."""
-    return _tiled(_small(picture), _polarity) if has_frames(picture) else _small(picture)
+    return _frames(_small(picture), _polarity) if has_frames(picture) else _small(picture)
 
 
 def change(adversarial: np.ndarray, clean: np.ndarray) -> np.ndarray:
@@ -27,15 +27,15 @@ def change(adversarial: np.ndarray, clean: np.ndarray) -> np.ndarray:
     moved = _small(adversarial) - _small(clean)
     if not has_frames(clean):
         return 0.5 + MAGNIFY * moved
-    return _tiled(moved, lambda frame: _coloured(MAGNIFY * frame.sum(axis=0)))
+    return _frames(moved, lambda frame: coloured(MAGNIFY * frame.sum(axis=0)))
 
 
 def diverging(gradient: np.ndarray) -> np.ndarray:
     """The sum over channels, blue below 0, white at 0, orange above; the ends are its largest magnitude."""
     small = _small(gradient)
     largest = np.abs(small.sum(axis=-3)).max() or 1.0
-    paint = lambda part: _coloured(part.sum(axis=0) / largest)  # noqa: E731
-    return _tiled(small, paint) if has_frames(gradient) else paint(small)
+    paint = lambda part: coloured(part.sum(axis=0) / largest)  # noqa: E731
+    return _frames(small, paint) if has_frames(gradient) else paint(small)
 
 
 def is_reduced(picture: np.ndarray) -> bool:
@@ -61,18 +61,22 @@ def _polarity(frame: np.ndarray) -> np.ndarray:
     return np.clip(painted, 0, 1)
 
 
-def _coloured(values: np.ndarray) -> np.ndarray:
+def coloured(values: np.ndarray) -> np.ndarray:
+    """`[3, ...]` of values in [-1, 1]: blue over white to orange."""
     return np.stack([np.interp(values, (-1, 0, 1), ends) for ends in zip(_BLUE, _WHITE, _ORANGE, strict=True)])
 
 
-def _tiled(frames: np.ndarray, paint: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """Painted frames in two rows (one for three frames or fewer), a line between them."""
-    panels = [paint(frame) for frame in frames]
-    rows = 1 if len(panels) < 4 else 2
+def tiled(panels: Sequence[np.ndarray], rows: int, gutter: float = _GUTTER) -> np.ndarray:
+    """Panels `[C, h, w]` on one sheet, from left to right and down, with a line of `gutter` between them."""
     columns = -(-len(panels) // rows)
-    _, height, width = panels[0].shape
-    sheet = np.full((3, rows * (height + 1) - 1, columns * (width + 1) - 1), _GUTTER)
+    channels, height, width = panels[0].shape
+    sheet = np.full((channels, rows * (height + 1) - 1, columns * (width + 1) - 1), gutter)
     for k, panel in enumerate(panels):
         top, left = (k // columns) * (height + 1), (k % columns) * (width + 1)
         sheet[:, top : top + height, left : left + width] = panel
     return sheet
+
+
+def _frames(frames: np.ndarray, paint: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Painted frames in two rows, one for three frames or fewer."""
+    return tiled([paint(frame) for frame in frames], rows=1 if len(frames) < 4 else 2)

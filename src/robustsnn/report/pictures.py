@@ -1,4 +1,4 @@
-"""Saved samples as pictures: clean, adversarial, perturbation and input gradient, model beside model."""
+"""Saved samples as pictures: clean, adversarial, perturbation, input gradient, spikes, model beside model."""
 
 from __future__ import annotations
 
@@ -11,14 +11,29 @@ from robustsnn.report import panels
 from robustsnn.report.png import png_address
 from robustsnn.report.reading import Model
 from robustsnn.report.samples import Samples
-from robustsnn.report.wording import eps_text, space_text
+from robustsnn.report.spikes import Layer, layer
+from robustsnn.report.wording import count, eps_text, space_text
 
 NEAR_ZERO = 0.01
+MOST_SHOTS = 40  # of an image by a model; keeps the page small
+CLASSES = 3  # so many of the likeliest are shown
+
+
+@dataclass(frozen=True)
+class Share:
+    """A class and its softmax probability; `true`: it is the label."""
+
+    name: str
+    share: float
+    true: bool
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One model on one image: the addresses of three pictures and what to say below them."""
+    """One model on one image: the addresses of three pictures, what to say below them, the spikes of layers.
+
+    `before`, `after`: the likeliest classes of the clean and of the attacked image; empty if not saved.
+    """
 
     model: Model
     adversarial: str
@@ -29,15 +44,19 @@ class Shot:
     outcome: str
     sparsity: str
     attack: str
+    before: list[Share]
+    after: list[Share]
+    layers: list[Layer]
 
 
 @dataclass(frozen=True)
 class Image:
-    """One test image with the shots of every model that saved it."""
+    """One test image with the shots of every model that saved it, and how many of these models stand."""
 
     index: int
     label: str
     clean: str
+    tally: str
     shots: list[Shot]
 
 
@@ -45,7 +64,7 @@ class Image:
 class Gallery:
     """The images shown; `shared` says whether every model with samples is shown on the same ones.
 
-    `reduced`: large ones have lines left out; `frames`: they are event frames.
+    `reduced`: large ones have lines left out; `frames`: they are event frames; `spikes`: layers are shown.
     """
 
     images: list[Image]
@@ -53,15 +72,16 @@ class Gallery:
     models: list[Model]
     reduced: bool
     frames: bool
+    spikes: bool
 
 
-def gallery(models: Sequence[Model], most: int = 5) -> Gallery | None:
+def gallery(models: Sequence[Model], most: int = 6) -> Gallery | None:
     """The first `most` images that all runs saved (fewer for many models); None where none has samples."""
     saved = [(m, m.run.samples) for m in models if m.trained_here and m.run.samples is not None]
     saved = [(model, samples) for model, samples in saved if len(samples.index) > 0]
     if not saved:
         return None
-    most = max(1, min(most, 60 // len(saved)))
+    most = max(1, min(most, MOST_SHOTS // len(saved)))
     first = saved[0][1]
     common = [k for k in range(len(first.index)) if all(_row(s, first, k) is not None for _, s in saved)]
     images = []
@@ -72,12 +92,15 @@ def gallery(models: Sequence[Model], most: int = 5) -> Gallery | None:
             images += [_image(s, k, [_shot(model, s, k)]) for k in range(min(most, len(s.index)))]
     reduced = any(panels.is_reduced(samples.image[0]) for _, samples in saved)
     frames = any(panels.has_frames(samples.image[0]) for _, samples in saved)
-    return Gallery(images, bool(common) and len(saved) > 1, [model for model, _ in saved], reduced, frames)
+    spikes = any(shot.layers for image in images for shot in image.shots)
+    return Gallery(images, bool(common) and len(saved) > 1, [model for model, _ in saved], reduced, frames, spikes)
 
 
 def _image(samples: Samples, k: int, shots: list[Shot]) -> Image:
     label = samples.class_name(int(samples.label[k]))
-    return Image(int(samples.index[k]), label, png_address(panels.shown(samples.image[k])), shots)
+    standing = sum(shot.outcome == "stands" for shot in shots)
+    tally = f"{standing} of {count(len(shots), 'model')} stand" if len(shots) > 1 else shots[0].outcome
+    return Image(int(samples.index[k]), label, png_address(panels.shown(samples.image[k])), tally, shots)
 
 
 def _row(samples: Samples, other: Samples, k: int) -> int | None:
@@ -109,7 +132,18 @@ def _shot(model: Model, samples: Samples, k: int) -> Shot:
         outcome=outcome,
         sparsity=_sparsity(gradient),
         attack=", ".join(part for part in (samples.attack, threat) if part),
+        before=_likeliest(samples, samples.probability, k),
+        after=_likeliest(samples, samples.probability_adversarial, k),
+        layers=[layer(spikes, k) for spikes in samples.layers],
     )
+
+
+def _likeliest(samples: Samples, probability: np.ndarray | None, k: int) -> list[Share]:
+    if probability is None:
+        return []
+    shares = np.nan_to_num(probability[k].astype(np.float64))
+    order = np.argsort(-shares, kind="stable")[:CLASSES]
+    return [Share(samples.class_name(int(c)), float(shares[c]), int(c) == int(samples.label[k])) for c in order]
 
 
 def _sparsity(gradient: np.ndarray) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 import yaml
 
 from robustsnn.errors import UserError
+from robustsnn.report.analysis_file import ANALYSES, Entry, read_analysis
 from robustsnn.report.fields import remedy
 from robustsnn.report.metrics import Epoch, read_metrics
 from robustsnn.report.results import Result, Results, read_results
@@ -31,6 +32,7 @@ class Run:
     results: Results
     samples: Samples | None
     trail: TrailFile | None = None
+    analyses: Mapping[str, Entry] = field(default_factory=dict)
 
     def setting(self, *keys: str) -> Any:
         """The value under `config[keys[0]][keys[1]]...`, or None where any of them is missing."""
@@ -104,7 +106,8 @@ def _read_run(folder: Path) -> Run:
         raise UserError(f"{path} holds {type(config).__name__}, not settings; restore it or train again")
     metrics, results, samples = folder / "metrics.jsonl", folder / "results.json", folder / "samples.npz"
     trail = folder / "analysis" / "trail.json"
-    _check_weights(folder, results, samples, trail)
+    analyses = [folder / "analysis" / f"{name}.json" for name in ANALYSES]
+    _check_weights(folder, results, samples, trail, *analyses, folder / "analysis" / "gradients.npz")
     return Run(
         folder=folder,
         config=config,
@@ -112,6 +115,7 @@ def _read_run(folder: Path) -> Run:
         results=read_results(results) if results.exists() else Results({}, {}),
         samples=read_samples(samples) if samples.exists() else None,
         trail=read_trail(trail) if trail.exists() else None,
+        analyses={path.stem: read_analysis(path) for path in analyses if path.exists()},
     )
 
 
@@ -123,7 +127,7 @@ def _check_weights(folder: Path, *files: Path) -> None:
     digest = sha256(weights.read_bytes()).hexdigest()
     for path in files:
         if path.is_file() and any(found != digest for found in _made_with(path)):
-            raise UserError(f"{path} was made with other weights than {weights}; {remedy(path.name)}")
+            raise UserError(f"{path} was made with other weights than {weights}; {remedy(str(path))}")
 
 
 def _made_with(path: Path) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,19 @@ from typing import Any
 import numpy as np
 
 from robustsnn.errors import UserError
+from robustsnn.report.spikes import LayerSpikes, read_layers
 
 _PICTURES = ("image", "adversarial", "gradient")
+_SHARES = ("probability", "probability_adversarial")
 _INTEGERS = ("label", "predicted", "predicted_adversarial", "index")
 
 
 @dataclass(frozen=True)
 class Samples:
-    """K images with their attack: pictures are [K, C, H, W], or [K, T, 2, H, W] of event frames, the integers [K]."""
+    """K images with their attack: pictures are [K, C, H, W], or [K, T, 2, H, W] of event frames, the integers [K].
+
+    The probabilities of all classes are [K, classes], before and after; None, like layers (), in older files.
+    """
 
     image: np.ndarray
     adversarial: np.ndarray
@@ -31,6 +37,9 @@ class Samples:
     attack: str
     eps: float | None
     space: str
+    probability: np.ndarray | None = None
+    probability_adversarial: np.ndarray | None = None
+    layers: Sequence[LayerSpikes] = ()
 
     def class_name(self, number: int) -> str:
         """The name of a class; its number where no name was saved."""
@@ -60,8 +69,19 @@ def read_samples(path: Path) -> Samples:
             f"{path} must hold float pictures [K, 1 or 3, H, W] or [K, T, 2, H, W] and integers [K], "
             f"but holds {shapes}; evaluate the run again"
         )
+    for name in _SHARES:
+        found = arrays.get(name)
+        if found is not None and not (found.ndim == 2 and len(found) == shape[0] and found.dtype.kind == "f"):
+            raise UserError(f"{path}: {name} must be [K, classes], but is {found.shape}; evaluate the run again")
+    try:
+        layers = read_layers(arrays, shape[0])
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; evaluate the run again") from error
     return Samples(
         **{name: arrays[name] for name in (*_PICTURES, *_INTEGERS)},
+        probability=arrays.get("probability"),
+        probability_adversarial=arrays.get("probability_adversarial"),
+        layers=layers,
         classes=[str(name) for name in arrays.get("classes", np.array([])).reshape(-1)],
         attack=str(_scalar(arrays.get("attack"), "")),
         eps=_eps(_scalar(arrays.get("eps"), None), path),

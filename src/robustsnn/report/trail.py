@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from robustsnn.report.downloads import Figure
 from robustsnn.report.reading import Model
+from robustsnn.report.tables import Table
 from robustsnn.report.trail_chart import chart, colour_of, share_text
-from robustsnn.report.trail_file import Step, TrailFile
+from robustsnn.report.trail_file import ORIGINS, Step, TrailFile
 from robustsnn.report.wording import count, listing, percent
 
 
@@ -32,6 +34,7 @@ class Trails:
     words: list[tuple[Model, str]]
     what: list[tuple[str, str]]
     weights: list[tuple[str, list[str]]]
+    figure: Figure
 
 
 def trails(models: Sequence[Model]) -> Trails | None:
@@ -43,15 +46,36 @@ def trails(models: Sequence[Model]) -> Trails | None:
     told: dict[str, list[str]] = {}
     for model, trail in shown:
         told.setdefault(_what(trail), []).append(model.name)
+    wide = chart(shown, 1040, 236)
     return Trails(
-        wide=chart(shown, 1040, 236),
+        wide=wide,
         narrow=[(model, chart([(model, trail)], 480, 190)) for model, trail in shown],
         models=[model for model, _ in shown],
         kinds=[(kind, colour_of(kind), [_cell(kind, trail) for _, trail in shown]) for kind in kinds],
         words=[(model, _words(trail)) for model, trail in shown],
         what=[(what, listing(names)) for what, names in told.items()],
         weights=_weights([trail for _, trail in shown]),
+        figure=Figure("gradient-trail", [wide], _table(shown), "Zeros of the gradient, from the pixels to the loss"),
     )
+
+
+def _table(shown: Sequence[tuple[Model, TrailFile]]) -> Table:
+    rows: list[list[str | float | None]] = []
+    for model, trail in shown:
+        for step in trail.steps:
+            zeros, norm = (e.interval or (None, None) for e in (step.zeros, step.norm))
+            parts = [None] * len(ORIGINS) if step.parts is None else [step.parts[origin] for origin in ORIGINS]
+            rows.append([model.name, step.name, step.kind, step.entries, step.zeros.mean, *zeros, *parts])
+            rows[-1] += [step.norm.mean, *norm]
+    interval = ("low", "high")
+    heads = [
+        "zeros",
+        *(f"zeros {end}" for end in interval),
+        *ORIGINS,
+        "l2 norm",
+        *(f"l2 norm {end}" for end in interval),
+    ]
+    return Table(["model", "operation", "kind", "entries", *heads], rows)
 
 
 def _what(trail: TrailFile) -> str:

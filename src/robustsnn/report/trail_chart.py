@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 from robustsnn.report.marks import short, style
 from robustsnn.report.reading import Model
+from robustsnn.report.scales import power_text
 from robustsnn.report.trail_file import ORIGINS, Estimate, Step, TrailFile
 from robustsnn.report.wording import percent
 
@@ -19,7 +20,7 @@ SAID = {
     "other": "added, other",
 }
 _KINDS = ("convolution", "neurons", "max-pool", "norm", "average-pool", "linear")
-_LINE, _TOP, _BOTTOM = 15, 40, 26
+_LINE, _TOP, _BOTTOM = 15, 64, 26
 
 
 def colour_of(kind: str) -> int:
@@ -48,7 +49,7 @@ def chart(shown: Sequence[tuple[Model, TrailFile]], width: int, names: int) -> M
     height = _TOP + _LINE * len(rows) + _BOTTOM
     column = (width - names) / len(shown)
     powers = _powers([step.norm.mean for trail in steps for step in trail.values()])
-    parts = []
+    parts = _legend(width)
     for row, name in enumerate(rows):
         step = next(found[name] for found in steps if name in found)
         y = _y(row)
@@ -66,6 +67,19 @@ def chart(shown: Sequence[tuple[Model, TrailFile]], width: int, names: int) -> M
     alt += f"{', '.join(model.name for model, _ in shown)}, from the pixels (top) to the loss; figures in the table."
     size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
     return Markup(f'<svg class="trail" {size} role="img" aria-label="{escape(alt)}">{"".join(parts)}</svg>')
+
+
+def _legend(width: int) -> list[str]:
+    """What the bars say, in one line."""
+    parts, room = [], (width - 4) / len(SAID)
+    for place, (origin, text) in enumerate(SAID.items()):
+        x = round(room * place, 1)
+        parts.append(f'<g class="c6"><rect class="bar {origin}" x="{x}" y="4" width="20" height="10"/>')
+        if origin == "natural":
+            parts.append(f'<line class="stripes" x1="{x}" x2="{x + 20}" y1="9" y2="9"/>')
+        said = text if room > 160 else text.replace("added, ", "")
+        parts.append(f'</g><text class="tick" x="{x + 26}" y="13">{said}</text>')
+    return parts
 
 
 def _label(step: Step) -> str:
@@ -92,7 +106,7 @@ def _axes(
     powers: tuple[int, int],
     name: str,
 ) -> list[str]:
-    parts = [f'<text class="name {style(model.colour)}" x="{bars[0]:.1f}" y="12">{escape(name)}</text>']
+    parts = [f'<text class="name {style(model.colour)}" x="{bars[0]:.1f}" y="{_TOP - 28}">{escape(name)}</text>']
     bottom = height - _BOTTOM + 4
     for share in (0.0, 0.5, 1.0):
         x = round(bars[0] + share * (bars[1] - bars[0]), 1)
@@ -103,10 +117,8 @@ def _axes(
     for power in dict.fromkeys((low, high)):
         x = round(norms[0] + (power - low) / (high - low) * (norms[1] - norms[0]), 1)
         parts.append(f'<line class="grid" x1="{x}" x2="{x}" y1="{_TOP - 4}" y2="{bottom}"/>')
-        exponent = str(power).replace("-", "\N{MINUS SIGN}")
-        ten = f'10<tspan dy="-4" font-size="8">{exponent}</tspan>'
         for y in (_TOP - 9, bottom + 14):
-            parts.append(f'<text class="tick mid" x="{x}" y="{y}">{ten}</text>')
+            parts.append(f'<text class="tick mid" x="{x}" y="{y}">{power_text(power)}</text>')
     return parts
 
 

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from robustsnn.report.breaks import FIRST, Breaks, Group
+from robustsnn.report.downloads import Figure, stem
 from robustsnn.report.marks import short, style
 from robustsnn.report.reading import Model
+from robustsnn.report.tables import Table
 from robustsnn.report.wording import count, listing
 
 MOST = 12
@@ -24,6 +26,7 @@ class Picture:
     svg: Markup
     overlapping: bool
     note: str
+    figure: Figure
 
 
 def pictures_of_breaks(models: Sequence[Model]) -> list[Picture]:
@@ -48,7 +51,15 @@ def _picture(model: Model, breaks: Breaks) -> Picture:
     else:
         svg = _bars(model, breaks, sorted(shown, key=lambda group: min(group[0])))
     note = "; ".join(parts) + "."
-    return Picture(model, svg, overlapping, note[0].upper() + note[1:])
+    figure = Figure(f"breaks-{stem(model.name)}", [svg], _table(breaks), f"Images of {model.name}, by what broke them")
+    return Picture(model, svg, overlapping, note[0].upper() + note[1:], figure)
+
+
+def _table(breaks: Breaks) -> Table:
+    """All groups, also those without a bar: a column of 0 and 1 per attack, and how many images."""
+    groups, _ = breaks.largest(len(breaks.groups))
+    rows = [[*(int(k in members) for k in range(len(breaks.sets))), size] for members, size in groups]
+    return Table([*breaks.sets, "images"], rows)
 
 
 def _drawn(breaks: Breaks) -> tuple[list[Group], list[Group]]:

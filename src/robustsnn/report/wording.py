@@ -8,10 +8,11 @@ from robustsnn.report.results import Draws, Rate, Result
 
 
 def eps_text(eps: float) -> str:
-    """`k/255` where 255 eps is an integer k to 1e-6 (relative above 1, for float32), else 4 digits."""
-    k = round(255 * eps)
+    """`k/255` where 255 eps is an integer k, or half of one below 10, to 1e-6 (relative above 1), else 4 digits."""
+    halves = round(510 * eps)
+    k = halves / 2 if halves < 20 else round(255 * eps)
     if 0 < k < 255 and abs(255 * eps - k) <= 1e-6 * k:
-        return f"{k}/255"
+        return f"{k:g}/255"
     return f"{eps:.4g}"
 
 
@@ -60,6 +61,14 @@ def interval_text(rate: Rate) -> str:
 def rate_text(rate: Rate) -> str:
     """A rate with its interval: '12.2 % [9.0, 16.0]'."""
     return f"{percent(rate.accuracy)} {interval_text(rate)}".rstrip()
+
+
+def function_text(name: str) -> str:
+    """What was differentiated, in words: 'the probability of the true class'."""
+    return {
+        "probability": "the probability of the true class",
+        "true_probability": "the probability of the true class",
+    }.get(name, name.replace("_", " ") or "a function without a name")
 
 
 def listing(names: Sequence[str]) -> str:
