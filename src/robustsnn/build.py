@@ -32,9 +32,9 @@ from robustsnn.data import cifar
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.data.cifar10_dvs import cifar10_dvs
 from robustsnn.data.digit_events import digit_events
-from robustsnn.data.turned_digits import turned_digits
 from robustsnn.data.digits import digits
 from robustsnn.data.procedural import procedural
+from robustsnn.data.turned_digits import turned_digits
 from robustsnn.encoders import Discretise
 from robustsnn.errors import UserError
 from robustsnn.losses import cross_entropy, dlr, margin, true_probability

@@ -47,8 +47,8 @@ def notes(setting: Setting, *more: str) -> tuple[str, ...]:
     found = []
     if setting.scale == "digits":
         found.append(
-            "Digits scale: 8x8 digits stand for CIFAR-10, digits of which half are turned (20 classes) for CIFAR-100, and "
-            "digits before a simulated event camera for CIFAR10-DVS; small networks, few epochs, radii 5 times the "
+            "Digits scale: 8x8 digits stand for CIFAR-10, digits of which half are turned (20 classes) for CIFAR-100, "
+            "and digits before a simulated event camera for CIFAR10-DVS; small networks, few epochs, radii 5 times the "
             "paper's. It shows whether the method behaves as the paper says on a small problem; nothing about CIFAR."
         )
     found.append(
