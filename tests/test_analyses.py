@@ -79,7 +79,9 @@ def test_what_cannot_be_asked_of_two_images_is_said(run):
         ({"rule": "magic"}, "--rule=magic: allowed are own"),
         ({"attack": "pgd"}, "--eps goes with --attack"),
         ({"radii": ["8"]}, "8"),
-        ({"mac": -1.0, "parts": ["energy"]}, "mac"),
+        ({"radii": ["0"]}, "--radii 0.0: give at least one, each above 0"),
+        ({"mac": -1.0}, "--mac -1.0: a number > 0"),
+        ({"work": 0.0}, "--work 0.0: a number > 0"),
     ],
 )
 def test_wrong_requests_are_refused(run, options, said):

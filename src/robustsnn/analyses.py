@@ -74,7 +74,8 @@ def _trail(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _gradients(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
-    rules = {"own": None, **{rule.label: rule for rule in PAPER_RULES}}
+    asked = () if task.rule is None else (task.rule,)
+    rules = {"own": None, **{rule.label: rule for rule in (*asked, *PAPER_RULES)}}
     images = task.some(2 * len(rules), 8)
     found = gradients(
         task.model, images, rules=rules, batch_size=task.batch_size, seed=task.seed, progress=task.progress
@@ -177,10 +178,15 @@ def analyze_run(
     for name, value in (("limit", limit), ("batch_size", batch_size)):
         if value < 1:
             raise UserError(f"--{name} {value}: at least 1 is needed")
+    for name, value in (("mac", mac), ("ac", ac), ("work", work)):
+        if not 0 < value < float("inf"):
+            raise UserError(f"--{name} {value}: a number > 0 is needed")
     tasks = {name: chosen("--parts", name, PARTS) for name in parts}
     if not tasks:
         raise UserError(f"--parts: give at least one of {', '.join(PARTS)}")
     radii = tuple(fraction(value) for value in radii)
+    if not radii or not all(0 < radius <= 1 for radius in radii):
+        raise UserError(f"--radii {', '.join(map(str, radii))}: give at least one, each above 0 and at most 1")
     _, model, data = load_run(run)
     images = data.test.take(min(limit, len(data.test)))
     counted = energy(model, images.take(1))

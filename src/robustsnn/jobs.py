@@ -161,6 +161,8 @@ def _received(process: Any, pipe: Connection) -> Done:
     except (EOFError, OSError):
         process.join()
         return Done(error=_ending(process.exitcode))
+    except Exception as error:  # what it sent cannot be read here
+        found = _defect(error)
     finally:
         pipe.close()
     process.join()

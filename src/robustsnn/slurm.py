@@ -66,9 +66,9 @@ def submit_jobs(
     with executor.batch():
         sent = [executor.submit(Resumable(), job) for job in order]
     submitted = {job.name: one for job, one in zip(order, sent, strict=True)}
-    write_json(record, {name: one.job_id for name, one in submitted.items()})
     found: dict[str, Done] = {}
     try:
+        write_json(record, {name: one.job_id for name, one in submitted.items()})
         while len(found) < len(jobs):
             for name, one in submitted.items():
                 if name not in found and one.done():

@@ -180,6 +180,7 @@ def test_running_for_sets_neurons_and_encoder_and_puts_them_back() -> None:
         (lambda: signal_to_noise(spiking(), (X, Y), samples=2), "samples=2"),
         (lambda: signal_to_noise(spiking(), (X[:2], Y[:2])), "2 images"),
         (lambda: signal_to_noise({2: spiking(steps=3)}, (X, Y)), "runs for 3 steps"),
+        (lambda: signal_to_noise({1: nn.Flatten()}, (X, Y)), "Flatten has no parameters"),
         (lambda: signal_to_noise({1: spiking(steps=1), 2: encoded(Rate(2), 2)}, (X, Y)), "different parameters"),
         (lambda: signal_to_noise(encoded(Fixed(), 2), (X, Y), steps=(2, 4)), "cannot run for 4 steps"),
     ],

@@ -127,7 +127,8 @@ def finite_difference(
         data: labelled images, or (x, y).
         steps: h > 0, as numbers or "8/255".
         smooth: take the network whose neurons fire the primitive of the surrogate, see `smooth_forward`, in a copy
-            and on images in float64. Its gradient is exact, so this tells what the surrogate's network would do.
+            and on images in float64. Its gradient is exact, so this tells what the surrogate's network would do;
+            but not behind an encoder that rounds or draws: a step of the code stays a step.
         loss: default f_y, the probability of the true class.
         rule: gradient rule; None leaves each layer its own. With `smooth` its surrogate is taken, so it needs one.
 

@@ -94,6 +94,8 @@ def _gradients(
     found: dict[str, Tensor] = {}
     with differentiating(model, rule):
         parameters = dict(model.named_parameters())
+        if not parameters:
+            raise UserError(f"{type(model).__name__} has no parameters, so there is no weight gradient to look at")
         for i in range(len(x)):
             with seeded(seed, "signal", i):
                 try:

@@ -79,11 +79,13 @@ def more(
     than its interval, and is undecided otherwise.
     """
     verdicts, said = [], []
+    several = len({a.data for a, _ in pairs}) > 1
     for a, b in pairs:
+        where = f" ({a.data} rows)" if several else ""
         for column in columns:
             mean, (low, high) = difference(results, a, b, column, look)
             verdicts.append("holds" if low > 0 else "does not hold" if high < 0 else "undecided")
-            said.append(f"{a.name()} against {b.name()}, {column}: {mean:+.1f} [{low:.1f}, {high:.1f}]")
+            said.append(f"{a.name()} against {b.name()}{where}, {column}: {mean:+.1f} [{low:.1f}, {high:.1f}]")
     counts = [verdicts.count(kind) for kind in ("holds", "does not hold", "undecided")]
     head = (
         ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 SR_PAPER = (
-    "Training Adversarially Robust SNNs with Gradient Sparsity Regularization (Liu et al., ICML 2024, arXiv 2405.20355)"
+    "Training Adversarially Robust SNNs with Gradient Sparsity Regularization (the version under review of Liu et al., "
+    "Enhancing Adversarial Robustness in SNNs with Sparse Gradients, ICML 2024, arXiv 2405.20355)"
 )
 TRAIL_PAPER = "Accuracy-Robustness Trade-Off via Spiking Neural Network Gradient Sparsity Trail (Luu et al.)"
 
