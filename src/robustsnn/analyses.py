@@ -23,6 +23,7 @@ from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.published import PAPER_RULES
 from robustsnn.build import LOSSES, RULES, chosen
 from robustsnn.data.batches import ImageSet
+from robustsnn.encoders import rounds
 from robustsnn.errors import UserError
 from robustsnn.files import write_arrays, write_json
 from robustsnn.models import Classifier
@@ -111,7 +112,10 @@ def _theory(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
         "density": _asked(density_bound, model, images, progress=tell[2], **sampled),
         "difference": {
             "spiking": _asked(finite_difference, model, images, progress=tell[3], **options),
-            "smooth": _asked(finite_difference, model, images, smooth=True, progress=tell[4], **options),
+            # Smooth neurons behind an encoder that rounds are no smooth network.
+            "smooth": {"refused": "the encoder rounds, so the network is not smooth whatever its neurons are"}
+            if rounds(model)
+            else _asked(finite_difference, model, images, smooth=True, progress=tell[4], **options),
         },
     }, {}
 
@@ -168,6 +172,8 @@ def analyze_run(
         mac, ac: picojoule of a multiply-accumulate and of an accumulate.
         limit: the first so many test images at most.
         work: multiply-accumulates that each part may spend: costly parts of large networks take fewer images.
+
+    UserError for wrong options, and if a part cannot be had of this network, after the others are written.
     """
     which = chosen("--loss", loss, LOSSES)
     by = None if rule == "own" else chosen("--rule", rule, {"own": None, **RULES})
@@ -193,17 +199,24 @@ def analyze_run(
     macs = sum(layer.macs * layer.runs for layer in counted.layers)
     digest = weights_digest(run)
     found: dict[str, dict[str, Any]] = {}
+    refused: list[str] = []
     before, whole = 0.0, sum(weight for _, weight in tasks.values())
     for name, (look, weight) in tasks.items():
         told = part(progress, before, weight, whole)
         task = _Task(
             model, images, macs, work, which, attacker, by, radii, mac * 1e-12, ac * 1e-12, batch_size, seed, told
         )
-        found[name], arrays = look(task)
+        before += weight
+        try:
+            found[name], arrays = look(task)
+        except UserError as error:  # of this part; the others may still be asked
+            refused.append(f"{name}: {error}")
+            continue
         # The version of a part's own form stands in it, if it has one.
         content = {"schema": 1, **found[name], "made_with": digest, "versions": versions()}
         write_json(run / "analysis" / f"{name}.json", content)
         if arrays:
             write_arrays(run / "analysis" / f"{name}.npz", weights=digest, **arrays)
-        before += weight
+    if refused:
+        raise UserError("; ".join(refused) + (f"; done: {', '.join(found)}" if found else ""))
     return found

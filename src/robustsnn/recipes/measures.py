@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,12 +14,12 @@ from robustsnn.analysis import gradients, trail, vulnerability
 from robustsnn.attacks import fgsm, pgd
 from robustsnn.build import build_constraints, build_objective, build_optimiser
 from robustsnn.config import TrainConfig
-from robustsnn.data.batches import ImageSet
+from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.evaluation.judge import Judge
 from robustsnn.models import Classifier
 from robustsnn.modes import frozen
 from robustsnn.objectives.schedule import Changing
-from robustsnn.progress import Progress
+from robustsnn.progress import Progress, silent
 from robustsnn.recipes.networks import Defence, Network, Scale, radius
 from robustsnn.seeds import generator
 from robustsnn.train.epoch import one_epoch
@@ -30,70 +30,75 @@ _ROUNDS = 5
 _BATCHES = 4
 
 
-def measure(
-    name: str, model: Classifier, data: ImageSet, scale: Scale, seed: int, progress: Progress
-) -> dict[str, Any]:
-    """One of `MEASURES`, by name."""
-    return MEASURES[name](model, data, scale, seed, progress)
+@dataclass(frozen=True)
+class Subject:
+    """A trained network, its data, and the test images that are looked at."""
+
+    model: Classifier
+    data: Splits
+    images: ImageSet
+    scale: Scale
+    seed: int
+    progress: Progress = silent
 
 
-def _gradients(model: Classifier, data: ImageSet, scale: Scale, seed: int, progress: Progress) -> dict[str, Any]:
+def _gradients(subject: Subject) -> dict[str, Any]:
     """Norms and distribution of grad_x f_y, and the gradient of the first images."""
-    found = gradients(model, data, seed=seed, progress=progress)
+    found = gradients(subject.model, subject.images, seed=subject.seed, progress=subject.progress)
     shown = found.heatmaps()
     return {**found.to_dict(), "shown": {name: shown[name].tolist() for name in ("image", "label", "gradient")}}
 
 
-def _vulnerability(model: Classifier, data: ImageSet, scale: Scale, seed: int, progress: Progress) -> dict[str, Any]:
+def _vulnerability(subject: Subject) -> dict[str, Any]:
     """Random against adversarial vulnerability and accuracy over eps, figure 1 of the SR paper."""
-    eps = [radius(k, scale) for k in (1, 2, 4, 6, 8, 12)]
-    return vulnerability(model, data, eps=eps, seed=seed, progress=progress).to_dict()
+    eps = [radius(k, subject.scale) for k in (1, 2, 4, 6, 8, 12)]
+    found = vulnerability(subject.model, subject.images, eps=eps, seed=subject.seed, progress=subject.progress)
+    return found.to_dict()
 
 
-def _trail(model: Classifier, data: ImageSet, scale: Scale, seed: int, progress: Progress) -> dict[str, Any]:
+def _trail(subject: Subject) -> dict[str, Any]:
     """The gradient sparsity trail of the cross-entropy."""
-    return trail(model, data, seed=seed, weights_of=0, progress=progress).to_dict()
+    found = trail(subject.model, subject.images, seed=subject.seed, weights_of=0, progress=subject.progress)
+    return found.to_dict()
 
 
-def _pictures(model: Classifier, data: ImageSet, scale: Scale, seed: int, progress: Progress) -> dict[str, Any]:
+def _pictures(subject: Subject) -> dict[str, Any]:
     """The first images, and what FGSM and PGD7 at the trail paper's 8/255 make of them."""
-    x, y = data.take(min(6, len(data))).floats(next(model.parameters()).device)
-    eps = fraction(radius(8, scale))
+    model, some = subject.model, subject.images.take(min(6, len(subject.images)))
+    x, y = some.floats(next(model.parameters()).device)
+    eps = fraction(radius(8, subject.scale))
     shown = {"clean": x}
     for name, attack in (("FGSM", fgsm(eps)), ("PGD7", pgd(eps, 7, alpha=0.01 * eps / (8 / 255)))):
-        shown[name] = attack(model, x, y, generator=generator(seed, "pictures", name))
+        shown[name] = attack(model, x, y, generator=generator(subject.seed, "pictures", name))
     judge = Judge()
     with frozen(model):
         said = {name: judge(model, images, y)[1].tolist() for name, images in shown.items()}
     return {
-        "classes": list(data.classes),
+        "classes": list(some.classes),
         "label": y.tolist(),
         "images": {name: images.cpu().numpy().tolist() for name, images in shown.items()},
         "predicted": said,
     }
 
 
-def _cost(model: Classifier, data: ImageSet, scale: Scale, seed: int, progress: Progress) -> dict[str, Any]:
+def _cost(subject: Subject) -> dict[str, Any]:
     """Seconds of an epoch of each regime, from a few batches of each in turn, so that ratios compare like with like."""
-    config = Network("CIFAR-10", "VGG-11").config(scale, seed)
-    train = config.train
-    some = data.take(min(len(data), _BATCHES * train.batch_size))
-    batches = -(-len(some) // train.batch_size)
+    train = Network("CIFAR-10", "VGG-11").config(subject.scale, subject.seed).train
+    whole = subject.data.train
+    some = whole.take(min(len(whole), _BATCHES * train.batch_size))
     seconds: dict[str, list[float]] = {name: [] for name in REGIMES}
-    copies = {name: copy.deepcopy(model) for name in REGIMES}
+    copies = {name: copy.deepcopy(subject.model) for name in REGIMES}
     for turn in range(_ROUNDS + 1):
         for number, name in enumerate(REGIMES):
-            taken = _epoch_seconds(copies[name], some, name, scale, seed, train)
+            taken = _epoch_seconds(copies[name], some, name, subject, train)
             if turn:  # the first warms up
-                seconds[name].append(taken / batches)
-            progress(turn * len(REGIMES) + number + 1, (_ROUNDS + 1) * len(REGIMES), "cost of the regimes")
-    return {"seconds_per_step": seconds, "batch_size": train.batch_size, "train": asdict(train)}
+                seconds[name].append(taken * len(whole) / len(some))
+            subject.progress(turn * len(REGIMES) + number + 1, (_ROUNDS + 1) * len(REGIMES), "cost of the regimes")
+    return {"seconds_per_epoch": seconds, "images": len(whole), "batch_size": train.batch_size}
 
 
-def _epoch_seconds(
-    model: Classifier, data: ImageSet, regime: Defence, scale: Scale, seed: int, train: TrainConfig
-) -> float:
-    objective = Network("CIFAR-10", "VGG-11", regime).config(scale, seed).objective
+def _epoch_seconds(model: Classifier, data: ImageSet, regime: Defence, subject: Subject, train: TrainConfig) -> float:
+    objective = Network("CIFAR-10", "VGG-11", regime).config(subject.scale, subject.seed).objective
     loss = build_objective(objective)
     assert not isinstance(loss, Changing)  # no regime has a schedule of lambda
     optimiser = build_optimiser(replace(train, lr=1e-4), model)
@@ -110,7 +115,7 @@ def _epoch_seconds(
         augment=None,
         constraints=build_constraints(objective, model),
         autocast=train.precision,
-        seed=seed,
+        seed=subject.seed,
         tell=lambda done, loss: None,
     )
     if torch.cuda.is_available():
@@ -118,7 +123,7 @@ def _epoch_seconds(
     return time.perf_counter() - began
 
 
-MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
+MEASURES: dict[str, Callable[[Subject], dict[str, Any]]] = {
     "gradients": _gradients,
     "vulnerability": _vulnerability,
     "trail": _trail,

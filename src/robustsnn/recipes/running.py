@@ -19,8 +19,9 @@ from robustsnn.jobs import Job, run_jobs, values
 from robustsnn.models import Classifier
 from robustsnn.modes import frozen
 from robustsnn.progress import Progress, part, silent
+from robustsnn.provenance import versions
 from robustsnn.recipes.cells import WORST
-from robustsnn.recipes.measures import measure
+from robustsnn.recipes.measures import MEASURES, Subject
 from robustsnn.recipes.networks import Defence, Network, Scale, radius
 from robustsnn.recipes.recipe import Found, Look, Need, Setting, merged
 from robustsnn.runs import load_run, train_run, weights_digest
@@ -105,8 +106,8 @@ def _look(
         kept = _kept(path, digest)
         if kept is None:
             told = part(progress, 1 + len(need.looks) + number, 1, total)
-            kept = measure(name, model, some, setting.scale, seed, told)
-            write_json(path, {"made_with": digest, "found": kept})
+            kept = MEASURES[name](Subject(model, data, some, setting.scale, seed, told))
+            write_json(path, {"made_with": digest, "versions": versions(), "found": kept})
         measures[name] = kept
     return Found(clean, looks, measures)
 
@@ -120,10 +121,10 @@ def _clean(model: Classifier, data: ImageSet) -> list[bool]:
 
 
 def _kept(path: Path, digest: str) -> Any:
-    """What was measured earlier with these weights; None if there is nothing that can be used."""
+    """What was measured earlier with these weights and versions; None if there is nothing that can be used."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return content["found"] if content["made_with"] == digest else None
+        return content["found"] if (content["made_with"], content["versions"]) == (digest, versions()) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
