@@ -211,7 +211,7 @@ def test_each_theorem_is_said_with_what_was_found(runs: list[Path], made: Path) 
     assert len(titles) == 5
     text = words(blocks)
     assert "vanilla, 6 images, one network, run longer: the ratio fell nowhere." in text
-    assert "the ratio fell from 1 to 2 steps; the interval leaves no doubt of it." in text
+    assert "the ratio fell from 1 to 2 steps; the 95 % interval of the difference is below 0." in text
     bound = table(blocks, "Both sides")
     assert [(row.group, row.label) for row in bound.rows] == [("vanilla", "gradients"), ("SR", "gradients")]
     assert bound.rows[0].cells[1].ours == pytest.approx(file["density"]["bounds"][0]["right"])
@@ -222,6 +222,15 @@ def test_each_theorem_is_said_with_what_was_found(runs: list[Path], made: Path) 
     assert smooth.y == pytest.approx([s["median_error"]["median"] for s in file["difference"]["smooth"]["steps"]])
     edit(runs[1], "theory", "signal.pairs.0.difference.interval", [-0.3, 0.1])
     assert "the ratio fell from 1 to 2 steps; the intervals do not settle it." in words(theory.blocks(models(runs)))
+
+
+def test_intervals_that_no_ratio_can_have_are_not_relied_on(runs: list[Path]) -> None:
+    for run, ends in zip(runs, ([-0.3, -0.1], [-0.3, 0.1]), strict=True):
+        for at in range(2):
+            edit(run, "theory", f"signal.at.{at}.network.sup.snr.interval", [-0.3, 0.1] if at else ends)
+    text = words(theory.blocks(models(runs)))
+    assert text.count("the interval is below 0, which no ratio can be") == 1
+    assert "T = 1" in text.split("SR, 6 images")[0]
 
 
 def test_a_single_difference_and_a_part_of_the_theory_will_do(runs: list[Path], made: Path) -> None:

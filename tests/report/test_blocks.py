@@ -5,6 +5,7 @@ import csv
 import io
 import math
 import re
+from dataclasses import replace
 from html import unescape
 from itertools import pairwise
 
@@ -204,3 +205,24 @@ def test_text_is_escaped_in_drawings() -> None:
     for svg in (chart_view(chart(bad), "c").wide, pictures_view(pictures(bad), "p").svg):
         assert "<script" not in svg
         assert "alert(1)" in unescape(str(svg))
+
+
+def test_a_quotient_by_almost_nothing_does_not_flatten_the_others() -> None:
+    x = tuple(float(k) for k in range(1, 31))
+    y = (*(1.0 + k / 10 for k in range(29)), 1e13)
+    bound = Line("bound", (1.0, 30.0), (1e9, 1e9))
+    plain = Chart("ratio", "x", "y", (Line("a", x, y, style="points"), bound), y_log=True)
+    view = chart_view(plain, "ratio")
+    assert "10¹³" not in view.wide
+    assert "1 point far beyond the others not drawn; the CSV has all." in view.note
+    assert "10000000000000.0" in data(plain).csv() or "1e+13" in data(plain).csv()
+    near = replace(plain, lines=(replace(plain.lines[0], y=(*y[:29], 50.0)), bound))
+    assert chart_view(near, "ratio").note == ""
+
+
+def test_each_column_has_the_decimals_that_its_figures_need() -> None:
+    rows = (Row("a", (Cell(1461.984, (1009.58, 2336.96)), Cell(0.0343)), ""), Row("b", (Cell(54.15), Cell(3.787)), ""))
+    view = table_view(Table("t", ("big", "small"), rows, "", 5), "t")
+    shown = [[cell.ours for cell in cells] for _, cells in view.groups[0][1]]
+    assert shown == [["1462", "0.034"], ["54", "3.787"]]
+    assert view.groups[0][1][0][1][0].interval == "[1010, 2337]"

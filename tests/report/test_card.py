@@ -125,22 +125,29 @@ def test_a_code_span_ends_where_it_should(text: str) -> None:
     assert fence not in re.split("[^`]+", span[len(fence) : -len(fence)])
 
 
-def test_figures_of_analyses_are_shown_and_those_of_other_weights_refused(runs: list[Path]) -> None:
+def test_a_card_says_of_the_analyses_what_the_page_says(runs: list[Path]) -> None:
     folder = runs[0] / "analysis"
     folder.mkdir()
-    tally = {"mean": 0.25, "interval": [0.2, 0.3], "n": 50, "total": 12.5}
-    content = {"schema": 1, "energy_pj": 1234.5, "rates": {"body.1": tally}, "rules": [{"label": "own", "l1": tally}]}
+    tally = {"mean": 2.5e-9, "interval": [2e-9, 3e-9], "n": 50}
+    content = {"schema": 1, "n": 50, "steps": 4, "rate": 0.25, "mac": 4.6e-12, "ac": 0.9e-12, "joule": tally}
+    content |= {"joule_once": tally, "ann_joule": 1e-8, "saving": 4.0, "layers": [], "activity": []}
     (folder / "energy.json").write_text(json.dumps(content))
     (path,) = write_cards(runs[:1])
-    text = plain(path.read_text())
-    assert "energy_pj: 1234" in text
-    assert "rates: body.1: 0.25 [0.2, 0.3], n = 50" in text
-    assert "own: l1: 0.25 [0.2, 0.3], n = 50" in text
-    assert "schema" not in text
+    text = plain(path.read_text()).split("## What the analyses say")[1].split("## Limits")[0]
+    assert text.split("\n\n")[1] == "### Activity and energy"
+    assert "one inference costs 2.5 [2, 3] nJ; a dense network of the same layers costs 4 times as much." in text
+    for name in ("mac", "joule_once", "schema"):
+        assert name not in text
     (runs[0] / "weights.safetensors").write_bytes(b"weights")
     (folder / "energy.json").write_text(json.dumps(content | {"made_with": "0" * 64}))
     with pytest.raises(UserError, match="other weights"):
         write_cards(runs[:1])
+
+
+def test_the_commands_of_a_card_attack_as_many_images(runs: list[Path]) -> None:
+    (path,) = write_cards(runs[:1])
+    n = next(iter(json.loads((runs[0] / "results.json").read_text())["models"].values()))["clean"]["n"]
+    assert f" --limit {n}`" in path.read_text().split("## How it was made")[1]
 
 
 def test_exactly_what_was_used_is_cited(tmp_path: Path) -> None:

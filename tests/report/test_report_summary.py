@@ -121,3 +121,11 @@ def test_summary_says_what_was_measured(runs: list[Path]) -> None:
 )
 def test_eps_is_said_in_levels_where_it_is_some(eps: float, said: str) -> None:
     assert eps_text(eps) == said
+
+
+def test_a_model_that_may_be_guessing_is_said_to_be() -> None:
+    near = model("near", Rate(0.15, (0.057, 0.298), 40))
+    far = model("far", Rate(0.5, (0.4, 0.6), 40))
+    text = words([near, far])
+    assert "near, even without an attack, cannot be told from guessing among 10 classes (10.0 %)" in text
+    assert "far, even" not in text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -30,13 +30,14 @@ class ChartView:
 
 def chart_view(chart: Chart, stem: str, *, half: bool = False) -> ChartView:
     """The drawings of `chart`; its PDF under the name `stem` is the wide one, unless only `half` a line is there."""
-    series = [_series(line, place, chart.percent) for place, line in enumerate(chart.lines)]
-    axes = _axes(chart)
+    near, far = _without_outliers(chart)
+    series = [_series(line, place, near.percent) for place, line in enumerate(near.lines)]
+    axes = _axes(near)
     direct = 1 < len(series) <= 6 and all(short(line.name) == line.name and line.joined for line in series)
     one = len(series) == 1 and chart.lines[0].name in ("", chart.title, chart.y_label)
     narrow = line_chart(series, axes, 440, 300, legend=not one)
     wide = narrow if half else line_chart(series, axes, 880, 380, names=direct, legend=not direct and not one)
-    return ChartView(chart, wide, narrow, _note(chart), Figure(stem, [wide], data(chart), chart.title))
+    return ChartView(chart, wide, narrow, _note(near, far), Figure(stem, [wide], data(chart), chart.title))
 
 
 def data(chart: Chart) -> Table:
@@ -101,12 +102,38 @@ def _x_ticks(chart: Chart, across: Sequence[float]) -> list[Tick]:
     return [(x, name) for x, name in ticks(across) if across[0] <= x <= across[-1]]
 
 
-def _note(chart: Chart) -> str:
+def _without_outliers(chart: Chart) -> tuple[Chart, int]:
+    """The chart less points so far off that the others would shrink to a line, and how many these are.
+
+    On a log axis a quotient by almost nothing is such a point: more than five times the quartiles' distance, but at
+    least two powers of ten, beyond a quartile.
+    """
+    clouds = [line for line in chart.lines if line.style == "points"]
+    powers = sorted(math.log10(y) for line in clouds for y in line.y if y > 0 and math.isfinite(y))
+    if not chart.y_log or len(powers) < 20:
+        return chart, 0
+    low, high = powers[len(powers) // 4], powers[(3 * len(powers)) // 4]
+    reach = max(2.0, 5 * (high - low))
+
+    def far(y: float) -> bool:
+        return y > 0 and math.isfinite(y) and not low - reach <= math.log10(y) <= high + reach
+
+    lines = []
+    for line in chart.lines:
+        if line.style == "points":
+            y = tuple(math.nan if far(value) else value for value in line.y)
+            line = replace(line, y=y)
+        lines.append(line)
+    return replace(chart, lines=tuple(lines)), sum(far(value) for line in clouds for value in line.y)
+
+
+def _note(chart: Chart, far: int) -> str:
     lost = 0
     for line in chart.lines:
         for x, y in zip(line.x, line.y, strict=True):
             lost += (chart.x_log and x <= 0) or (chart.y_log and y <= 0)
     parts = [f"{count(lost, 'point')} at or below zero: no place on a log axis, so not drawn."] if lost else []
+    parts += [f"{count(far, 'point')} far beyond the others not drawn; the CSV has all."] if far else []
     many = [line.name for line in chart.lines if line.style == "points" and len(line.x) > MOST]
     parts += [f"Of {listing(many)} at most {MOST} points are drawn, evenly chosen; the CSV has all."] if many else []
     return " ".join(parts)

@@ -38,12 +38,13 @@ class TableView:
 def table_view(table: exhibit.Table, stem: str) -> TableView:
     """The table in words, and as CSV and LaTeX under the name `stem`."""
     cells = [cell for row in table.rows for cell in row.cells]
+    places = _places(table)
     counts = {cell.n for cell in cells if cell.n is not None}
     common = counts.pop() if len(counts) == 1 else None
     groups: dict[str, list[tuple[str, list[Shown]]]] = {}
     for row in table.rows:
         padded = [*row.cells, *[exhibit.Cell()] * (len(table.columns) - len(row.cells))]
-        shown = [_shown(cell, table.decimals, common is None) for cell in padded]
+        shown = [_shown(cell, digits, common is None) for cell, digits in zip(padded, places, strict=False)]
         groups.setdefault(row.group, []).append((row.label, shown))
     parts = [f"In {table.unit}."] if table.unit else []
     parts += ["In brackets the 95 % interval."] if any(cell.interval for cell in cells) else []
@@ -59,6 +60,20 @@ def figure_text(value: float, decimals: int) -> str:
     text = f"{value:.{decimals}f}"
     text = text.removeprefix("-") if float(text) == 0 else text
     return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _places(table: exhibit.Table) -> list[int]:
+    """Decimals of each column: four digits of its largest figure and two of its smallest, at most the table's."""
+    places = []
+    for k in range(len(table.columns)):
+        cells = [row.cells[k] for row in table.rows if k < len(row.cells)]
+        sizes = [abs(v) for cell in cells for v in (cell.ours, cell.published) if v is not None and _known(v) and v]
+        wanted = 0
+        if sizes:
+            most, least = math.floor(math.log10(max(sizes))), math.floor(math.log10(min(sizes)))
+            wanted = max(0, 3 - most, 1 - least)
+        places.append(min(table.decimals, wanted))
+    return places
 
 
 def _known(value: float | None) -> bool:
@@ -100,10 +115,11 @@ def _figures(table: exhibit.Table) -> Table:
 
 def _words(table: exhibit.Table) -> Table:
     """As it would be printed: our figure, and the published one in parentheses."""
+    places = _places(table)
     rows: list[Sequence[Text]] = []
     for row in table.rows:
         label = f"{row.group}: {row.label}" if row.group else row.label
-        cells = [_shown(cell, table.decimals, False) for cell in row.cells]
+        cells = [_shown(cell, digits, False) for cell, digits in zip(row.cells, places, strict=False)]
         printed = [f"{c.ours or DASH}{f' ({c.published})' if c.published else ''}" for c in cells]
         rows.append([label, *printed, *[DASH] * (len(table.columns) - len(cells))])
     unit = f" ({table.unit})" if table.unit else ""

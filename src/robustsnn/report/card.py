@@ -14,13 +14,14 @@ from robustsnn.config import DATASETS, MODELS
 from robustsnn.errors import UserError
 from robustsnn.files import write_atomic
 from robustsnn.report import wording
+from robustsnn.report.analysis_sections import in_words
 from robustsnn.report.card_limits import limits
 from robustsnn.report.citations import citations
-from robustsnn.report.figures_file import analyses
 from robustsnn.report.metrics import Epoch
 from robustsnn.report.reading import Model, Run, models_of, read_runs
 from robustsnn.report.results import Rate, Result
 from robustsnn.report.settings import objective_words
+from robustsnn.report.trail_file import TrailFile
 
 NAME = "card.md"
 
@@ -84,8 +85,8 @@ def _content(run: Run) -> dict[str, Any]:
         "evaluated": [(name, result, _rates(result)) for name, result in evaluated],
         "eps": wording.eps_text,
         "cells": _cells,
-        "trail": run.trail,
-        "analyses": analyses(run.folder),
+        "trail": _trail(run.trail),
+        "analyses": in_words(next(model for model in models if model.trained_here)),
         "limits": limits(run, [result for _, result in evaluated]),
         "citations": citations(run),
         "software": saved.get("robustsnn"),
@@ -179,7 +180,20 @@ def _again(run: Run, model: Model) -> str:
     norm = f" --norm {result.norm}" if result.norm not in ("", "Linf", "L0") else ""
     seed = "" if result.seed is None else f" --seed {result.seed:.0f}"
     source = " --source RUN" if any("Transfer(" in attack.name for attack in result.attacks) else ""
-    return f"robustsnn evaluate AGAIN --suite {result.suite}{eps}{norm}{seed}{source}"
+    images = None if result.clean is None else result.clean.n
+    limit = "" if images is None else f" --limit {images}"
+    return f"robustsnn evaluate AGAIN --suite {result.suite}{eps}{norm}{limit}{seed}{source}"
+
+
+def _trail(trail: TrailFile | None) -> str:
+    if trail is None:
+        return ""
+    where = f"attacked by {trail.attack}" if trail.attack else "clean"
+    how = f"gradient rule {trail.rule}" if trail.rule else "each layer's own gradient rule"
+    return (
+        f"Of the gradient of {wording.function_text(trail.loss)} at the pixels, "
+        f"{wording.percent(trail.pixels.zeros.mean)} is exactly zero, mean over {trail.n} test images ({where}; {how})."
+    )
 
 
 def _flat(values: Any) -> list[tuple[str, str]]:

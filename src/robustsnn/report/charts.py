@@ -125,7 +125,7 @@ class _Chart:
         for value, text in self.axes.x_ticks:
             x = self._x(value)
             parts.append(f'<line class="tick" x1="{x}" x2="{x}" y1="{self.bottom}" y2="{self.bottom + 4}"/>')
-            half = 7 if self.turned else 4 * len(text) + 3
+            half = 10 if self.turned else 4 * len(text) + 3
             if x - half > free:
                 free = x + half
                 parts.append(self._tick(x, text))

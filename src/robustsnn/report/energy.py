@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from robustsnn.exhibit import Block, Cell, Chart, Line, Row, Table, Words
 from robustsnn.report.analysis_file import Entry, Found, decimals
 from robustsnn.report.reading import Model
-from robustsnn.report.wording import count, figure, percent
+from robustsnn.report.wording import count, percent
 
 _UNITS = (("mJ", 1e3), ("µJ", 1e6), ("nJ", 1e9), ("pJ", 1e12))
 
@@ -46,8 +46,7 @@ def _words(model: Model, entry: Entry, unit: str, times: float) -> str:
     fires = "it has no neuron layers" if rate is None else f"a neuron fires at {percent(rate)} of the steps"
     than = ""
     if saving is not None:
-        dense = "a dense network of the same layers"
-        than = f", {saving:.3g} times less than {dense}" if saving > 1 else f", {1 / saving:.3g} times that of {dense}"
+        than = f"; a dense network of the same layers costs {saving:.3g} times as much"
     dead = sum(layer.whole("dead") for layer in entry.parts("activity"))
     neurons = sum(layer.whole("neurons") for layer in entry.parts("activity"))
     silent = f" {dead} of {count(neurons, 'neuron')} fired for no image." if dead else ""
@@ -112,10 +111,14 @@ def _operations(shown: Sequence[tuple[Model, Entry]]) -> Table:
             cells = (Cell(1e-3 * layer.whole("macs")), spikes, Cell(100 * layer.number("density")))
             rows.append(
                 Row(
-                    f"{layer.text('name')} ({layer.text('kind')}, {figure(layer.whole('runs'))} runs)",
+                    f"{layer.text('name')} ({layer.text('kind')}, {count(layer.whole('runs'), 'run')})",
                     cells,
                     model.name,
                 )
             )
-    columns = ("multiply-accumulates of one dense run", "synaptic operations", "input entries not 0, in %")
-    return Table("Operations per image and layer", columns, tuple(rows), "thousands, where not said", 1, "layer")
+    columns = (
+        "multiply-accumulates of one dense run, in 1000",
+        "synaptic operations, in 1000",
+        "input entries not 0, in %",
+    )
+    return Table("Operations per image and layer", columns, tuple(rows), "", 1, "layer")

@@ -18,7 +18,7 @@ def _percent(value: float | None) -> str:
 
 
 def _figure(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3g}"
+    return "undefined" if value is None else f"{value + 0.0:.3g}"
 
 
 def _trail(content: dict[str, Any]) -> list[str]:
@@ -72,8 +72,13 @@ def _theory(content: dict[str, Any]) -> list[str]:
 
 def _signal(found: dict[str, Any]) -> str:
     values = [f"T = {at['steps']}: {_figure(at['network']['sup']['snr']['value'])}" for at in found["at"]]
-    held = {True: "falls nowhere", False: "falls", None: "is not decided"}[found["held"]]
-    return f"in the sup norm it {held} with T ({', '.join(values)})"
+    fell = [pair for pair in found["pairs"] if pair["held"] is False]
+    ends = [pair["difference"]["interval"] for pair in fell]
+    sure = sum(pair is not None and pair[1] < 0 for pair in ends)
+    where = ", ".join(f"{pair['before']} to {pair['after']}" for pair in fell)
+    held = {True: "falls nowhere", False: f"falls from T = {where}", None: "is not decided"}[found["held"]]
+    settled = f"; the interval of {sure} of {len(fell)} falls is below 0" if fell else ""
+    return f"in the sup norm it {held} ({', '.join(values)}){settled}"
 
 
 def _sharing(found: dict[str, Any]) -> str:

@@ -8,9 +8,11 @@ from typing import Any
 
 from robustsnn.errors import UserError
 from robustsnn.files import write_atomic
-from robustsnn.report import energy, gradients, theory, vulnerability, wording
+from robustsnn.report import wording
+from robustsnn.report.analysis_sections import SECTIONS
 from robustsnn.report.attack_table import attack_tables
 from robustsnn.report.blocks import Part, parts
+from robustsnn.report.citations import citations
 from robustsnn.report.curves import eps_curves, training
 from robustsnn.report.downloads import Figure, download
 from robustsnn.report.main_table import MainTable, main_table
@@ -25,12 +27,6 @@ from robustsnn.report.trail import trails
 from robustsnn.report.trust import trust
 from robustsnn.report.upset import MOST, pictures_of_breaks
 
-_SECTIONS = (
-    ("vulnerability", "Random and adversarial vulnerability", vulnerability.blocks),
-    ("gradients", "Input gradients", gradients.blocks),
-    ("theory", "Theorems beside measurements", theory.blocks),
-    ("energy", "Activity and energy", energy.blocks),
-)
 _OVERVIEW = "Accuracy: hollow clean, filled worst case"
 
 
@@ -94,6 +90,7 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
         "provenance": provenance_sheet(trained),
         "limits": _limits(data),
         "citation": _citation(runs),
+        "papers": _papers(runs),
         "folders": wording.listing([run.folder.resolve().name for run in runs]),
     }
 
@@ -101,7 +98,7 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
 def _analyses(models: Sequence[Model]) -> list[tuple[str, str, list[Part]]]:
     """Anchor, title and content of the sections that are made of analyses, those that have any."""
     own = [model for model in models if model.trained_here]
-    found = [(name, title, parts(make(own), name)) for name, title, make in _SECTIONS]
+    found = [(name, title, parts(make(own), name)) for name, title, make in SECTIONS]
     return [section for section in found if section[2]]
 
 
@@ -137,6 +134,15 @@ def _limits(data: Sequence[str]) -> list[str]:
             "they say nothing about CIFAR-10 or any larger data set."
         )
     return limits
+
+
+def _papers(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:
+    """Each paper once, with what it is cited for in any of the runs."""
+    found: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for paper, what in citations(run):
+            found.setdefault(paper, {}).update(dict.fromkeys(what))
+    return [(paper, list(what)) for paper, what in found.items()]
 
 
 def _citation(runs: Sequence[Run]) -> str:

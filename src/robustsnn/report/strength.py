@@ -26,7 +26,8 @@ def _first(name: str, attacks: Sequence[Attack]) -> str:
         return f"Against {name} none of {count(len(attacks), 'attack')} broke an image."
     first = [f"{_broken(attack)} to {attack.label}" for attack in fell[:2]]
     if len(fell) > 2:
-        first.append(f"{sum(map(_broken, fell[2:]))} to {count(len(fell) - 2, 'other attack')}")
+        others = "another attack" if len(fell) == 3 else f"{len(fell) - 2} other attacks"
+        first.append(f"{sum(map(_broken, fell[2:]))} to {others}")
     idle = len(attacks) - len(fell)
     none = f"; {count(idle, 'attack')} broke no image that stood" if idle else ""
     return f"Of {name}, {count(sum(map(_broken, fell)), 'image')} fell: {listing(first)}{none}."

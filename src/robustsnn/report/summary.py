@@ -12,6 +12,7 @@ from robustsnn.report.strength import by_attack
 from robustsnn.report.wording import count, draws_text, eps_text, listing, percent, rate_text, test_text, threat_text
 
 Key = TypeVar("Key")
+_CLASSES = {"digits": 10, "turned_digits": 20, "digit_events": 10, "cifar10": 10, "cifar100": 100, "cifar10_dvs": 10}
 _FEW = 6  # of more models only the highest is compared in words
 _BOUND = (
     "An accuracy under attack is an upper bound on the true robust accuracy: a stronger attack can only "
@@ -166,8 +167,21 @@ def _cautions(models: Sequence[Model], threats: int, data_sets: int) -> list[str
     for model in models:
         if model.result is None:
             sentences.append(f"{model.name} is trained but not evaluated yet; robustsnn evaluate does that.")
-        elif masking := [flag for flag in model.result.flags if flag.masking]:
+            continue
+        sentences += _guessing(model, model.result)
+        if masking := [flag for flag in model.result.flags if flag.masking]:
             names = listing(list(dict.fromkeys(flag.name for flag in masking)))
             raised = count(len(masking), "warning")
             sentences.append(f"{model.name}: {raised} ({names}); its accuracy under attack may be overstated.")
     return sentences
+
+
+def _guessing(model: Model, result: Result) -> list[str]:
+    """A sentence where the interval of the clean accuracy holds that of guessing, on data of equal classes."""
+    classes, clean = _CLASSES.get(data_name(model)), result.clean
+    if classes is None or clean is None or clean.interval is None or clean.interval[0] > 1 / classes:
+        return []
+    return [
+        f"{model.name}, even without an attack, cannot be told from guessing among {classes} classes "
+        f"({percent(1 / classes)}); what it keeps under attack is no sign of robustness."
+    ]

@@ -69,22 +69,30 @@ def _signal(shown: Shown) -> list[Block]:
         elif not fell:
             said = "it is undefined for some number of steps"
         else:
-            said = f"the ratio fell from {where} steps; " + (
-                "the interval leaves no doubt of it " + (f"for {len(sure)} of these" if len(fell) > 1 else "")
-                if sure
-                else "the intervals do not settle it"
-            )
+            which = f" in {len(sure)} of these" if len(fell) > 1 else ""
+            settled = f"the 95 % interval of the difference is below 0{which}"
+            said = f"the ratio fell from {where} steps; {settled if sure else 'the intervals do not settle it'}"
         anew = "trained anew for each number of steps" if entry.truth("trained_anew") else "one network, run longer"
-        words.append(f"{model.name}, {count(entry.whole('n'), 'image')}, {anew}: {said.strip()}.")
+        words.append(f"{model.name}, {count(entry.whole('n'), 'image')}, {anew}: {said}.{_distrust(entry)}")
         lines.append(_over_steps(model, entry))
     chart = Chart(
         "Signal-to-noise ratio of the weight gradient",
         "time steps",
         "sup-norm ratio",
         tuple(lines),
-        caption="Corrected for the number of images where that can be done, with 95 % intervals by the jackknife.",
+        caption="Corrected for the number of images where that can be done, with 95 % intervals by the jackknife: "
+        "approximate for the sup norm. A ratio is at least 0; a point below it is noise of the correction.",
     )
     return [Words(tuple(words), "Signal and noise over time steps"), chart]
+
+
+def _distrust(entry: Entry) -> str:
+    """A sentence where a whole interval is below zero, which no ratio of squares can be."""
+    found = [(at.whole("steps"), at.part("network").part("sup").found("snr", "corrected")) for at in entry.parts("at")]
+    below = [str(steps) for steps, one in found if one.interval is not None and one.interval[1] < 0]
+    if not below:
+        return ""
+    return f" At T = {listing(below)} the interval is below 0, which no ratio can be: do not rely on these intervals."
 
 
 def _sign(pair: Entry) -> int:
@@ -116,7 +124,13 @@ def _sharing(shown: Shown) -> list[Block]:
             decided = ends is not None and not ends[0] <= 0 <= ends[1]
             direction = "falls" if trend.number("value") < 0 else "does not fall"
             said = f"the correlation {direction} with depth, trend {entry.found('trend', 'value').text()}"
-            said += "" if decided else "; the interval does not settle the sign" if ends else "; without an interval"
+            said += (
+                ""
+                if decided
+                else "; the interval does not settle the sign"
+                if ends
+                else "; too few weights for an interval"
+            )
         undefined = entry.whole("undefined")
         left = f"; {count(undefined, 'weight')} without a correlation left out" if undefined else ""
         words.append(f"{model.name}, {count(entry.whole('n'), 'image')}: {said}{left}.")
@@ -155,7 +169,7 @@ def _bounds(entry: Entry) -> str:
     for bound in entry.parts("bounds"):
         holds = "holds" if bound.truth("holds") else "does not hold"
         said.append(
-            f"read for {bound.text('reading')} it {holds}{' and bounds nothing' if bound.truth('vacuous') else ''}"
+            f"read as {bound.text('reading')} it {holds}{' and bounds nothing' if bound.truth('vacuous') else ''}"
         )
     missing = [one.text("text") for one in entry.parts("assumptions") if one.truth("holds") is False]
     conditions = f" Not met of its conditions and steps: {'; '.join(missing)}." if missing else ""
@@ -189,6 +203,10 @@ def _difference(shown: Shown) -> list[Block]:
 def _order(entry: Entry) -> str:
     order, last = entry.known("order"), entry.parts("steps")[-1]
     error, still = last.found("median_error", "median"), last.found("still", "share")
-    said = "no order can be fitted" if order is None else f"the error goes like h to the power {figure_text(order, 2)}"
+    said = (
+        "no order can be fitted"
+        if order is None
+        else f"fitted over all h, the error goes like h to the power {figure_text(order, 2)}"
+    )
     stays = f"; {still.text(percent=True)} of the differences are 0 though the norm is not" if still.value else ""
     return f"{said}; at h = {last.number('h'):.4g} its median is {error.text(percent=True)}{stays}."
