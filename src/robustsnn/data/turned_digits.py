@@ -26,4 +26,5 @@ def turned_digits(seed: int = 0) -> Splits:
         images = torch.where(turned[:, None, None, None], part.images.rot90(1, (2, 3)), part.images)
         parts.append(ImageSet(images, part.labels + 10 * turned, classes, "turned_digits"))
     note = f"{single.note} Half of the scans of each digit are turned by a quarter, which makes a class of their own."
-    return Splits(*parts, note)
+    train, validation, test = parts
+    return Splits(train, validation, test, note)

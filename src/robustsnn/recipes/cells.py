@@ -63,7 +63,7 @@ def difference(
         # One image more or less is the least that could be seen, also where all images agree.
         half = max(1.96 * float(gaps[0].std(ddof=1)), 100 / math.sqrt(len(gaps[0]))) / math.sqrt(len(gaps[0]))
         interval = (mean - half, mean + half)
-    return mean, interval
+    return mean, (max(-100.0, interval[0]), min(100.0, interval[1]))
 
 
 def more(

@@ -8,6 +8,7 @@ from robustsnn.exhibit import Exhibit, Row
 from robustsnn.provenance import versions
 from robustsnn.recipes.cells import CLEAN, WORST, accuracy
 from robustsnn.recipes.networks import STAND_IN, Data, Network, radius
+from robustsnn.recipes.published import PAPERS
 from robustsnn.recipes.recipe import Look, Results, Setting
 from robustsnn.units import fraction
 
@@ -74,7 +75,8 @@ def made(setting: Setting) -> tuple[tuple[str, str], ...]:
 def exhibit(setting: Setting, name: str, title: str, source: str, *parts: object) -> Exhibit:
     """An exhibit of these blocks, claims and notes, see `Exhibit`."""
     blocks, claims, said = parts
-    return Exhibit(name, title, source, setting.scale, blocks, claims, notes(setting, *said), made(setting))  # type: ignore[arg-type]
+    facts = (("paper", PAPERS[name[:2]]), *made(setting))
+    return Exhibit(name, title, source, setting.scale, blocks, claims, notes(setting, *said), facts)  # type: ignore[arg-type]
 
 
 def eps_words(eps: int, setting: Setting) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-SR_PAPER = (
-    "Training Adversarially Robust SNNs with Gradient Sparsity Regularization (the version under review of Liu et al., "
-    "Enhancing Adversarial Robustness in SNNs with Sparse Gradients, ICML 2024, arXiv 2405.20355)"
-)
-TRAIL_PAPER = "Accuracy-Robustness Trade-Off via Spiking Neural Network Gradient Sparsity Trail (Luu et al.)"
+PAPERS = {
+    "p1": "Training Adversarially Robust SNNs with Gradient Sparsity Regularization, the version under review of "
+    "Y. Liu, T. Bu, J. Ding, Z. Hao, T. Huang, Z. Yu, Enhancing Adversarial Robustness in SNNs with Sparse Gradients, "
+    "ICML 2024, arXiv 2405.20355",
+    "p2": "N. T. Luu, D. T. Luu, N. N. Pham, T. C. Truong, Accuracy-robustness trade-off via spiking neural network "
+    "gradient sparsity trail",
+}
+SR_PAPER, TRAIL_PAPER = "the SR paper", "the trail paper"
 
 WHITE = ("PGD10", "PGD30", "PGD50", "APGD10")
 BLACK = tuple(f"BB {column}" for column in WHITE)

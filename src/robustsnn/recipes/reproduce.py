@@ -8,7 +8,7 @@ from pathlib import Path
 from robustsnn.errors import UserError
 from robustsnn.exhibit import Exhibit
 from robustsnn.progress import Progress, silent
-from robustsnn.recipes import sr_figures, sr_tables, trail_figures, trail_tables
+from robustsnn.recipes import sr_figures, sr_tables, sr_vulnerability, trail_figures, trail_tables
 from robustsnn.recipes.networks import Scale
 from robustsnn.recipes.recipe import Recipe, Setting
 from robustsnn.recipes.running import find
@@ -16,7 +16,13 @@ from robustsnn.report.exhibits import write_exhibits
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
-    for recipe in (*sr_tables.RECIPES, *sr_figures.RECIPES, *trail_tables.RECIPES, *trail_figures.RECIPES)
+    for recipe in (
+        *sr_tables.RECIPES,
+        *sr_vulnerability.RECIPES,
+        *sr_figures.RECIPES,
+        *trail_tables.RECIPES,
+        *trail_figures.RECIPES,
+    )
 }
 LIMIT = 100
 """Test images that are attacked at digits scale."""

@@ -1,4 +1,4 @@
-"""Figures 1 to 5 of the sparsity-regularisation paper."""
+"""Figures 2 to 5 of the sparsity-regularisation paper."""
 
 from __future__ import annotations
 
@@ -12,152 +12,14 @@ import numpy as np
 from robustsnn.exhibit import Chart, Claim, Exhibit, Interval, Line, Picture, Pictures, Row, Table, Verdict
 from robustsnn.recipes.cells import CLEAN, accuracy, difference, mean_interval, together, value
 from robustsnn.recipes.common import data_name, eps_words, exhibit
-from robustsnn.recipes.networks import Data, Network, Scale, radius, sweep
+from robustsnn.recipes.networks import Data, Network, Scale, sweep
 from robustsnn.recipes.published import SR_PAPER
 from robustsnn.recipes.recipe import Found, Look, Need, Recipe, Results, Setting
 from robustsnn.report.panels import diverging, shown
 from robustsnn.report.png import png
-from robustsnn.units import fraction, show_fraction
 
 _DATA: tuple[Data, ...] = ("CIFAR-10", "CIFAR-100")
 _PGD10 = Look("paper-sr-10", 8)
-
-
-def _levels(found: Sequence[Found], *path: str) -> list[list[float]]:
-    """Per eps, per seed, a figure of the vulnerability."""
-    per_seed = [[_at(level, path) for level in one.measures["vulnerability"]["levels"]] for one in found]
-    return [list(values) for values in zip(*per_seed, strict=True)]
-
-
-def _at(value: Any, path: Sequence[str]) -> float:
-    for key in path:
-        value = value[key]
-    return math.nan if value is None else float(value)
-
-
-def _band(levels: Sequence[Any], found: Sequence[Found], *path: str) -> tuple[Interval | None, ...]:
-    """Intervals over images for one seed, over seeds for several."""
-    if len(found) > 1:
-        return tuple(mean_interval(values)[1] for values in levels)
-    ends: list[Interval | None] = []
-    for level in found[0].measures["vulnerability"]["levels"]:
-        here = level
-        for key in path:
-            here = here[key]
-        low, high = here["interval"] or (math.nan, math.nan)
-        ends.append(None if math.isnan(low) else (max(0.0, low), min(1.0, high)))
-    return tuple(ends)
-
-
-def _figure_1(results: Results, setting: Setting) -> Exhibit:
-    charts: list[Chart | Table] = []
-    verdicts: list[str] = []
-    said: list[str] = []
-    for data in _DATA:
-        found = results[Network(data, "VGG-11")]
-        eps = [level["eps"] for level in found[0].measures["vulnerability"]["levels"]]
-        lines = []
-        means = {}
-        for name, kind in (("random, uniform in the cube", "random"), ("FGSM", "fgsm"), ("worst point found", "worst")):
-            key = "mean" if kind == "random" else "accuracy"
-            values = _levels(found, "accuracy", kind, key)
-            means[kind] = [float(np.mean(v)) for v in values]
-            band = _band(values, found, "accuracy", kind)
-            lines.append(Line(name, tuple(eps), tuple(means[kind]), band, "line" if kind != "worst" else "dashed"))
-        title = f"Accuracy of a vanilla VGG-11 on {data_name(data, setting)} against eps"
-        names = tuple((value, show_fraction(value)) for value in eps)
-        charts.append(Chart(title, "eps (Linf)", "accuracy", tuple(lines), percent=True, x_names=names))
-        charts.append(_ratios(found, data, setting))
-        at = eps.index(fraction(radius(8, setting.scale)))
-        gap = means["random"][at] - means["fgsm"][at]
-        clean = [one.measures["vulnerability"]["clean"]["accuracy"] for one in found]  # of the same images
-        loss = float(np.mean(clean)) - means["random"][at]
-        verdicts.append("holds" if gap > 0.2 and loss < 0.1 else "does not hold" if gap < 0.05 else "undecided")
-        said.append(
-            f"{data_name(data, setting)}, {eps_words(8, setting)}: {100 * means['random'][at]:.1f} % under random, "
-            f"{100 * means['fgsm'][at]:.1f} % under FGSM"
-        )
-    claims = (
-        Claim(
-            "SNNs withstand random perturbations even of large scale, but not small adversarial ones (observation 1).",
-            together(verdicts),
-            "; ".join(said) + ". Read as: a gap above 20 points, and a loss to noise below 10.",
-        ),
-        _theorem(results, setting),
-    )
-    note = (
-        "Random: mean over 32 draws per image. Points are cut to [0, 1] before they are classified; the ratios are "
-        "of the whole cube, as they are defined.",
-    )
-    return exhibit(
-        setting,
-        "p1-fig1",
-        "Random against adversarial vulnerability",
-        f"Figure 1 and theorem 1 of {SR_PAPER}",
-        tuple(charts),
-        claims,
-        note,
-    )
-
-
-def _ratios(found: Sequence[Found], data: Data, setting: Setting) -> Chart:
-    """Measured ratio of vulnerabilities per image at the paper's radius, against the l0 norm that bounds it."""
-    eps = fraction(radius(8, setting.scale))
-    one = found[0].measures["vulnerability"]
-    level = next(level for level in one["levels"] if abs(level["eps"] - eps) < 1e-9)
-    l0 = one["gradient"]["samples"]["l0"]
-    pairs = [(n, r) for n, r in zip(l0, level["samples"]["ratio"], strict=True) if n and r]
-    grid = tuple(
-        float(n)
-        for n in np.geomspace(
-            max(1.0, min((n for n, _ in pairs), default=1)), max((n for n, _ in pairs), default=10), 12
-        )
-    )
-    lines = (
-        Line("images", tuple(float(n) for n, _ in pairs), tuple(float(r) for _, r in pairs), style="points"),
-        Line("upper bound 3 ||g||_0", grid, tuple(3 * n for n in grid), style="dashed"),
-        Line("lower bound 3", grid, tuple(3.0 for _ in grid), style="dashed"),
-    )
-    title = f"Adversarial over random vulnerability of each image, {data_name(data, setting)}, {eps_words(8, setting)}"
-    return Chart(title, "non-zero entries of grad f_y", "rho_adv / rho_rand", lines, x_log=True, y_log=True)
-
-
-def _theorem(results: Results, setting: Setting) -> Claim:
-    """Theorem 1, per image and radius; it is about the radii where first order describes the network."""
-    said = []
-    inside: list[float] = []
-    tested: list[float] = []
-    for data in _DATA:
-        for found in results[Network(data, "VGG-11")]:
-            one = found.measures["vulnerability"]
-            holds = one["first_order"]
-            for level in one["levels"]:
-                share = level["bounds"]["within"]["share"]
-                if share is not None:
-                    inside.append(share)
-                    tested += [share] if level["eps"] in holds else []
-            where = (
-                f"first order holds within a factor 2 at {', '.join(map(show_fraction, holds))}"
-                if holds
-                else "first order holds at none of the radii"
-            )
-            said.append(f"{data_name(data, setting)}: {where}")
-    low = min(tested, default=None)
-    verdict: Verdict = (
-        "undecided" if low is None else "holds" if low == 1.0 else "undecided" if low > 0.9 else "does not hold"
-    )
-    because = [f"{'; '.join(said)}."]
-    if low is None:
-        because.append("So the theorem, which assumes it, is not tested.")
-    else:
-        because.append(f"There the measured ratio is between the bounds for {100 * low:.0f} % of the images or more.")
-    if inside:
-        because.append(f"At the worst of all radii it is for {100 * min(inside):.0f} %.")
-    return Claim(
-        "rho_adv / rho_rand lies between 3 and 3 ||grad f_y||_0 (theorem 1, for small eps).",
-        verdict,
-        " ".join(because),
-    )
 
 
 def _sweep(data: Data, name: str, figure: str, results: Results, setting: Setting) -> Exhibit:
@@ -363,11 +225,6 @@ def _figure_5(results: Results, setting: Setting) -> Exhibit:
 
 
 RECIPES = (
-    Recipe(
-        "p1-fig1",
-        lambda scale: [Need(Network(data, "VGG-11"), (), ("vulnerability",)) for data in _DATA],
-        _figure_1,
-    ),
     Recipe(
         "p1-fig2",
         lambda scale: _sweep_needs("CIFAR-10", scale),

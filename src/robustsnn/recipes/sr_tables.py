@@ -56,7 +56,7 @@ def _table_1(results: Results, setting: Setting) -> Exhibit:
             ["PGD50"],
             WHITE_BOX,
         ),
-        more(results, "The same under APGD10.", pairs, ["APGD10"], WHITE_BOX),
+        more(results, "SR* is more robust than RAT and AT under white-box APGD10.", pairs, ["APGD10"], WHITE_BOX),
         more(
             results,
             "SR* is less accurate than AT on clean images.",
@@ -112,14 +112,27 @@ def _table_2(results: Results, setting: Setting) -> Exhibit:
         for data in _DATA
         for a, b in (("SR", "vanilla"), ("SR*", "AT"))
     ]
+    text = "SR makes the network more robust, alone and on top of AT"
     claims = (
         more(
             results, "SR makes the network more robust, alone and on top of AT, under FGSM.", pairs, ["FGSM"], WHITE_BOX
         ),
-        more(results, "The same under PGD50.", pairs, ["PGD50"], WHITE_BOX),
-        more(results, "The same under APGD10.", pairs, ["APGD10"], WHITE_BOX),
+        more(
+            results,
+            "SR makes the network more robust, alone and on top of AT, under PGD50.",
+            pairs,
+            ["PGD50"],
+            WHITE_BOX,
+        ),
+        more(
+            results,
+            "SR makes the network more robust, alone and on top of AT, under APGD10.",
+            pairs,
+            ["APGD10"],
+            WHITE_BOX,
+        ),
         more(results, "SR costs clean accuracy.", [(b, a) for a, b in pairs], [CLEAN]),
-        more(results, "Beyond the paper: the same as the first under the suite quick.", pairs, [WORST], quick()[1]),
+        more(results, f"Beyond the paper: {text}, under the suite quick.", pairs, [WORST], quick()[1]),
     )
     title = f"What SR and AT contribute, WRN-16, accuracy under {eps_words(8, setting)}"
     table = Table(title, ("clean", *SR_TABLE_2_COLUMNS, QUICK), tuple(rows), head="training")

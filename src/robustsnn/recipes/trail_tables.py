@@ -53,14 +53,14 @@ def _networks(tables: Sequence[Data]) -> dict[Network, tuple[float, float, float
 
 def _sew_against(results: Results, pairs: Sequence[tuple[Network, Network]], what: str) -> tuple[Claim, ...]:
     """That the first network of each pair, undefended, withstands more than the second, and knows less."""
-    text = f"{what} under PGD7"
+    text, beyond = f"{what} under PGD7", f"Beyond the paper: {what[0].lower()}{what[1:]}"
     # On events the published figures say so of one RAT network, and the contrary of the other.
     clean = [(b, a) for a, b in pairs if a.data != "CIFAR10-DVS"]
     but = "" if len(clean) == len(pairs) else " (but for events)"
     return (
         more(results, f"{text} (on pixels, as the paper writes).", pairs, ["PGD7"], PIXELS),
         more(results, f"{text} (on the code in train mode, as its code does).", pairs, ["PGD7"], TRAIN_MODE),
-        more(results, "The same under the suite quick, beyond the paper.", pairs, [WORST], quick()[1]),
+        more(results, f"{beyond} under the suite quick.", pairs, [WORST], quick()[1]),
         more(results, f"They pay with clean accuracy{but}.", clean, [CLEAN]),
     )
 
@@ -123,9 +123,9 @@ def _table_3(results: Results, setting: Setting) -> Exhibit:
             ["PGD7"],
             PIXELS,
         ),
-        more(results, "The same on the code in train mode, as the paper's code attacks.", pairs, ["PGD7"], TRAIN_MODE),
+        more(results, "It does so on the code in train mode, as its code does.", pairs, ["PGD7"], TRAIN_MODE),
         more(results, "Average pooling makes it more accurate on clean images.", [(b, a) for a, b in pairs], [CLEAN]),
-        more(results, "Beyond the paper: the first under the suite quick.", pairs, [WORST], quick()[1]),
+        more(results, "Beyond the paper: it makes it less robust under the suite quick.", pairs, [WORST], quick()[1]),
     )
     title = f"Average against max pooling in SEW-ResNets, accuracy under {eps_words(8, setting)}"
     return exhibit(

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from robustsnn.errors import UserError
 from robustsnn.exhibit import Exhibit
@@ -15,16 +16,19 @@ from robustsnn.report.downloads import stem
 from robustsnn.report.render import render
 from robustsnn.report.wording import count, listing
 
+T = TypeVar("T")
 _VERDICTS = ("holds", "does not hold", "undecided")
 
 
 @dataclass(frozen=True)
 class Section:
-    """An exhibit with the place of its section on the page, and its blocks as they are shown."""
+    """An exhibit with the place of its section on the page, its blocks as they are shown, and what is its own."""
 
     exhibit: Exhibit
     anchor: str
     parts: list[Part]
+    notes: list[str]
+    made: list[tuple[str, str]]
 
 
 def write_exhibits(exhibits: Sequence[Exhibit], out: Path, *, title: str | None = None) -> None:
@@ -41,12 +45,24 @@ def write_exhibits(exhibits: Sequence[Exhibit], out: Path, *, title: str | None 
     twice = [name for name, times in Counter((e.name, e.scale) for e in exhibits).items() if times > 1]
     if twice:
         raise UserError(f"the exhibit {twice[0][0]} was given more than once; name each once")
+    notes, made = _common([e.notes for e in exhibits]), _common([e.made for e in exhibits])
     page = render(
         "exhibits.html.j2",
         {
             "title": title or "Tables and figures, made again",
             "counted": counted(exhibits),
-            "sections": [Section(e, anchor, parts(e.blocks, anchor)) for e, anchor in _anchors(exhibits)],
+            "sections": [
+                Section(
+                    e,
+                    anchor,
+                    parts(e.blocks, anchor),
+                    [note for note in e.notes if note not in notes],
+                    [fact for fact in e.made if fact not in made],
+                )
+                for e, anchor in _anchors(exhibits)
+            ],
+            "notes": notes,
+            "made": made,
             "scales": sorted({e.scale for e in exhibits}),
         },
     )
@@ -54,6 +70,11 @@ def write_exhibits(exhibits: Sequence[Exhibit], out: Path, *, title: str | None 
         write_atomic(out, page)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error}); choose another place") from error
+
+
+def _common(lists: Sequence[Sequence[T]]) -> list[T]:
+    """What stands in all of several lists; it is said once."""
+    return [one for one in lists[0] if all(one in other for other in lists)] if len(lists) > 1 else []
 
 
 def counted(exhibits: Sequence[Exhibit]) -> str:
