@@ -242,7 +242,7 @@ def _analyze(arguments: list[str]) -> None:
     )
     parser.add_argument("run", type=Path, help="folder made by train")
     parser.add_argument(
-        "--parts", type=str, default="", help="trail, gradients, vulnerability, theory, energy; all without"
+        "--parts", type=str, default="all", help="some of trail, gradients, vulnerability, theory, energy, with commas"
     )
     parser.add_argument("--loss", type=str, default="cross_entropy", help="what the trail differentiates (%(default)s)")
     parser.add_argument("--attack", type=str, default="none", help="where the trail does: clean images, fgsm or pgd")
@@ -251,8 +251,15 @@ def _analyze(arguments: list[str]) -> None:
     parser.add_argument("--radii", type=str, default="2/255,8/255,32/255", help="of the vulnerabilities (%(default)s)")
     parser.add_argument("--mac", type=float, default=4.6, help="picojoule of a multiply-accumulate (%(default)s)")
     parser.add_argument("--ac", type=float, default=0.9, help="picojoule of an accumulate (%(default)s)")
-    parser.add_argument("--limit", type=int, default=200, help="the first so many test images at most (%(default)s)")
-    parser.add_argument("--work", type=float, default=2e12, help="multiply-accumulates per part at most (%(default)s)")
+    parser.add_argument(
+        "--limit", type=int, default=200, help="the first so many test images (%(default)s); theory takes 32"
+    )
+    parser.add_argument(
+        "--work",
+        type=float,
+        default=2e12,
+        help="multiply-accumulates of a part; large networks take fewer images (2e12)",
+    )
     parser.add_argument("--batch_size", type=int, default=32, help="images per batch (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of draws and attacks (%(default)s)")
     options = vars(parser.parse_args(arguments))
@@ -264,7 +271,7 @@ def _analyze(arguments: list[str]) -> None:
         from robustsnn.analyses import PARTS, analyze_run
         from robustsnn.report.findings import findings
 
-        found = analyze_run(run, parts or tuple(PARTS), progress=display, **options)
+        found = analyze_run(run, tuple(PARTS) if parts == ["all"] else parts, progress=display, **options)
     for name, content in found.items():
         print(f"{name}:")
         for sentence in findings(name, content):
@@ -285,10 +292,14 @@ def _sweep(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs' folders and of sweep.json")
     parser.add_argument("--suite", type=str, default=None, help="attack with this suite; trains alone without")
     parser.add_argument("--eps", type=str, default=None, help="radius of the threat, as 0.03 or 8/255")
-    parser.add_argument("--part", choices=["validation", "test"], default="validation", help="images (%(default)s)")
+    parser.add_argument(
+        "--part", choices=["validation", "test"], default="validation", help="images that are attacked (%(default)s)"
+    )
     parser.add_argument("--limit", type=int, default=None, help="only the first so many images")
     parser.add_argument("--seed", type=int, default=0, help="of the attacks (%(default)s)")
-    parser.add_argument("--executor", choices=["local", "slurm"], default="local", help="where (%(default)s)")
+    parser.add_argument(
+        "--executor", choices=["local", "slurm"], default="local", help="where the runs are trained (%(default)s)"
+    )
     parser.add_argument("--workers", type=int, default=None, help="local processes; null is one per core")
     parser.add_class_arguments(Slurm, "slurm", skip={"folder", "cluster"}, instantiate=False)
     options = parser.parse_args(arguments)
@@ -335,7 +346,10 @@ def _reproduce(arguments: list[str]) -> None:
     )
     parser.add_argument("names", type=str, nargs="+", help="see `robustsnn list recipes`; all is every one")
     parser.add_argument(
-        "--scale", choices=["digits", "full"], default="digits", help="%(default)s, or the papers' data"
+        "--scale",
+        choices=["digits", "full"],
+        default="digits",
+        help="%(default)s: embedded data; full: the papers' data",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"), help="folder of everything (%(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="networks of each kind (%(default)s)")

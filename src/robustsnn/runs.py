@@ -114,6 +114,14 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
         raise
 
 
+def is_trained(config: Config, run: Path) -> bool:
+    """Whether `run` holds the weights of this very config, to the last epoch."""
+    path = run / "config.yaml"
+    if not (run / "weights.safetensors").exists() or not path.exists():
+        return False
+    return parse_config(read_config(path), str(path)).to_dict() == config.to_dict()
+
+
 def weights_digest(run: Path) -> str:
     """What files made with a run's weights name them by."""
     return hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()

@@ -10,6 +10,7 @@ from typing import Any
 
 from robustsnn.attacks import Source
 from robustsnn.build import suite
+from robustsnn.config import Config
 from robustsnn.data.batches import ImageSet, batches
 from robustsnn.evaluation import run_suite
 from robustsnn.evaluation.fitting import fit_to, judge_of
@@ -24,7 +25,7 @@ from robustsnn.recipes.cells import WORST
 from robustsnn.recipes.measures import MEASURES, Subject
 from robustsnn.recipes.networks import Defence, Network, Scale, radius
 from robustsnn.recipes.recipe import Found, Look, Need, Setting, merged
-from robustsnn.runs import load_run, train_run, weights_digest
+from robustsnn.runs import is_trained, load_run, train_run, weights_digest
 from robustsnn.units import fraction
 
 _UNITS: dict[Defence, float] = {"vanilla": 3, "SR": 7, "AT": 13, "SR*": 17, "RAT": 7, "HIRE": 4, "discretised": 3}
@@ -47,21 +48,17 @@ def find(
         return runs / network.folder(scale, seed)
 
     tasks = [(need, seed) for need in wanted for seed in setting.seeds]
-    training = [
-        Job(
-            at(need.network, seed).name,
-            _train,
-            (need.network, scale, seed, at(need.network, seed), root),
-            _cost(need.network),
-        )
-        for need, seed in tasks
-    ]
+    training = []
+    for need, seed in tasks:
+        run, config = at(need.network, seed), need.network.config(scale, seed, root)
+        if not is_trained(config, run):  # a process for each that is would take longer than all else here
+            training.append(Job(run.name, _train, (config, run), _cost(need.network)))
     done = run_jobs(training, workers=workers, text="train", progress=part(progress, 0, 2, 3))
     jobs = []
     for need, seed in tasks:
         here = at(need.network, seed)
         sources = {look.label: at(look.source, seed) for look in need.looks if look.source is not None}
-        if all(done[folder.name].error is None for folder in (here, *sources.values())):
+        if all(folder.name not in done or done[folder.name].error is None for folder in (here, *sources.values())):
             cost = _size(need.network) * (1 + 2 * len(need.looks) + 2 * len(need.measures))
             jobs.append(Job(here.name, _look, (need, setting, seed, here, sources), cost))
     found = run_jobs(jobs, workers=workers, text="attack and analyse", progress=part(progress, 2, 1, 3))
@@ -78,10 +75,8 @@ def _cost(network: Network) -> float:
     return _size(network) * _UNITS[network.defence]
 
 
-def _train(
-    network: Network, scale: Scale, seed: int, run: Path, root: Path | None, progress: Progress = silent
-) -> None:
-    train_run(network.config(scale, seed, root), run, resume=True, progress=progress)
+def _train(config: Config, run: Path, progress: Progress = silent) -> None:
+    train_run(config, run, resume=True, progress=progress)
 
 
 def _look(
