@@ -58,10 +58,10 @@ def test_what_they_say_of_the_same_thing_agrees(found):
 
 def test_parts_of_a_large_network_take_fewer_images_and_say_so(run, found):
     macs = sum(layer["macs"] * layer["runs"] for layer in found["energy"]["layers"])
-    few = analyze_run(run, ["trail", "vulnerability"], limit=12, work=9 * 3 * macs)
+    few = analyze_run(run, ["trail", "vulnerability"], limit=12, work=9 * 25 * macs)
     assert few["trail"]["n"] == 9
     assert few["vulnerability"]["n"] == 2  # the least
-    assert WORK > 1e12
+    assert WORK > 1e11
 
 
 def test_what_cannot_be_asked_of_two_images_is_said(run):

@@ -34,8 +34,8 @@ from robustsnn.runs import load_run, weights_digest
 from robustsnn.types import Loss
 from robustsnn.units import fraction
 
-WORK = 2e12
-"""Multiply-accumulates that a part may take by default; a minute or so on two cores."""
+WORK = 1e12
+"""Multiply-accumulates, of forward passes that take as long, that a part may cost; some 20 s on two cores."""
 RADII = ("2/255", "8/255", "32/255")
 _DRAWS, _STEPS = 16, 5
 
@@ -59,7 +59,10 @@ class _Task:
     progress: Progress
 
     def some(self, passes: float, least: int) -> ImageSet:
-        """As many first images as the work allows at so many passes each, and at least so many."""
+        """As many first images as the work allows, and at least so many.
+
+        `passes`: what an image costs, in forward passes that take as long (measured on a WRN-16-4 on a CPU).
+        """
         return self.images.take(min(len(self.images), max(least, int(self.work / (self.macs * passes)))))
 
 
@@ -70,14 +73,14 @@ def _trail(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
         "batch_size": task.batch_size,
         "seed": task.seed,
     }
-    found = trail(task.model, task.some(3, 8), loss=task.loss, progress=task.progress, **options)
+    found = trail(task.model, task.some(25, 8), loss=task.loss, progress=task.progress, **options)
     return found.to_dict(), {}
 
 
 def _gradients(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
     asked = () if task.rule is None else (task.rule,)
     rules = {"own": None, **{rule.label: rule for rule in (*asked, *PAPER_RULES)}}
-    images = task.some(2 * len(rules), 8)
+    images = task.some(4 * len(rules), 8)
     found = gradients(
         task.model, images, rules=rules, batch_size=task.batch_size, seed=task.seed, progress=task.progress
     )
@@ -85,7 +88,7 @@ def _gradients(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _vulnerability(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
-    passes = 7 + len(task.radii) * (2 * _DRAWS + 6 * (_STEPS + 1) + 5)
+    passes = 8 + len(task.radii) * (2 * _DRAWS + 2 * (_STEPS + 1) + 5 + 2.5 * 2 * _STEPS)
     found = vulnerability(
         task.model,
         task.some(passes, 2),
@@ -101,7 +104,7 @@ def _vulnerability(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _theory(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
-    images = task.some(12 * 4, 4)
+    images = task.some(80, 4)
     images = images.take(min(32, len(images)))
     model, options = task.model, {"rule": task.rule, "seed": task.seed}
     sampled: dict[str, Any] = {**options, "samples": len(images)}
@@ -130,7 +133,7 @@ def _asked(look: Callable[..., Any], *arguments: Any, **options: Any) -> dict[st
 
 def _energy(task: _Task) -> tuple[dict[str, Any], dict[str, Any]]:
     options: dict[str, Any] = {"batch_size": task.batch_size, "seed": task.seed, "progress": task.progress}
-    return energy(task.model, task.some(1.5, 8), mac=task.mac, ac=task.ac, **options).to_dict(), {}
+    return energy(task.model, task.some(2.5, 8), mac=task.mac, ac=task.ac, **options).to_dict(), {}
 
 
 PARTS: dict[str, tuple[Callable[[_Task], tuple[dict[str, Any], dict[str, Any]]], float]] = {

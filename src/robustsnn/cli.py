@@ -257,8 +257,8 @@ def _analyze(arguments: list[str]) -> None:
     parser.add_argument(
         "--work",
         type=float,
-        default=2e12,
-        help="multiply-accumulates of a part; large networks take fewer images (2e12)",
+        default=1e12,
+        help="multiply-accumulates of a part; large networks take fewer images (1e12)",
     )
     parser.add_argument("--batch_size", type=int, default=32, help="images per batch (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of draws and attacks (%(default)s)")

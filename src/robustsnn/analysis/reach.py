@@ -57,6 +57,8 @@ def zeros(node: Any, edge: int, given: Tensor, upstream: Tensor, layout: Layout,
     reach = _reach(node, name, edge, given)
     if reach is None:
         return None
+    if not bool(zero.any()):  # the usual case; the maps cost a pass through the operation each
+        return Zeros(zero, zero, zero)
     connected, hears = reach
     passed = zero & ~connected(lit)
     if bool(passed.any()):  # what is connected to nothing, as the pixels that a stride skips, was not passed on
