@@ -159,7 +159,7 @@ def analyze_run(
     ac: float = 0.9,
     limit: int = 200,
     work: float = WORK,
-    batch_size: int = 32,
+    batch_size: int = 8,
     seed: int = 0,
     progress: Progress = silent,
 ) -> dict[str, dict[str, Any]]:

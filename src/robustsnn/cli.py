@@ -260,7 +260,9 @@ def _analyze(arguments: list[str]) -> None:
         default=1e12,
         help="multiply-accumulates of a part; large networks take fewer images (1e12)",
     )
-    parser.add_argument("--batch_size", type=int, default=32, help="images per batch (%(default)s)")
+    parser.add_argument(
+        "--batch_size", type=int, default=8, help="images per batch (%(default)s); memory grows with it"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of draws and attacks (%(default)s)")
     options = vars(parser.parse_args(arguments))
     from robustsnn.progress import Display
