@@ -75,7 +75,9 @@ def test_colours_are_those_of_the_style_sheet(tmp_path: Path) -> None:
 
 
 def test_page_and_paper_share_one_table_of_colours() -> None:
-    page = render("exhibits.html.j2", {"title": "", "counted": "", "sections": [], "notes": [], "made": [], "scales": []})
+    page = render(
+        "exhibits.html.j2", {"title": "", "counted": "", "sections": [], "notes": [], "made": [], "scales": []}
+    )
     for name in LIGHT:
         assert f"--{name}: {LIGHT[name]};" in page
         assert f"--{name}: {DARK[name]};" in page
