@@ -201,12 +201,13 @@ def _difference(shown: Shown) -> list[Block]:
 
 
 def _order(entry: Entry) -> str:
-    order, last = entry.known("order"), entry.parts("steps")[-1]
+    # Of the last two h alone: it is as h tends to 0 that proposition 1 promises an order.
+    order, last = next(iter(entry.numbers("orders")[::-1]), math.nan), entry.parts("steps")[-1]
     error, still = last.found("median_error", "median"), last.found("still", "share")
     said = (
         "no order can be fitted"
-        if order is None
-        else f"fitted over all h, the error goes like h to the power {figure_text(order, 2)}"
+        if math.isnan(order)
+        else f"between the two smallest h the error goes like h to the power {figure_text(order, 2)}"
     )
     stays = f"; {still.text(percent=True)} of the differences are 0 though the norm is not" if still.value else ""
     return f"{said}; at h = {last.number('h'):.4g} its median is {error.text(percent=True)}{stays}."
