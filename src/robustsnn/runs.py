@@ -54,7 +54,7 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
     if begun:
         if not resume:
             raise UserError(f"{run} holds a run already; use --resume to continue it, or another --out")
-        if parse_config(read_config(path), str(path)).to_dict() != config.to_dict():
+        if not _has_config(config, path):
             raise UserError(f"{run} was begun with another config; resume with {path}, or use another --out")
         if (run / "weights.safetensors").exists():
             return
@@ -117,8 +117,10 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
 def is_trained(config: Config, run: Path) -> bool:
     """Whether `run` holds the weights of this very config, to the last epoch."""
     path = run / "config.yaml"
-    if not (run / "weights.safetensors").exists() or not path.exists():
-        return False
+    return (run / "weights.safetensors").exists() and path.exists() and _has_config(config, path)
+
+
+def _has_config(config: Config, path: Path) -> bool:
     return parse_config(read_config(path), str(path)).to_dict() == config.to_dict()
 
 

@@ -15,7 +15,8 @@ from torch import nn
 
 from robustsnn.analysis import norms
 from robustsnn.analysis.medians import Values, median, plain, share, tally
-from robustsnn.analysis.response import Response, name_of, probability
+from robustsnn.analysis.passes import name_of
+from robustsnn.analysis.response import Response, probability
 from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, device_of, tensors
 from robustsnn.modes import frozen
@@ -162,7 +163,7 @@ def finite_difference(
             rows = [(end - here).abs() / h for h, end in zip(sizes, ends, strict=True)]
             quotients.append(torch.stack(rows).cpu())
             progress(min(at + size, len(x)), len(x), "finite differences")
-    name = "" if rule is None else repr(rule)
+    name = name_of(rule)
     return FiniteDifference(
         name_of(loss), name, smooth, sizes, torch.cat(lengths).numpy(), torch.cat(quotients, 1).numpy()
     )

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from robustsnn.analysis import norms
 from robustsnn.analysis.medians import Values, plain, tally
-from robustsnn.analysis.response import Response, name_of, probability
+from robustsnn.analysis.passes import name_of
+from robustsnn.analysis.response import Response, probability
 from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, device_of, tensors
 from robustsnn.modes import frozen
@@ -159,7 +160,7 @@ def gradients(
         "rule": np.array(list(rules)),
         "gradient": np.stack([torch.cat(parts).numpy() for parts in shown.values()]),
     }
-    spreads = {label: found[label].spread("" if rule is None else repr(rule)) for label, rule in rules.items()}
+    spreads = {label: found[label].spread(name_of(rule)) for label, rule in rules.items()}
     return Gradients(len(x), x[0].numel(), name_of(loss), tuple(tolerances), spreads, kept)
 
 

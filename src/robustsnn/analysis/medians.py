@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustsnn.analysis.correlation import spearman
 from robustsnn.analysis.tally import Tally
 from robustsnn.outcome import clopper_pearson
 
@@ -60,10 +61,7 @@ def share(hits: NDArray[np.bool_]) -> dict[str, Any]:
 
 def rank_correlation(a: Values, b: Values) -> dict[str, Any]:
     """`{"value", "n"}`: Spearman's, where both are defined; None below three samples, or if one does not vary."""
-    from scipy.stats import rankdata
-
     known = np.isfinite(a) & np.isfinite(b)
     n = int(known.sum())
-    if n < 3 or np.ptp(a[known]) == 0 or np.ptp(b[known]) == 0:
-        return {"value": None, "n": n}
-    return {"value": float(np.corrcoef(rankdata(a[known]), rankdata(b[known]))[0, 1]), "n": n}
+    found = spearman(a[known].tolist(), b[known].tolist()) if n >= 3 else None
+    return {"value": found and found.value, "n": n}

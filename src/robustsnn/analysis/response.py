@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from robustsnn.analysis.passes import name_of
 from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import device_of, repeats
 from robustsnn.losses import check_logits, correct
@@ -25,11 +25,6 @@ def probability(logits: Logits, y: Labels) -> Tensor:
     In float32 the probability rounds to 1, and its gradient to exact zeros, from a lead of about 17 on.
     """
     return torch.softmax(logits.double(), 1).gather(1, y[:, None])[:, 0]
-
-
-def name_of(loss: Any) -> str:
-    """A short name for tables."""
-    return getattr(loss, "__name__", None) or repr(loss)
 
 
 @dataclass(frozen=True)

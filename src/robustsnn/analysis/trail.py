@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +11,7 @@ from robustsnn.analysis.backward import Place, Seen, all_weights, backward, layo
 from robustsnn.analysis.counting import Count
 from robustsnn.analysis.graph import Key
 from robustsnn.analysis.layout import Layout
+from robustsnn.analysis.passes import name_of
 from robustsnn.analysis.tally import Side, finite
 from robustsnn.analysis.values import Operation, Trail, merge
 from robustsnn.analysis.weights import sample_weights
@@ -75,7 +75,7 @@ def trail(
             raise UserError(f"{name}={value}: at least {least} is needed")
     x, y = tensors(data)
     device = device_of(model, x)
-    names = (_name(loss), "" if attack is None else repr(attack), "" if rule is None else repr(rule))
+    names = (name_of(loss), "" if attack is None else repr(attack), name_of(rule))
     found: Trail | None = None
     with evaluating(model), all_weights(model):
         alone = not all(repeats(model, x[:_PROBED].to(device))) or draws_numbers(model, x[:1].to(device))
@@ -110,10 +110,6 @@ def draws_numbers(model: nn.Module, x: Images) -> bool:
         before = states()
         model(x)
         return not all(map(torch.equal, before, states()))
-
-
-def _name(loss: Any) -> str:
-    return getattr(loss, "__name__", None) or repr(loss)
 
 
 def _start(loss: Loss, y: Labels) -> Callable[[Logits], Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from robustsnn.analysis import Tally
 from robustsnn.exhibit import Cell, Claim, Interval, Verdict
 from robustsnn.outcome import clopper_pearson
 from robustsnn.recipes.networks import Network
@@ -24,13 +25,8 @@ def hits(found: Sequence[Found], column: str, look: Look | None = None) -> list[
 
 def mean_interval(values: Sequence[float]) -> tuple[float, Interval | None]:
     """Mean of values of several seeds and its 95 % t-interval; None for a single one."""
-    from scipy.stats import t
-
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return mean, None
-    half = float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
-    return mean, (mean - half, mean + half)
+    found = Tally(len(values), math.fsum(values), math.fsum(value * value for value in values))
+    return found.mean, found.interval()
 
 
 def accuracy(found: Sequence[Found], column: str, look: Look | None = None, published: float | None = None) -> Cell:

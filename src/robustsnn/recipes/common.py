@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustsnn.exhibit import Exhibit, Row
+from robustsnn.exhibit import Block, Claim, Exhibit, Row
 from robustsnn.provenance import versions
 from robustsnn.recipes.cells import CLEAN, WORST, accuracy
 from robustsnn.recipes.networks import STAND_IN, Data, Network, radius
@@ -72,15 +72,22 @@ def made(setting: Setting) -> tuple[tuple[str, str], ...]:
     )
 
 
-def exhibit(setting: Setting, name: str, title: str, source: str, *parts: object) -> Exhibit:
-    """An exhibit of these blocks, claims and notes, see `Exhibit`."""
-    blocks, claims, said = parts
+def exhibit(
+    setting: Setting,
+    name: str,
+    title: str,
+    source: str,
+    blocks: tuple[Block, ...],
+    claims: tuple[Claim, ...],
+    said: tuple[str, ...],
+) -> Exhibit:
+    """An exhibit of these blocks, claims and notes of its own, see `Exhibit`."""
     facts = (("paper", PAPERS[name[:2]]), *made(setting))
-    return Exhibit(name, title, source, setting.scale, blocks, claims, notes(setting, *said), facts)  # type: ignore[arg-type]
+    return Exhibit(name, title, source, setting.scale, blocks, claims, notes(setting, *said), facts)
 
 
 def eps_words(eps: int, setting: Setting) -> str:
-    """ "Linf 40/255"."""
+    """As in 'Linf 40/255'."""
     return f"Linf {radius(eps, setting.scale)}"
 
 

@@ -18,7 +18,6 @@ from robustsnn.evaluation.judge import Judge
 from robustsnn.files import write_json
 from robustsnn.jobs import Job, run_jobs, values
 from robustsnn.models import Classifier
-from robustsnn.modes import frozen
 from robustsnn.progress import Progress, part, silent
 from robustsnn.provenance import versions
 from robustsnn.recipes.cells import WORST
@@ -109,10 +108,8 @@ def _look(
 
 def _clean(model: Classifier, data: ImageSet) -> list[bool]:
     """Whether each image is classified correctly."""
-    judge = Judge()
-    with frozen(model):
-        parts = [judge(model, x, y)[0] < 0 for x, y in batches(data, 256, device=next(model.parameters()).device)]
-    return [bool(right) for part in parts for right in part.tolist()]
+    device = next(model.parameters()).device
+    return [margin < 0 for x, y in batches(data, 256, device=device) for margin in Judge()(model, x, y)[0].tolist()]
 
 
 def _kept(path: Path, digest: str) -> Any:

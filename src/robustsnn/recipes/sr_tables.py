@@ -114,22 +114,9 @@ def _table_2(results: Results, setting: Setting) -> Exhibit:
     ]
     text = "SR makes the network more robust, alone and on top of AT"
     claims = (
-        more(
-            results, "SR makes the network more robust, alone and on top of AT, under FGSM.", pairs, ["FGSM"], WHITE_BOX
-        ),
-        more(
-            results,
-            "SR makes the network more robust, alone and on top of AT, under PGD50.",
-            pairs,
-            ["PGD50"],
-            WHITE_BOX,
-        ),
-        more(
-            results,
-            "SR makes the network more robust, alone and on top of AT, under APGD10.",
-            pairs,
-            ["APGD10"],
-            WHITE_BOX,
+        *(
+            more(results, f"{text}, under {column}.", pairs, [column], WHITE_BOX)
+            for column in ("FGSM", "PGD50", "APGD10")
         ),
         more(results, "SR costs clean accuracy.", [(b, a) for a, b in pairs], [CLEAN]),
         more(results, f"Beyond the paper: {text}, under the suite quick.", pairs, [WORST], quick()[1]),
