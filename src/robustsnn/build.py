@@ -263,15 +263,17 @@ def build_constraints(config: ObjectiveConfig, model: nn.Module) -> tuple[Constr
 
 
 def build_optimiser(config: TrainConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """SGD with momentum, or Adam."""
+    """SGD with momentum, or Adam; all weights of a step in one kernel."""
     if not 0 < config.lr < 1e37:
         raise UserError(f"train.lr={config.lr}: must be positive (and finite in float32)")
     for name in ("momentum", "weight_decay"):
         if not 0 <= getattr(config, name) < 1e37:
             raise UserError(f"train.{name}={getattr(config, name)}: must be a number >= 0")
     if config.optimiser == "adam":
-        return torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay)
-    return torch.optim.SGD(model.parameters(), config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
+        return torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
+    return torch.optim.SGD(
+        model.parameters(), config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
+    )
 
 
 def pick_device(name: str) -> torch.device:

@@ -2,6 +2,7 @@
 
 from robustsnn.models.classifier import Classifier as Classifier
 from robustsnn.models.encoded import Encoded as Encoded
+from robustsnn.models.mixing import Mix as Mix
 from robustsnn.models.pooling import HybridPool as HybridPool
 from robustsnn.models.pooling import pool as pool
 from robustsnn.models.resnet import Connect as Connect
@@ -16,7 +17,6 @@ from robustsnn.models.spiking_resnet import spiking_resnet34 as spiking_resnet34
 from robustsnn.models.spiking_resnet import spiking_resnet50 as spiking_resnet50
 from robustsnn.models.vgg import Plan as Plan
 from robustsnn.models.vgg import vgg as vgg
-from robustsnn.models.wide_resnet import Mix as Mix
 from robustsnn.models.wide_resnet import WideBlock as WideBlock
 from robustsnn.models.wide_resnet import wide_resnet as wide_resnet
 from robustsnn.models.wide_resnet import wide_resnet16 as wide_resnet16

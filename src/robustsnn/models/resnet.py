@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustsnn.errors import UserError
 from robustsnn.models.classifier import check_classes
 from robustsnn.models.pooling import Pooling, pool
-from robustsnn.models.time import Fold
+from robustsnn.models.time import Fold, Layers
 
 Connection = Literal["add", "and", "iand"]
 CONNECTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
@@ -112,7 +112,7 @@ def residual_body(
     first = convolution(image[-3], base, 7, 2) if stem == "imagenet" else convolution(image[-3], base, 3)
     between = pool(pooling, 3, 2, 1, share=share)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    layers["stem"] = nn.Sequential(first, neurons(), *([] if pooling == "none" else [Fold(between)]))
+    layers["stem"] = Layers(first, neurons(), *([] if pooling == "none" else [Fold(between)]))
     before = base
     for stage, blocks in enumerate(STAGES[depth]):
         inner = base * 2**stage

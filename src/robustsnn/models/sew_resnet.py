@@ -10,7 +10,7 @@ from torch import nn
 from robustsnn.models.classifier import Classifier, classifier
 from robustsnn.models.pooling import Pooling
 from robustsnn.models.resnet import Connect, Connection, Residual, Stem, residual_body
-from robustsnn.models.time import Fold
+from robustsnn.models.time import Fold, Layers
 from robustsnn.neurons import LIF, GradientRule, Neurons
 
 
@@ -55,8 +55,8 @@ def sew_resnet(
         return Neurons(neuron, steps, rule)
 
     def block(convolutions: list[Fold], projection: Fold | None) -> Residual:
-        branch = nn.Sequential(*(layer for part in convolutions for layer in (part, neurons())))
-        shortcut = nn.Identity() if projection is None else nn.Sequential(projection, neurons())
+        branch = Layers(*(layer for part in convolutions for layer in (part, neurons())))
+        shortcut = nn.Identity() if projection is None else Layers(projection, neurons())
         return Residual(branch, shortcut, Connect(connect), nn.Identity())
 
     body = residual_body(

@@ -10,7 +10,7 @@ from torch import nn
 from robustsnn.models.classifier import Classifier, classifier
 from robustsnn.models.pooling import Pooling
 from robustsnn.models.resnet import Connect, Residual, Stem, residual_body
-from robustsnn.models.time import Fold
+from robustsnn.models.time import Fold, Layers
 from robustsnn.neurons import LIF, GradientRule, Neurons
 
 
@@ -49,7 +49,7 @@ def spiking_resnet(
         for part in convolutions[1:]:
             branch += [neurons(), part]
         shortcut = nn.Identity() if projection is None else projection
-        return Residual(nn.Sequential(*branch), shortcut, Connect("add"), neurons())
+        return Residual(Layers(*branch), shortcut, Connect("add"), neurons())
 
     body = residual_body(
         depth, block, neurons, image=image, classes=classes, stem=stem, pooling=pooling, share=share, width=width

@@ -10,7 +10,7 @@ from torch import nn
 
 from robustsnn.errors import UserError
 from robustsnn.models.classifier import Classifier, check_classes, classifier
-from robustsnn.models.time import Fold
+from robustsnn.models.time import Fold, Layers
 from robustsnn.neurons import LIF, GradientRule, Neurons
 
 
@@ -92,7 +92,7 @@ def vgg(
         layers += [nn.Linear(features, hidden), Neurons(neuron, steps, rule)]
         features = hidden
     layers.append(nn.Linear(features, classes))
-    return classifier(nn.Sequential(*layers), encoder, image, mean, std)
+    return classifier(Layers(*layers), encoder, image, mean, std)
 
 
 vgg_small = partial(vgg, "vgg_small")

@@ -10,18 +10,9 @@ from torch import Tensor, nn
 
 from robustsnn.errors import UserError
 from robustsnn.models.classifier import Classifier, check_classes, classifier
-from robustsnn.models.time import Fold
+from robustsnn.models.mixing import Mix
+from robustsnn.models.time import Fold, Layers, fired
 from robustsnn.neurons import LIF, GradientRule, Neurons
-
-
-class Mix(nn.Module):
-    """c_0 shortcut + c_1 branch, the residual addition of `WideBlock` as a module, so that hooks can see it.
-
-    The weights `[2]` are the block's parameter and the last argument.
-    """
-
-    def forward(self, branch: Tensor, shortcut: Tensor, weights: Tensor) -> Tensor:
-        return weights[0] * shortcut + weights[1] * branch
 
 
 class WideBlock(nn.Module):
@@ -49,8 +40,8 @@ class WideBlock(nn.Module):
         self.connect = Mix()
 
     def forward(self, x: Tensor) -> Tensor:
-        a = self.neurons1(self.norm1(x))
-        b = self.conv2(self.neurons2(self.conv1(a)))
+        a = fired(self.norm1, self.neurons1, x)
+        b = self.conv2(fired(self.conv1, self.neurons2, a))
         return self.connect(b, x if self.shortcut is None else self.shortcut(a), self.mix)
 
 
@@ -95,7 +86,7 @@ def wide_resnet(
             stride = 2 if group and not i else 1
             blocks.append(WideBlock(before, out, stride, neuron, steps, rule))
             before = out
-    body = nn.Sequential(
+    body = Layers(
         Fold(nn.Conv2d(channels, 16, 3, padding=1, bias=False)),
         *blocks,
         Fold(nn.BatchNorm2d(before)),

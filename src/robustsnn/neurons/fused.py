@@ -32,7 +32,7 @@ from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.rules import GradientRule
 from robustsnn.neurons.surrogate import Surrogate
 
-COMPILE_FROM = 1 << 22
+COMPILE_FROM = 1 << 21
 Mode = Literal["auto", "always", "never"]
 _mode: Mode = "auto"
 _failed = False  # a compiler that failed once is not asked again
@@ -69,11 +69,16 @@ def _backward(rule: GradientRule, neuron: LIF) -> Callable[[Tensor, Tensor], Ten
     return torch.compile(lambda upstream, current: rule.input_gradient(upstream, current, neuron), dynamic=True)
 
 
-def _call(size: int, eager: Callable[..., Tensor], compiled: Callable[[], Callable[..., Tensor]], *args: Any) -> Tensor:
-    """Run `eager(*args)`, or its compiled twin where the mode, the layer's size and the machine say so."""
-    global _failed
+def compiles(size: int, device: torch.device) -> bool:
+    """Whether a layer of so many elements over all steps runs compiled there: mode, size and machine say so."""
     wanted = _mode == "always" or (_mode == "auto" and size >= COMPILE_FROM)
-    if not wanted or _failed or not compiler_available(args[0].device.type):
+    return wanted and not _failed and compiler_available(device.type)
+
+
+def call(size: int, eager: Callable[..., Any], compiled: Callable[[], Callable[..., Any]], *args: Any) -> Any:
+    """Run `eager(*args)`, or its compiled twin where `compiles` says so."""
+    global _failed
+    if not compiles(size, args[0].device):
         return eager(*args)
     import torch._dynamo.config
     from torch._dynamo.exc import BackendCompilerFailed
@@ -115,7 +120,7 @@ class _Fire(torch.autograd.Function):
         order = sorted(range(1, current.ndim), key=lambda d: (-current.stride(d), d))
         rows = _rows(current, order)
         size = steps * rows[0].numel()
-        spikes = _call(size, neuron.spikes, lambda: _forward(neuron), rows, steps)
+        spikes = call(size, neuron.spikes, lambda: _forward(neuron), rows, steps)
         # The input itself and not its rows: only that is known to autograd when it differentiates twice.
         ctx.save_for_backward(current)
         ctx.neuron, ctx.rule, ctx.order = neuron, rule, order
@@ -137,7 +142,7 @@ class _Fire(torch.autograd.Function):
             return rule.input_gradient(upstreams[0], current, smooth), None, None, None
         if not rule.elementwise:
             return rule.input_gradient(upstreams[0], current, neuron), None, None, None
-        gradient = _call(
+        gradient = call(
             upstreams[0].numel(),
             lambda upstream, current: rule.input_gradient(upstream, current, neuron),
             lambda: _backward(rule, neuron),

@@ -68,8 +68,19 @@ class LIF:
         """k, the factor on the input current."""
         return 1 - self.tau if self.decay_input else 1.0
 
+    def charge(self, current: Tensor) -> Tensor:
+        """k I, in the membrane's dtype."""
+        charge = current.to(torch.promote_types(current.dtype, torch.float32))
+        return charge if self.gain == 1 else charge * self.gain
+
+    def discharge(self, gradient: Tensor) -> Tensor:
+        """The transpose of `charge`: dL/dI of dL/du."""
+        return gradient if self.gain == 1 else gradient * self.gain
+
     def step(self, potential: Tensor) -> Tensor:
         """s[t] of u[t], 0 or 1 in the dtype of u; a constant to autograd."""
+        if torch.compiler.is_compiling():  # a compiled spike stays in a register; `out` would put it into memory
+            return (potential >= self.theta).to(potential.dtype)
         # A float spike written by the comparison itself: several times faster than a bool and a cast.
         return torch.ge(potential, self.theta, out=torch.empty_like(potential))
 
@@ -86,19 +97,22 @@ class LIF:
 
         `current` is `[steps, ...]`, or `[1, ...]` for a current that is the same at every step.
         """
-        dtype = torch.promote_types(current.dtype, torch.float32)
         constant = current.shape[0] == 1
         voltage = None
         for t in range(steps):
-            charge = current[0 if constant else t].to(dtype)
-            if self.gain != 1:
-                charge = charge * self.gain
+            charge = self.charge(current[0 if constant else t])
             kept = voltage if voltage is None or self.tau == 1 else voltage * self.tau
             potential = charge if kept is None else kept + charge
             spike = self.step(potential)
             yield potential, spike
             if self.reset == "hard":
-                voltage = torch.addcmul(potential, potential, spike, value=-1)
+                # The same value in one pass over memory, or in one operation less where nothing goes through memory.
+                in_registers = torch.compiler.is_compiling()
+                voltage = (
+                    potential - potential * spike
+                    if in_registers
+                    else torch.addcmul(potential, potential, spike, value=-1)
+                )
             else:
                 voltage = potential - self.theta * spike
 

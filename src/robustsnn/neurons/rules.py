@@ -83,7 +83,7 @@ def through_time(
         if carried is not None:
             gradient = gradient + carried * neuron.reset_slope(potential, spike, slope)
         carried = gradient if neuron.tau == 1 else gradient * neuron.tau
-        gradients.append(gradient if neuron.gain == 1 else gradient * neuron.gain)
+        gradients.append(neuron.discharge(gradient))
     return _gather(gradients[::-1], current)
 
 
@@ -137,13 +137,13 @@ class RGA:
             raise UserError(f"RGA(gamma={self.gamma!r}): the slope must be >= 0")
 
     def input_gradient(self, upstream: Tensor, current: Tensor, neuron: LIF) -> Tensor:
-        dtype = torch.promote_types(current.dtype, torch.float32)
-        mean = current.to(dtype).mean(0) * neuron.gain
+        mean = neuron.charge(current).mean(0)
+        dtype = mean.dtype
         knee = (1 - neuron.tau) * neuron.theta
         steep = (1 - self.gamma * knee) / ((1 + neuron.tau) * neuron.theta)
         low = ((mean >= 0) & (mean < knee)).to(dtype) * self.gamma
         high = ((mean >= knee) & (mean <= 2 * neuron.theta)).to(dtype) * steep
-        slope = (low + high) * neuron.gain
+        slope = neuron.discharge(low + high)
         return _gather([step.to(dtype) * slope for step in upstream.unbind()], current)
 
 
@@ -168,7 +168,7 @@ class BPTR:
         for _, spike in neuron.run(current, upstream.shape[0]):
             fired = spike if fired is None else torch.maximum(fired, spike)
         assert fired is not None  # a layer has at least one step
-        gate = fired if neuron.gain == 1 else fired * neuron.gain
+        gate = neuron.discharge(fired)
         return _gather([step.to(gate.dtype) * gate for step in upstream.unbind()], current)
 
 
@@ -198,5 +198,5 @@ class HART:
             gradient = upstream[t].to(slope.dtype) * slope
             total = gradient if total is None else total + gradient
         assert total is not None  # a layer has at least one step
-        mean = total * (neuron.gain / steps)
+        mean = neuron.discharge(total) / steps
         return _gather([mean] * steps, current)

@@ -59,8 +59,9 @@ class Triangle(_Positive):
         return 0.5 + z - 0.5 * z * z.abs()
 
     def slope(self, u: Tensor) -> Tensor:
-        # In this order the slope is exactly zero at and beyond the edge, for every width.
-        return (1 - u.abs() / self.width).clamp_min(0) / self.width
+        # In this order the slope is exactly zero at and beyond the edge, for every width, and nothing is divided:
+        # two divisions cost a compiled kernel as much as all the rest.
+        return (self.width - u.abs()).clamp_min(0) * (1 / (self.width * self.width))
 
 
 @dataclass(frozen=True)

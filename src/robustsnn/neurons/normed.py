@@ -1,0 +1,193 @@
+"""Batch norm and the neurons behind it in one: what the norm would write is never in memory.
+
+A batch norm is an affine map of each channel, I = a x + b, once the statistics are known. The kernels of the
+neurons compute it while they read x, in float32: no rounding of I to bfloat16, no tensor I, and in eval mode one
+kernel per direction, which moves as much as the neurons alone would.
+
+    a = gamma / sqrt(var + eps),   b = beta - mean a
+
+In train mode mean and var are those of the batch, and with g = dL/dI, N numbers per channel, x' = (x - mean) / std:
+
+    dL/dbeta = sum g,   dL/dgamma = sum g x',   dL/dx = a (g - mean(g) - x' mean(g x'))
+
+Used where the kernels are compiled, for convolutions that wrote channels_last; elsewhere norm and neurons run one
+after the other, which gives the same up to rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.neurons.fused import call, compiles, surrogate_of
+from robustsnn.neurons.integrate import LIF
+from robustsnn.neurons.layer import Neurons
+from robustsnn.neurons.rules import GradientRule
+
+
+def fusable(norm: nn.Module, neurons: Neurons, x: Tensor) -> bool:
+    """Whether `fire_normed` takes these.
+
+    It takes a plain batch norm and neurons that no hook watches, whose rule looks at one neuron at a time, and a
+    `[T or 1, B, C, H, W]` tensor, channels last in memory, of a size that is compiled.
+    """
+    if type(norm) is not nn.BatchNorm2d or not norm.affine or norm.running_mean is None or norm.momentum is None:
+        return False
+    if x.ndim != 5 or x.dtype == torch.float64 or not x.permute(0, 1, 3, 4, 2).is_contiguous():
+        return False
+    watched = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in (norm, neurons))
+    return not watched and neurons.rule.elementwise and compiles(neurons.steps * x[0].numel(), x.device)
+
+
+def fire_normed(norm: nn.BatchNorm2d, neurons: Neurons, x: Tensor) -> Tensor:
+    """Spikes `[T, B, C, H, W]` of neurons whose current is norm(x), for x `[T or 1, B, C, H, W]`; see `fusable`."""
+    assert norm.momentum is not None  # see `fusable`
+    if norm.training:
+        if norm.track_running_stats:
+            running = norm.running_mean, norm.running_var
+            norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
+        else:
+            running = torch.zeros_like(norm.weight), torch.ones_like(norm.weight)
+        mean, var = torch.batch_norm_update_stats(x.detach().flatten(0, 1), *running, norm.momentum)
+    else:
+        mean, var = norm.running_mean, norm.running_var
+    return _FireNormed.apply(x, norm.weight, norm.bias, mean, var, norm.eps, norm.training, neurons)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, eq=False)
+class _Normed(LIF):
+    """A neuron of which the input is x, and the current I = scale x + shift."""
+
+    scale: Tensor = field(kw_only=True)
+    shift: Tensor = field(kw_only=True)
+    through: bool = field(kw_only=True)
+
+    def charge(self, current: Tensor) -> Tensor:
+        return super().charge(current.to(self.scale.dtype) * self.scale + self.shift)
+
+    def discharge(self, gradient: Tensor) -> Tensor:
+        """dL/dI, or with `through` dL/dx for a scale that is a constant."""
+        gradient = super().discharge(gradient)
+        return gradient * self.scale if self.through else gradient
+
+
+def _normed(neuron: LIF, scale: Tensor, shift: Tensor, through: bool = False) -> _Normed:
+    options = {f.name: getattr(neuron, f.name) for f in fields(LIF)}
+    return _Normed(**options, scale=scale, shift=shift, through=through)
+
+
+def _spikes(neuron: LIF, x: Tensor, scale: Tensor, shift: Tensor, steps: int) -> Tensor:
+    return _normed(neuron, scale, shift).spikes(x, steps)
+
+
+def _through_neurons(
+    rule: GradientRule, neuron: LIF, through: bool, upstream: Tensor, x: Tensor, scale: Tensor, shift: Tensor
+) -> Tensor:
+    """See `_Normed.discharge`."""
+    return rule.input_gradient(upstream, x, _normed(neuron, scale, shift, through))
+
+
+def _sums(gradient: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """(sum g, sum g x') of each channel."""
+    g = gradient.float()
+    return g.sum((0, 1)), (g * ((x.float() - mean) * inverse)).sum((0, 1))
+
+
+def _through_statistics(
+    gradient: Tensor, x: Tensor, scale: Tensor, mean: Tensor, of_shift: Tensor, of_scale: Tensor
+) -> Tensor:
+    """a g - of_shift - of_scale (x - mean)."""
+    return (gradient.float() * scale - of_shift - (x.float() - mean) * of_scale).to(x.dtype)
+
+
+@functools.cache
+def _compiled(kernel: Callable[..., Any], *values: Any) -> Callable[..., Any]:
+    return torch.compile(functools.partial(kernel, *values), dynamic=True)
+
+
+def _run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors: Any) -> Any:
+    return call(size, functools.partial(kernel, *values), lambda: _compiled(kernel, *values), *tensors)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """`[T, B, C, H, W]`, channels last in memory -> `[T, B H W, C]`, a view."""
+    return x.permute(0, 1, 3, 4, 2).reshape(x.shape[0], -1, x.shape[2])
+
+
+def _restored(rows: Tensor, like: Tensor) -> Tensor:
+    """The inverse of `_rows`, with the steps of `rows`."""
+    _, batch, channels, height, width = like.shape
+    return rows.view(rows.shape[0], batch, height, width, channels).permute(0, 1, 4, 2, 3)
+
+
+class _FireNormed(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        eps: float,
+        training: bool,
+        neurons: Neurons,
+    ) -> Tensor:
+        inverse = (var + eps).rsqrt()
+        scale = weight * inverse
+        shift = bias - mean * scale
+        size = neurons.steps * x[0].numel()
+        spikes = _run(size, _spikes, (neurons.neuron,), _rows(x), scale, shift, neurons.steps)
+        ctx.save_for_backward(x, weight, bias, mean, var)
+        ctx.eps, ctx.training, ctx.neuron, ctx.rule = eps, training, neurons.neuron, neurons.rule
+        return _restored(spikes, x)
+
+    @staticmethod
+    def backward(ctx: Any, *upstreams: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight, bias, mean, var = ctx.saved_tensors
+        (upstream,) = upstreams
+        none = (None,) * 5
+        if torch.is_grad_enabled():  # under create_graph=True alone
+            return *_second(ctx, upstream, x, weight, bias, mean, var), *none
+        neuron, rule, size = ctx.neuron, ctx.rule, upstream.numel()
+        inverse = (var + ctx.eps).rsqrt()
+        scale = weight * inverse
+        shift = bias - mean * scale
+        rows = _rows(x)
+        above = _rows(upstream)
+        of_parameters = any(ctx.needs_input_grad[1:3])
+        if not ctx.training and not of_parameters:
+            gradient = _run(size, _through_neurons, (rule, neuron, True), above, rows, scale, shift)
+            return _restored(gradient, x), None, None, *none
+        gradient = _run(size, _through_neurons, (rule, neuron, False), above, rows, scale, shift)
+        of_bias, of_weight = _run(size, _sums, (), gradient, rows, mean, inverse)
+        zero, n = torch.zeros_like(of_bias), rows[..., 0].numel()
+        of_shift, of_scale = (scale * of_bias / n, scale * inverse * of_weight / n) if ctx.training else (zero, zero)
+        onward = _run(size, _through_statistics, (), gradient, rows, scale, mean, of_shift, of_scale)
+        return _restored(onward, x), of_weight, of_bias, *none
+
+
+def _second(
+    ctx: Any, upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor
+) -> tuple[Tensor | None, ...]:
+    """The gradient as a function that can be differentiated again: norm and neurons one after the other."""
+    current = nn.functional.batch_norm(
+        x.flatten(0, 1),
+        None if ctx.training else mean,
+        None if ctx.training else var,
+        weight,
+        bias,
+        ctx.training,
+        0.0,
+        ctx.eps,
+    ).unflatten(0, x.shape[:2])
+    smooth = ctx.neuron.differentiable(surrogate_of(ctx.rule))
+    gradient = ctx.rule.input_gradient(upstream, current, smooth)
+    wanted = [tensor for tensor, needed in zip((x, weight, bias), ctx.needs_input_grad, strict=False) if needed]
+    found = iter(torch.autograd.grad(current, wanted, gradient, create_graph=True))
+    return tuple(next(found) if needed else None for needed in ctx.needs_input_grad[:3])
