@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neuron import Parser, context, heading, output, positive
+from arguments import Parser, context, output, positive
 from referees import CPU, PACKAGES, Counted, Trial, subjects, timer
 from robustsnn.attacks.minimum import MinimumNorm
 from robustsnn.attacks.presets import ball
 from robustsnn.attacks.start import Boundary
 from robustsnn.attacks.step import APGD, Iterate
 from robustsnn.attacks.threat import Threat
+from robustsnn.bench.show import heading
 from robustsnn.errors import UserError
 from robustsnn.files import write_json
 from robustsnn.losses import correct, cross_entropy

@@ -40,9 +40,12 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import robustsnn
-from neuron import THREADS_HELP, Parser, clock, context, heading, output, positive, quiet
+from arguments import THREADS_HELP, Parser, context, output, positive
 from robustsnn import demo
 from robustsnn.attacks.threat import TOLERANCE, Linf
+from robustsnn.bench.machine import quiet
+from robustsnn.bench.show import heading
+from robustsnn.bench.timing import clock
 from robustsnn.build import suite
 from robustsnn.config import Config, DataConfig, ModelConfig, SurrogateConfig, TrainConfig
 from robustsnn.errors import UserError

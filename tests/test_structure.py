@@ -24,7 +24,7 @@ SOURCE = Path(robustsnn.__file__).parent
 # importing it loads nothing, and no room imports it.
 ROWS = (
     {"errors"},
-    {"units", "files", "seeds", "provenance", "types", "modes", "config", "progress"},
+    {"units", "files", "seeds", "provenance", "types", "modes", "config", "progress", "distributed"},
     {"exhibit", "jobs"},
     {"tensors"},
     {"neurons", "losses"},
@@ -33,9 +33,10 @@ ROWS = (
     {"objectives", "data", "outcome"},
     {"train", "evaluation", "report", "parsing"},
     {"analysis", "build", "grid", "slurm"},
-    {"runs", "api"},
+    {"runs", "api", "bench"},
     {"doctor", "demo", "sweep", "recipes", "analyses"},
     {"cli"},
+    {"__main__"},
 )
 # Rooms that may import less than their row allows.
 ONLY = {

@@ -11,6 +11,7 @@ from torch import nn
 from robustsnn import build, evaluation
 from robustsnn.attacks import Source, Suite
 from robustsnn.errors import UserError
+from robustsnn.evaluation.crafting import Precision
 from robustsnn.progress import Progress, silent
 from robustsnn.units import fraction
 
@@ -26,6 +27,7 @@ def evaluate(
     curve: Sequence[float | str] = (),
     batch_size: int = 128,
     seed: int = 0,
+    precision: Precision = "float32",
     out: Path | None = None,
     resume: bool = True,
     progress: Progress = silent,
@@ -33,7 +35,8 @@ def evaluate(
     """How robust a model is: `evaluation.evaluate` with the suite by name ("paper-sr") and eps as "8/255".
 
     `model` is anything that maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`, with its normalisation
-    inside; `data` is an `ImageSet` or a pair (x, y). Returns an entry of `results.json`: `clean`,
+    inside; `data` is an `ImageSet` or a pair (x, y). `precision` is that of crafting: "bfloat16" is for a quick look
+    on hardware that is faster in it, and every verdict is made in float32. Returns an entry of `results.json`: `clean`,
     `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr, `curve`, `flags`.
     """
     if isinstance(suite, str):
@@ -52,6 +55,7 @@ def evaluate(
         curve=[fraction(value) for value in curve],
         batch_size=batch_size,
         seed=seed,
+        precision=precision,
         out=out,
         resume=resume,
         progress=progress,

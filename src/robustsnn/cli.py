@@ -6,8 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from robustsnn.errors import UserError
+from robustsnn.progress import one_voice, speaks
 
 HELP = """usage: robustsnn COMMAND ...
 
@@ -21,12 +23,13 @@ Train, attack and understand adversarially robust spiking neural networks.
   reproduce   p1-table2 ... | all   a table or figure of the papers, beside what they report [--scale digits|full]
   report      RUN... --out report.html [--card]
   list        models | encoders | attacks | objectives | schedules | datasets | suites | recipes
+  bench       how fast this machine is at it [--parts neuron,step ...] [--json OUT.json] | --compare OLD.json NEW.json
   doctor      versions, device, precision, compiler: what works here
 
 robustsnn COMMAND --help shows the options of a command; --debug shows the traceback of an error.
 Exit codes: 0 done, 1 a defect of this program, 2 something about the input is wrong.
 """
-COMMANDS = ("demo", "train", "evaluate", "attack", "analyze", "sweep", "reproduce", "report", "list", "doctor")
+COMMANDS = ("demo", "train", "evaluate", "attack", "analyze", "sweep", "reproduce", "report", "list", "bench", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             "reproduce": ", continue by the same command",
             "analyze": "",
             "report": "",
+            "bench": "",
         }.get(arguments[0], ", continue with --resume")
         print(f"\nrobustsnn: interrupted; what is complete is kept{again}", file=sys.stderr)
         return 130
@@ -83,6 +87,7 @@ def _run(arguments: list[str]) -> int:
         "reproduce": _reproduce,
         "report": _report,
         "list": _list,
+        "bench": _bench,
         "doctor": _doctor,
     }
     try:
@@ -113,6 +118,7 @@ def _demo(arguments: list[str]) -> None:
     print(f"harder: robustsnn evaluate {options.out / 'sr-at'} --suite reliable --eps 40/255")
 
 
+@one_voice()
 def _train(arguments: list[str]) -> None:
     from robustsnn.parsing import config_parser, parse_config, read_config, to_config
 
@@ -144,9 +150,12 @@ def _train(arguments: list[str]) -> None:
         from robustsnn.runs import train_run
 
         train_run(config, options.out, resume=options.resume, progress=display)
+    if not speaks():
+        return
     print(f"{options.out}: trained; next: robustsnn evaluate {options.out} --suite reliable --eps 8/255")
 
 
+@one_voice()
 def _evaluate(arguments: list[str]) -> None:
     from robustsnn.parsing import Parser
 
@@ -160,6 +169,9 @@ def _evaluate(arguments: list[str]) -> None:
     parser.add_argument("--limit", type=int, default=None, help="only the first so many test images")
     parser.add_argument("--batch_size", type=int, default=128, help="images per batch (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the attacks (%(default)s)")
+    parser.add_argument(
+        "--precision", type=str, default="float32", help="craft attacks in float32 or bfloat16; judged in float32"
+    )
     parser.add_argument("--resume", action="store_true", help="use outcomes of an interrupted evaluation")
     parser.add_argument("--shard", type=str, default="", help="only part 2/4 of the batches; merge when all are done")
     parser.add_argument(
@@ -175,6 +187,8 @@ def _evaluate(arguments: list[str]) -> None:
         given = [f"--{name}" for name, value in others.items() if value != parser.get_default(name)]
         if given:
             raise UserError(f"--images judges saved images and attacks none; leave out {', '.join(given)}")
+        if not speaks():
+            return
         from robustsnn.runs import rejudge_run, show_rate
         from robustsnn.units import show_fraction
 
@@ -191,9 +205,9 @@ def _evaluate(arguments: list[str]) -> None:
     with Display() as display:
         display.loading()
         from robustsnn.evaluation import Shard
-        from robustsnn.runs import evaluate_run, summary
+        from robustsnn.runs import evaluate_together, summary
 
-        results = evaluate_run(
+        results = evaluate_together(
             options.run,
             _listed(options.suite),
             options.eps,
@@ -202,6 +216,7 @@ def _evaluate(arguments: list[str]) -> None:
             limit=options.limit,
             batch_size=options.batch_size,
             seed=options.seed,
+            precision=options.precision,
             resume=options.resume,
             sources=[Path(source) for source in _listed(options.source)],
             shard=Shard(*shard) if shard else None,
@@ -209,6 +224,8 @@ def _evaluate(arguments: list[str]) -> None:
             save=options.save_images,
             progress=display,
         )
+    if not speaks():
+        return
     if not results:
         print(f"{options.run / 'outcomes'}: shard {options.shard} is done; when all are, the same command with --merge")
         return
@@ -424,6 +441,50 @@ def _list(arguments: list[str]) -> None:
             print("with any of them")
             for key, text in config.WITH_ANY_OBJECTIVE.items():
                 print(f"  {key:18} {text}")
+
+
+def _bench(arguments: list[str]) -> None:
+    from robustsnn.bench.options import Options
+    from robustsnn.parsing import Parser
+
+    parser = Parser(
+        prog="robustsnn bench", description="Time neurons, training steps, attacks, growth and data on this machine."
+    )
+    parser.add_class_arguments(Options, None)
+    parser.add_argument("--json", type=Path, default=None, help="write all figures to this file, after each part")
+    parser.add_argument("--compare", type=Path, nargs=2, default=None, help="OLD.json NEW.json: measure nothing")
+    options = vars(parser.parse_args(arguments))
+    given = [name for name, value in options.items() if value != parser.get_default(name)]
+    out, compared = options.pop("json"), options.pop("compare")
+    if compared is not None:
+        from robustsnn.bench.compare import alone, compare, differences, read
+        from robustsnn.bench.show import show_comparison
+
+        others = [f"--{name}" for name in given if name != "compare"]
+        if others:
+            raise UserError(f"--compare measures nothing; leave out {', '.join(others)}")
+        old, new = (read(path) for path in compared)
+        show_comparison(compare(old, new), differences(old, new), alone(old, new))
+        return
+    chosen = Options(**options)
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise UserError(f"--json {out}: give a file name in an existing folder")
+    from robustsnn.progress import Display
+
+    document: dict[str, Any] = {}
+    try:
+        with Display() as display:
+            display.loading()
+            from robustsnn.bench.running import bench
+
+            bench(chosen, out=out, document=document, progress=display)
+    finally:
+        if document.get("results"):  # what is complete, after an interrupt too
+            from robustsnn.bench.show import show
+
+            show(document)
+    if out is not None:
+        print(out)
 
 
 def _doctor(arguments: list[str]) -> None:

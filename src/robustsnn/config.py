@@ -175,7 +175,7 @@ class TrainConfig:
 
     Args:
         epochs: passes over the training images.
-        batch_size: images per step.
+        batch_size: images per step, of all processes together.
         optimiser: sgd or adam.
         lr: learning rate at the start.
         momentum: of sgd.
@@ -192,6 +192,10 @@ class TrainConfig:
         device: auto takes a GPU if there is one.
         seed: of initial weights, order, augmentation and attacks.
         tensorboard: write TensorBoard event files too.
+        sync_batchnorm: of several processes, batch norms take the statistics of the whole batch; otherwise each those
+            of its share.
+        recompute: keep less for the backward pass and compute it again: less memory, about 1.4 times the time, the
+            same weights.
     """
 
     epochs: int = 20
@@ -212,6 +216,8 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = 0
     tensorboard: bool = False
+    sync_batchnorm: bool = False
+    recompute: bool = False
 
 
 @dataclass

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TypeAlias
+
+from robustsnn.errors import UserError
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 """Called with (units done, units in all, what is going on)."""
@@ -26,8 +30,33 @@ def part(whole: Progress, before: float, weight: float, all_weights: float) -> P
     return tell
 
 
+def speaks() -> bool:
+    """Whether this process is the one that speaks: alone, or the first of those that torchrun started."""
+    return "MASTER_ADDR" not in os.environ or os.environ.get("RANK", "0") == "0"
+
+
+@contextmanager
+def one_voice() -> Iterator[None]:
+    """Of processes that torchrun started, an error that all have is raised by the first; the others exit with 2.
+
+    An error that is `alone` (see `robustsnn.distributed.joined`) is that of one process, which then raises it.
+    """
+    try:
+        yield
+    except (UserError, OSError) as error:
+        if speaks() or getattr(error, "alone", False):
+            raise
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        if speaks():
+            raise
+        raise SystemExit(130) from None
+
+
 class Display:
     """A `Progress` on stderr with the time left: a bar on a terminal, else a line every few seconds.
+
+    Of processes that torchrun started, the first shows it alone.
 
     The estimate assumes that what is left goes at the mean pace of this process, so work that was resumed
     does not count.
@@ -39,7 +68,7 @@ class Display:
         self.first: float | None = None
         self.told = -every
         self.bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and speaks():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
@@ -60,6 +89,8 @@ class Display:
 
     def loading(self) -> None:
         """Say that work is about to begin; its clock does not run yet."""
+        if not speaks():
+            return
         print("loading", file=sys.stderr, flush=True)
 
     def __call__(self, done: int, total: int, text: str) -> None:
@@ -72,7 +103,7 @@ class Display:
             from rich.markup import escape
 
             self.bar.update(self.task, completed=share, description=escape(f"{left}  {text}"))
-        elif now - self.told >= self.every or done == total:
+        elif speaks() and (now - self.told >= self.every or done == total):
             self.told = now
             print(f"{100 * share:5.1f} %  {left}  {text}", file=sys.stderr, flush=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -27,17 +27,21 @@ from robustsnn.build import (
 from robustsnn.config import Config
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import Splits
+from robustsnn.distributed import Processes, joined, local_device, started_together
 from robustsnn.errors import UserError
 from robustsnn.evaluation import Shard, evaluate, pictures, run_radii
 from robustsnn.evaluation.adversarial import rejudge, save_images
+from robustsnn.evaluation.crafting import Precision, check_precision
 from robustsnn.evaluation.running import encode_images
 from robustsnn.files import write_arrays, write_atomic, write_json
 from robustsnn.models import Classifier
+from robustsnn.models.recompute import recomputed
 from robustsnn.outcome import Outcomes
 from robustsnn.parsing import parse_config, read_config
 from robustsnn.progress import Progress, part, silent
 from robustsnn.provenance import provenance, versions
 from robustsnn.train.checkpoint import load_weights
+from robustsnn.train.distributed import synchronise_norms
 from robustsnn.train.fit import check_validation, constant, cosine, fit
 from robustsnn.units import fraction, show_fraction
 
@@ -46,8 +50,16 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
     """Train as `config` says into the folder `run`; with `resume`, continue what is there.
 
     UserError if the folder holds a run already and `resume` is not asked for, or if it holds a run of
-    another config.
+    another config. Processes that torchrun started train one network together, and need one file system.
     """
+    device = local_device(pick_device(config.train.device))
+    with joined(device) as processes:
+        _train(config, run, device, processes, resume, progress)
+
+
+def _train(
+    config: Config, run: Path, device: torch.device, processes: Processes, resume: bool, progress: Progress
+) -> None:
     path = run / "config.yaml"
     # Without a complete epoch there is nothing to lose.
     begun = any((run / name).exists() for name in ("state/last.safetensors", "weights.safetensors"))
@@ -63,51 +75,59 @@ def train_run(config: Config, run: Path, *, resume: bool = False, progress: Prog
         if getattr(options, name) < 1:
             raise UserError(f"train.{name}={getattr(options, name)}: at least 1 is needed")
     objective = build_objective(config.objective)
-    device = pick_device(config.train.device)
+    if not processes.first:
+        processes.wait(device)  # what is to be downloaded is then there
     data = build_data(config.data, _download_progress(progress))
+    if processes.first:
+        processes.wait(device)
     model = build_model(config.model, data, config.train.seed).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if options.sync_batchnorm and processes.count > 1:
+        synchronise_norms(model, processes)
     optimiser = build_optimiser(options, model)
     augment = Augment(options.crop, options.flip, options.roll, options.cutout)
     attack = build_attack(options.validation_attack) if options.validation_attack else None
     attacked = options.validation_attacked
     check_validation(objective, data.validation, attack, attacked, options.select)
     constraints = build_constraints(config.objective, model)
-    if not begun:
+    if not begun and processes.first:
         for stale in (run / "results.json", run / "samples.npz", run / "card.md", *run.glob("analysis/*")):
             stale.unlink(missing_ok=True)  # they would be of other weights
         record = provenance() | {
             "data_note": data.note,
             "parameters": sum(p.numel() for p in model.parameters()),
             "device": str(device),
+            **({"processes": processes.count} if processes.count > 1 else {}),
         }
         document = {**config.to_dict(), "provenance": record}
         write_atomic(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
     try:
-        fit(
-            model,
-            data.train,
-            objective,
-            optimiser,
-            epochs=options.epochs,
-            batch_size=options.batch_size,
-            schedule=cosine if options.schedule == "cosine" else constant,
-            validation=data.validation,
-            validation_attack=attack,
-            attacked=attacked,
-            augment=None if augment == Augment() else augment,
-            constraints=constraints,
-            select=options.select,
-            autocast=options.precision,
-            seed=options.seed,
-            run=run,
-            resume=resume,
-            tensorboard=options.tensorboard,
-            identity=_identity(config, data),
-            progress=progress,
-        )
+        with recomputed(model) if options.recompute else nullcontext():
+            fit(
+                model,
+                data.train,
+                objective,
+                optimiser,
+                epochs=options.epochs,
+                batch_size=options.batch_size,
+                schedule=cosine if options.schedule == "cosine" else constant,
+                validation=data.validation,
+                validation_attack=attack,
+                attacked=attacked,
+                augment=None if augment == Augment() else augment,
+                constraints=constraints,
+                select=options.select,
+                autocast=options.precision,
+                seed=options.seed,
+                run=run,
+                resume=resume,
+                tensorboard=options.tensorboard,
+                identity=_identity(config, data),
+                progress=progress,
+                processes=processes,
+            )
     except UserError:
-        if not begun and not (run / "state").exists():
+        if processes.first and not begun and not (run / "state").exists():
             path.unlink()  # nothing was trained: leave no folder that looks like a run
             with suppress(OSError):
                 run.rmdir()
@@ -169,7 +189,7 @@ def load_run(run: Path | str) -> tuple[Config, Classifier, Splits]:
     for name, digest in _identity(config, data).items():
         if made_with.get(name, digest) != digest:
             raise UserError(f"{run} was trained with another {name} than its config.yaml gives now; restore it")
-    model = model.to(pick_device(config.train.device)).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(local_device(pick_device(config.train.device))).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return config, model.eval(), data
 
 
@@ -189,6 +209,7 @@ def evaluate_run(
     limit: int | None = None,
     batch_size: int = 128,
     seed: int = 0,
+    precision: Precision = "float32",
     resume: bool = False,
     sources: Sequence[Path] = (),
     shard: Shard | None = None,
@@ -202,6 +223,7 @@ def evaluate_run(
         suites: names; several are run one after the other and become entries "NAME (SUITE)".
         norm: Linf or L2, for the suites that know both.
         limit: the first so many test images.
+        precision: of crafting the attacks, see `run_suite`; judging is in float32.
         resume: use saved outcomes of the very same evaluation, otherwise they are made anew; those of other
             evaluations stay.
         sources: runs to craft transfer attacks on, for suites that have such.
@@ -221,7 +243,7 @@ def evaluate_run(
     radii = [fraction(value) for value in curve]
     for build in builders.values():
         for value in (radius, *radii):
-            build(value)  # refuses a bad eps before anything is loaded
+            check_precision(precision, build(value))  # refuses that, and a bad eps, before anything is loaded
     config, model, data = load_run(run)
     for source in loaded:
         source.model.to(next(model.parameters()).device)
@@ -235,6 +257,7 @@ def evaluate_run(
             "curve": radii,
             "batch_size": batch_size,
             "seed": seed,
+            "precision": precision,
             "out": run / "outcomes",
             "resume": resume or merge is not None,
             "progress": part(progress, number, 1, len(names)),
@@ -263,6 +286,28 @@ def evaluate_run(
     return results
 
 
+def evaluate_together(
+    run: Path, suites: str | Sequence[str], eps: float | str, *, limit: int | None, batch_size: int, **options: Any
+) -> dict[str, Any]:
+    """`evaluate_run` by the processes that torchrun started: each attacks its shard, then the first one merges.
+
+    Outcomes and results are those of one process. Returns {} in the other processes. Without torchrun it is
+    `evaluate_run`.
+    """
+    options |= {"limit": limit, "batch_size": batch_size}
+    if not started_together():
+        return evaluate_run(run, suites, eps, **options)
+    config, _, data = load_run(run)
+    device = local_device(pick_device(config.train.device))
+    with joined(device) as processes:
+        if options["shard"] is not None or options["merge"] is not None:
+            raise UserError("--shard and --merge are what torchrun's processes do by themselves; leave them out")
+        if batch_size < 1 or processes.rank * batch_size < (len(data.test) if limit is None else limit):
+            evaluate_run(run, suites, eps, **{**options, "shard": Shard(processes.rank + 1, processes.count)})
+        processes.wait(device)
+        return evaluate_run(run, suites, eps, **{**options, "merge": []}) if processes.first else {}
+
+
 def rejudge_run(run: Path, images: Path) -> dict[str, Any]:
     """The accuracy of a run's network on adversarial images saved earlier, by this or another run."""
     _, model, _ = load_run(run)
@@ -276,12 +321,13 @@ def make_results(models: dict[str, Any]) -> dict[str, Any]:
 
 def summary(entry: dict[str, Any]) -> str:
     """One line of a model's entry: clean and worst-case accuracy with intervals."""
-    worst, draws = entry["worst_case"], entry.get("draws")
+    worst, draws, crafting = entry["worst_case"], entry.get("draws"), entry["precision"]["crafting"]
+    coarse = "" if crafting == "float32" else f" crafted in {crafting}"
     spread = ""
     if draws:
         spread = f" (majority of 21 passes; single draws {100 * draws['mean']:.1f} % +- {100 * draws['std']:.1f})"
     return (
-        f"clean {show_rate(entry['clean'])}, worst case of {entry['suite']} at {entry['norm']} "
+        f"clean {show_rate(entry['clean'])}, worst case of {entry['suite']}{coarse} at {entry['norm']} "
         f"eps {show_fraction(entry['eps'])} in {entry['space']} space {show_rate(worst)}, n = {worst['n']}{spread}"
     )
 

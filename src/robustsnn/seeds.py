@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor
 
 
 def derived(seed: int, *path: str | int) -> int:
@@ -21,6 +22,30 @@ def derived(seed: int, *path: str | int) -> int:
 def generator(seed: int, *path: str | int) -> torch.Generator:
     """A fresh CPU generator seeded by `derived`; CPU, so that all devices see the same numbers."""
     return torch.Generator().manual_seed(derived(seed, *path))
+
+
+class Draws(torch.Generator):
+    """A CPU generator for a batch of `total` samples of which the caller sees some rows: `start` to `stop`."""
+
+    total = start = stop = 0
+
+
+def drawn(source: torch.Generator, n: int, draw: Callable[[int], Tensor]) -> Tensor:
+    """`draw(n)`, one row per sample; of `Draws` whose caller sees n rows, those rows of `draw(total)`.
+
+    So each of several processes draws for its rows what one process would draw for them.
+    """
+    if isinstance(source, Draws) and n == source.stop - source.start:
+        return draw(source.total)[source.start : source.stop]
+    return draw(n)
+
+
+def order(source: torch.Generator, n: int) -> Tensor:
+    """A random order of n, as torch.randperm; of `Draws`, that of the whole batch without the rows of others."""
+    if isinstance(source, Draws) and n == source.stop - source.start:
+        whole = torch.randperm(source.total, generator=source)
+        return whole[(whole >= source.start) & (whole < source.stop)] - source.start
+    return torch.randperm(n, generator=source, device=source.device)
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from robustsnn.seeds import drawn
+
 
 class _Stream:
     """A seed, and a generator made of it when it is first needed."""
@@ -47,7 +49,7 @@ class Streams:
                 raise ValueError(f"{len(source)} streams given for {len(x)} samples")
             return source
         source = source if source is not None else torch.Generator().manual_seed(0)
-        seeds = torch.randint(1 << 62, (len(x),), generator=source, device=source.device)
+        seeds = drawn(source, len(x), lambda n: torch.randint(1 << 62, (n,), generator=source, device=source.device))
         return Streams(seeds.tolist(), x.device)
 
     def __len__(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -127,11 +127,13 @@ def batches(
     generator: torch.Generator | None = None,
     augment: Augment | None = None,
     device: torch.device | str | None = None,
+    rows: Callable[[int], slice] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """One pass over `data` in batches (x float32 [B, ...] in [0, 1], y int64 [B]) on `device`.
 
     In order without `generator`, else shuffled by it; it also draws what `augment` needs. The last
-    batch holds what is left, so B <= `size`. The same generator state gives the same batches.
+    batch holds what is left, so B <= `size`. The same generator state gives the same batches. With `rows`, which
+    says what to keep of a batch of B, only that is handed out; the draws are those of the whole batch.
     `UserError` at once if `size` < 1 or if there is an `augment` without a `generator`.
     """
     if size < 1:
@@ -141,7 +143,7 @@ def batches(
     order = torch.arange(len(data))
     if generator is not None:
         order = torch.randperm(len(data), generator=generator, device=generator.device)
-    return _walk(data, order.to(data.labels.device), size, generator, augment, device)
+    return _walk(data, order.to(data.labels.device), size, generator, augment, device, rows)
 
 
 def _walk(
@@ -151,12 +153,14 @@ def _walk(
     generator: torch.Generator | None,
     augment: Augment | None,
     device: torch.device | str | None,
+    rows: Callable[[int], slice] | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     for index in order.split(size):
         x, y = data.take(index).floats(device)
         if augment is not None and generator is not None:
             x = augment(x, generator=generator)
-        yield x, y
+        kept = slice(None) if rows is None else rows(len(x))
+        yield x[kept], y[kept]
 
 
 def _describe(tensor: Tensor) -> str:

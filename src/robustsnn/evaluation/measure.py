@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from robustsnn.attacks.suites import Suite
 from robustsnn.errors import UserError
+from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Data, Judge, device_of, fresh_draws, tensors
 from robustsnn.evaluation.masking import checks, rule_sets
@@ -83,6 +84,7 @@ def evaluate(
     curve: Sequence[float] = (),
     batch_size: int = 128,
     seed: int = 0,
+    precision: Precision = "float32",
     out: Path | None = None,
     resume: bool = True,
     merge: Sequence[Path] | None = None,
@@ -97,7 +99,8 @@ def evaluate(
         curve: further radii at which the worst case is measured, in ascending order; only samples that stood at
             all smaller radii are attacked. For the same reason the worst case at `eps` includes what fell at
             the smaller radii.
-        batch_size, seed, out, resume, merge, progress: as in `run_suite`.
+        batch_size, seed, precision, out, resume, merge, progress: as in `run_suite`. What else is looked at, the
+            `checks` and `draws`, is computed in float32.
         keep_images: called with the outcomes at `eps`, which then hold the worst image of each sample.
 
     Returns `clean`, `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr,
@@ -114,6 +117,7 @@ def evaluate(
         "judge": judge,
         "batch_size": batch_size,
         "seed": seed,
+        "precision": precision,
         "out": out,
         "resume": resume,
     }
@@ -132,6 +136,7 @@ def evaluate(
                 "clean": clean,
                 "suite": at.name,
                 **threat,
+                "precision": {"crafting": precision, "judging": "float32"},
                 "survivors_only": at.survivors_only,
                 **tabulate(found, used.members(), eps, at.survivors_only),
                 "worst_case": {**rate(standing), **threat},

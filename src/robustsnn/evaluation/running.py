@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attempt import Attacker
+from robustsnn.attacks.attempt import Attacker, Attempt
 from robustsnn.attacks.streams import Streams
 from robustsnn.attacks.suites import Suite
 from robustsnn.attacks.threat import check_images, verify
 from robustsnn.attacks.transfer import Transfer
 from robustsnn.errors import UserError
+from robustsnn.evaluation.crafting import Precision, check_precision, computing
 from robustsnn.evaluation.fingerprint import exact, fingerprint, model_digest
 from robustsnn.evaluation.fitting import encode, fit_to, judge_of
 from robustsnn.evaluation.judge import Data, Judge, device_of, tensors
@@ -38,6 +39,7 @@ def run_suite(
     after: Sequence[Suite] = (),
     batch_size: int = 128,
     seed: int = 0,
+    precision: Precision = "float32",
     out: Path | None = None,
     resume: bool = True,
     shard: Shard | None = None,
@@ -64,6 +66,10 @@ def run_suite(
             fingerprint, which is then the same for all shards.
         batch_size: images per batch. It may change results by rounding, so it is part of the fingerprint.
         seed: of all random numbers.
+        precision: of the products of convolutions and linear layers while attacks are crafted. Judging is in
+            float32 always. An image that bfloat16 alone calls misclassified, so that the attack may have stopped
+            too early there, is attacked once more in float32. UserError for bfloat16 with the suites
+            `crafting.RELIABLE`.
         out: folder for outcomes, `NAME/evaluation.json` and `NAME/batch-NNNNN.npz`.
         resume: use saved outcomes of the same evaluation; otherwise they are deleted first.
         shard: only these batches; the outcomes returned are theirs alone.
@@ -76,6 +82,7 @@ def run_suite(
     """
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: at least 1 is needed")
+    check_precision(precision, suite)
     x, y = tensors(data)
     # A suite in encoded space sees the images behind the encoder, so the range is checked there again.
     encoded = suite.threat.space == "encoded"
@@ -94,7 +101,9 @@ def run_suite(
     if out is not None:
         out = Path(out)
         marks = [x, y] if chosen is None or after else [x, y, torch.from_numpy(chosen)]
-        mark = fingerprint(own, marks, (exact(suite), exact(after), batch_size, seed, keep_images, judge.votes))
+        settings = (exact(suite), exact(after), batch_size, seed, keep_images, judge.votes)
+        # Outcomes that were saved before there was a choice of precision stay valid.
+        mark = fingerprint(own, marks, settings if precision == "float32" else (*settings, precision))
         folder = out / f"{suite.name}-{suite.threat.norm}-{suite.threat.eps:.6f}-{mark[:12]}"
         if folder.exists() and not resume and merge is None:
             if shard is None:
@@ -105,6 +114,7 @@ def run_suite(
                         path.unlink()
         attacks = [[column, repr(attack)] for column, attack in members]
         about = {"suite": suite.name, "attacks": attacks, "n": len(x), "batch_size": batch_size, "seed": seed}
+        about["precision"] = precision
         if merge is not None:
             collect(folder, merge, -(-len(x) // batch_size), len(members))
         write_json(folder / "evaluation.json", {**about, "fingerprint": mark})
@@ -120,7 +130,7 @@ def run_suite(
         if view is not None:
             xb = encode(view, xb, start, seed)
             check_images(xb, yb, suite.threat.low, suite.threat.high)
-        work = _Batch(view or model, judge, xb, yb, start, seed)
+        work = _Batch(view or model, judge, xb, yb, start, seed, precision)
         part, done = Outcomes.empty(len(members), len(xb), tuple(xb.shape[1:]) if keep_images else None), 0
         if path is not None and path.exists():
             shape = part.images.shape if part.images is not None else None
@@ -167,15 +177,51 @@ class _Batch:
     y: Tensor
     start: int
     seed: int
+    precision: Precision
 
     def _seeded(self, *path: str | int) -> AbstractContextManager[None]:
         """For models that draw from torch's global generator."""
         return seeded(self.seed, *path, self.start)
 
+    def _judged(
+        self, x: Tensor, y: Tensor, *path: str | int, precision: Precision = "float32"
+    ) -> tuple[Tensor, Tensor]:
+        """Margins and predictions by fresh passes."""
+        with self._seeded(*path), computing(precision, x.device):
+            return self.judge(self.model, x, y)
+
+    def _craft(self, attack: Attacker, at: Tensor, precision: Precision) -> tuple[Attempt, Tensor, Tensor]:
+        """What an attack makes of the samples `at`, its distances and its margins; the same draws at each call."""
+        name, x, y = repr(attack), self.x[at], self.y[at]
+        streams = Streams([derived(self.seed, "attack", name, self.start + i) for i in at.tolist()], x.device)
+        with self._seeded(name, "attack"), computing(precision, x.device):
+            attempt = attack.run(self.model, x, y, generator=streams)
+        distance = verify(attack.threat, attempt.images, x, attack)
+        margins, _ = self._judged(attempt.images, y, name, "judge")
+        attempt.forwards += self.judge.votes  # the judgement costs forwards too
+        return attempt, distance, margins
+
+    def _again(self, attack: Attacker, at: Tensor, attempt: Attempt, distance: Tensor, margins: Tensor) -> None:
+        """Craft in float32, in place, what stands in float32 and was crafted as if it were misclassified."""
+        stands = (margins < 0).nonzero()[:, 0]
+        if not len(stands):
+            return
+        y = self.y[at[stands]]
+        coarse, _ = self._judged(attempt.images[stands], y, repr(attack), "coarse", precision=self.precision)
+        attempt.forwards[stands] += self.judge.votes
+        hollow = stands[~(coarse < 0)]
+        if not len(hollow):
+            return
+        found, far, judged = self._craft(attack, at[hollow], "float32")
+        attempt.images[hollow], distance[hollow], margins[hollow] = found.images, far, judged
+        for count in ("forwards", "backwards"):
+            getattr(attempt, count)[hollow] += getattr(found, count)
+        for mark in ("zero_gradient", "nan_gradient"):
+            getattr(attempt, mark)[hollow] |= getattr(found, mark)
+
     def clean(self, part: Outcomes) -> None:
         """Judge the images as they are."""
-        with self._seeded("clean"):
-            margins, predicted = self.judge(self.model, self.x, self.y)
+        margins, predicted = self._judged(self.x, self.y, "clean")
         part.label[:], part.predicted[:] = self.y.cpu(), predicted.cpu()
         part.clean_margin[:] = margins.cpu()
         if part.images is not None:
@@ -185,15 +231,10 @@ class _Batch:
         """Run one attack on the samples `at` and write its row."""
         if not len(at):
             return
-        name = repr(attack)
         which = torch.from_numpy(at).to(self.x.device)
-        x, y = self.x[which], self.y[which]
-        streams = Streams([derived(self.seed, "attack", name, self.start + int(i)) for i in at], x.device)
-        with self._seeded(name, "attack"):
-            attempt = attack.run(self.model, x, y, generator=streams)
-        distance = verify(attack.threat, attempt.images, x, attack)
-        with self._seeded(name, "judge"):
-            margins, _ = self.judge(self.model, attempt.images, y)
+        attempt, distance, margins = self._craft(attack, which, self.precision)
+        if self.precision != "float32":
+            self._again(attack, which, attempt, distance, margins)
         judged = margins.cpu().numpy()
         part.attacked[row, at] = True
         if part.images is not None:
@@ -205,8 +246,7 @@ class _Batch:
         part.margin[row, at] = judged
         part.broken[row, at] = ~(judged < 0)
         part.distance[row, at] = distance.cpu()
-        # The judgement costs forwards too.
-        part.forwards[row, at] = attempt.forwards.cpu() + self.judge.votes
+        part.forwards[row, at] = attempt.forwards.cpu()
         part.backwards[row, at] = attempt.backwards.cpu()
         part.zero_gradient[row, at] = attempt.zero_gradient.cpu()
         part.nan_gradient[row, at] = attempt.nan_gradient.cpu()

@@ -11,6 +11,7 @@ from robustsnn.attacks import Attack
 from robustsnn.errors import UserError
 from robustsnn.objectives.checks import not_negative, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
+from robustsnn.seeds import drawn, order
 from robustsnn.types import Images, Labels, Logits
 
 
@@ -85,8 +86,9 @@ class CleanLogitPairing:
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
         x = self.over.inputs(model, x, y, generator)
-        noise = torch.randn(x.shape, generator=generator, device=generator.device).to(x)
-        cycle = torch.randperm(len(x), generator=generator, device=generator.device).to(x.device)
+        shape, where = x.shape[1:], generator.device
+        noise = drawn(generator, len(x), lambda n: torch.randn(n, *shape, generator=generator, device=where)).to(x)
+        cycle = order(generator, len(x)).to(x.device)
         partner = torch.empty_like(cycle)
         partner[cycle] = cycle.roll(1)
         logits = model(x + self.noise * noise)

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
-
-import torch
 
 from robustsnn.analysis import gradients, trail, vulnerability
 from robustsnn.attacks import fgsm, pgd
+from robustsnn.bench.timing import paired
 from robustsnn.build import build_constraints, build_objective, build_optimiser
 from robustsnn.config import TrainConfig
 from robustsnn.data.batches import ImageSet, Splits
@@ -86,30 +85,27 @@ def _cost(subject: Subject) -> dict[str, Any]:
     train = Network("CIFAR-10", "VGG-11").config(subject.scale, subject.seed).train
     whole = subject.data.train
     some = whole.take(min(len(whole), _BATCHES * train.batch_size))
-    seconds: dict[str, list[float]] = {name: [] for name in REGIMES}
-    copies = {name: copy.deepcopy(subject.model) for name in REGIMES}
-    for turn in range(_ROUNDS + 1):
-        for number, name in enumerate(REGIMES):
-            taken = _epoch_seconds(copies[name], some, name, subject, train)
-            if turn:  # the first warms up
-                seconds[name].append(taken * len(whole) / len(some))
-            subject.progress(turn * len(REGIMES) + number + 1, (_ROUNDS + 1) * len(REGIMES), "cost of the regimes")
+    works = {name: _epoch(copy.deepcopy(subject.model), some, name, subject, train) for name in REGIMES}
+    device = next(subject.model.parameters()).device
+    tell: Progress = lambda done, total, _: subject.progress(done, total, "cost of the regimes")  # noqa: E731
+    times = paired(works, _ROUNDS, device, progress=tell)
+    seconds = {name: [taken * len(whole) / len(some) for taken in times.seconds[name]] for name in REGIMES}
     return {"seconds_per_epoch": seconds, "images": len(whole), "batch_size": train.batch_size}
 
 
-def _epoch_seconds(model: Classifier, data: ImageSet, regime: Defence, subject: Subject, train: TrainConfig) -> float:
+def _epoch(
+    model: Classifier, data: ImageSet, regime: Defence, subject: Subject, train: TrainConfig
+) -> Callable[[], object]:
+    """An epoch of that regime, to be called."""
     objective = Network("CIFAR-10", "VGG-11", regime).config(subject.scale, subject.seed).objective
     loss = build_objective(objective)
     assert not isinstance(loss, Changing)  # no regime has a schedule of lambda
-    optimiser = build_optimiser(replace(train, lr=1e-4), model)
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    one_epoch(
+    return partial(
+        one_epoch,
         model,
         data,
         loss,
-        optimiser,
+        build_optimiser(replace(train, lr=1e-4), model),
         epoch=0,
         batch_size=train.batch_size,
         augment=None,
@@ -118,9 +114,6 @@ def _epoch_seconds(model: Classifier, data: ImageSet, regime: Defence, subject: 
         seed=subject.seed,
         tell=lambda done, loss: None,
     )
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began
 
 
 MEASURES: dict[str, Callable[[Subject], dict[str, Any]]] = {

@@ -53,6 +53,7 @@ class Result:
     """Everything measured on one model. `space`: 'pixel', 'encoded' or '' (not saved).
 
     `survivors_only`: every attack met only what all before it left; else every column starts anew.
+    `crafting`: the precision that attacks were crafted in, '' where it was not saved.
     """
 
     clean: Rate | None = None
@@ -71,6 +72,7 @@ class Result:
     draws: Draws | None = None
     cost: dict[str, float] = field(default_factory=dict)
     seed: float | None = None
+    crafting: str = ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ def _result(value: Any, where: str) -> Result:
         draws=_draws(value.get("draws"), f"{where}.draws"),
         cost=_numbers(value.get("cost") or {}, ("forwards", "backwards"), f"{where}.cost"),
         seed=number(value.get("seed"), f"{where}.seed"),
+        crafting=text(mapping(value.get("precision") or {}, f"{where}.precision"), "crafting"),
     )
 
 

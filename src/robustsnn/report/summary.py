@@ -63,7 +63,7 @@ def apart(one: Rate, other: Rate) -> bool:
 
 
 def threat(model: Model, result: Result) -> tuple[str, ...]:
-    """What two accuracies under attack must have in common to be compared: images, threat, space, suite."""
+    """What two accuracies under attack must have in common to be compared: images, threat, space, suite, crafting."""
     eps = "" if result.eps is None else eps_text(result.eps)
     images = "" if result.worst_case is None else str(result.worst_case.n)
     return (
@@ -74,6 +74,7 @@ def threat(model: Model, result: Result) -> tuple[str, ...]:
         eps,
         result.space,
         result.suite,
+        result.crafting or "float32",  # which was the only one when it was not saved yet
     )
 
 

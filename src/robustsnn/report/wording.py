@@ -28,8 +28,9 @@ def threat_text(result: Result) -> str:
 
 
 def test_text(result: Result) -> str:
-    """'Linf 8/255 in pixel space, suite reliable'."""
-    return threat_text(result) + (f", suite {result.suite}" if result.suite else "")
+    """'Linf 8/255 in pixel space, suite reliable'; another precision than float32 is named."""
+    coarse = "" if result.crafting in ("", "float32") else f", attacks crafted in {result.crafting}"
+    return threat_text(result) + (f", suite {result.suite}" if result.suite else "") + coarse
 
 
 def draws_text(draws: Draws) -> str:

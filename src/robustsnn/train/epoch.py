@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet, batches
+from robustsnn.distributed import ALONE, Processes
 from robustsnn.errors import UserError
 from robustsnn.losses import correct
 from robustsnn.modes import precision
 from robustsnn.objectives import Objective
 from robustsnn.objectives.constraints import Constraint
 from robustsnn.seeds import generator, seeded
+from robustsnn.train.distributed import average_statistics, go_on, over_the_batch, see, share_of, sum_gradients
 from robustsnn.train.log import Means
 from robustsnn.types import Images, Labels, Logits
 
@@ -76,38 +78,52 @@ def one_epoch(
     autocast: Literal["float32", "bfloat16"],
     seed: int,
     tell: Callable[[int, float], None],
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
     """Train for one epoch, counted from 0; returns loss, terms and accuracy, as means over all updates.
 
-    `tell` gets the number of batches done and the loss. UserError if a loss or a weight is not finite.
+    `tell` gets the number of batches done and the loss. UserError if a loss or a weight is not finite. Each of
+    several `processes` takes its share of every batch; the update is that of the whole batch.
     """
     draws, of_constraints = generator(seed, "train", epoch), generator(seed, "constraints", epoch)
     device = next(model.parameters()).device
     means = Means()
     model.train()
     # Layers that draw from torch's global generator (dropout) repeat too; the caller's state is kept.
-    with seeded(seed, "layers", epoch):
-        for step, (x, y) in enumerate(batches(data, batch_size, generator=draws, augment=augment, device=device)):
-            for terms, logits in _updates(objective, model, x, y, draws, autocast):
+    with seeded(seed, "layers", epoch, *([processes.rank] if processes.rank else [])):
+        walk = batches(
+            data, batch_size, generator=draws, augment=augment, device=device, rows=lambda n: processes.share(n).rows
+        )
+        for step, (x, y) in enumerate(walk):
+            share = processes.share(min(batch_size, len(data) - step * batch_size))
+            own = draws
+            if processes.count > 1:
+                see(model, share)
+                own = share_of(draws, share)
+            for terms, logits in _updates(objective, model, x, y, own, autocast):
                 loss = torch.stack([term.mean() for term in terms.values()]).sum()
-                if not math.isfinite(loss.item()):
-                    raise UserError(_diverged(epoch, step, terms))
+                figures, hits = over_the_batch(loss, terms, correct(logits.detach(), y).sum(), processes, share)
+                if not math.isfinite(figures["loss"]):
+                    raise UserError(_diverged(epoch, step, figures))
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()
+                (loss * share.weight).backward()
+                sum_gradients(model, processes)
+                average_statistics(model, processes, share)
                 optimiser.step()
                 for constraint in constraints:
                     constraint(model, generator=of_constraints)
-                for name, term in {"loss": loss, **terms}.items():
-                    means.add(name, term.detach().mean().item() * len(x), len(x))
-                means.add("accuracy", int(correct(logits.detach(), y).sum()), len(x))
-                tell(step + 1, loss.item())
+                for name, mean in figures.items():
+                    means.add(name, mean * share.total, share.total)
+                means.add("accuracy", hits, share.total)
+                tell(step + 1, figures["loss"])
+            go_on(draws, own, processes, device)
     if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
         raise UserError(f"the weights are not finite after epoch {epoch + 1}; {_ADVICE}")
     return means()
 
 
-def _diverged(epoch: int, step: int, terms: dict[str, Tensor]) -> str:
-    bad = [name for name, term in terms.items() if not bool(term.isfinite().all())]
+def _diverged(epoch: int, step: int, figures: dict[str, float]) -> str:
+    bad = [name for name, mean in figures.items() if name != "loss" and not math.isfinite(mean)]
     return (
         f"the loss is not finite in epoch {epoch + 1}, batch {step + 1} (terms: {', '.join(bad) or 'their sum'}); "
         f"{_ADVICE}"

@@ -15,6 +15,7 @@ from torch import nn
 from robustsnn.attacks import Attacker
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet
+from robustsnn.distributed import ALONE, Processes
 from robustsnn.errors import UserError
 from robustsnn.files import write_atomic
 from robustsnn.objectives import Objective
@@ -64,6 +65,7 @@ def fit(
     tensorboard: bool = False,
     identity: dict[str, str] | None = None,
     progress: Progress = silent,
+    processes: Processes = ALONE,
 ) -> History:
     """Train `model` in place, and return one entry per epoch.
 
@@ -89,6 +91,8 @@ def fit(
         identity: what the run depends on (digests of config and data, say). It is written into weights and
             state, and a state with another identity is not resumed.
         progress: told about every update.
+        processes: each calls `fit` with equal arguments, and takes its share of every batch; `batch_size` is that
+            of all together. Only the first one writes. They end with equal weights.
 
     Raises UserError if the loss is no longer finite; the last complete epoch stays in `run/state`.
     """
@@ -107,7 +111,11 @@ def fit(
             if saved.get(name) != value:
                 raise UserError(f"{run} was begun with another {name}; restore it, or train into another folder")
         history = saved["history"]
-    writer = log.tensorboard(run, len(history)) if tensorboard and run is not None else None
+    where = next(model.parameters()).device
+    processes.agree("the number of epochs done before", len(history), where)
+    processes.spread([tensor.detach() for tensor in model.state_dict().values()])
+    out = run if processes.first else None  # the others read what the first one writes
+    writer = log.tensorboard(out, len(history)) if tensorboard and out is not None else None
 
     steps = math.ceil(len(train) / batch_size)
     for epoch in range(len(history), epochs):
@@ -132,6 +140,7 @@ def fit(
             autocast=autocast,
             seed=seed,
             tell=tell,
+            processes=processes,
         )
         entry: dict[str, Any] = {
             "epoch": epoch + 1,
@@ -142,15 +151,15 @@ def fit(
             "train": figures,
         }
         if validation is not None:
-            entry |= validate(model, validation, validation_attack, attacked, batch_size, seed, epoch)
+            entry |= validate(model, validation, validation_attack, attacked, batch_size, seed, epoch, processes)
         history.append(entry)
         if select != "last" and best_epoch(history, select) == epoch + 1:
             best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-            if run is not None:
-                save_weights(run / "state" / "best.safetensors", model, epoch=epoch + 1)
-        if run is not None:
-            write_atomic(run / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
-            save_state(run / "state" / "last.safetensors", model, optimiser, history=history, **about)
+            if out is not None:
+                save_weights(out / "state" / "best.safetensors", model, epoch=epoch + 1)
+        if out is not None:
+            write_atomic(out / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
+            save_state(out / "state" / "last.safetensors", model, optimiser, history=history, **about)
         if writer is not None:
             log.write(writer, entry)
     for group, lr in zip(optimiser.param_groups, base, strict=True):
@@ -159,8 +168,8 @@ def fit(
         writer.close()
     if select != "last":
         _restore_best(model, best, run)
-    if run is not None:
-        save_weights(run / "weights.safetensors", model, epoch=best_epoch(history, select), **about)
+    if out is not None:
+        save_weights(out / "weights.safetensors", model, epoch=best_epoch(history, select), **about)
     model.eval()
     return history
 

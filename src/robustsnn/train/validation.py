@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from robustsnn.attacks import Attacker
+from robustsnn.attacks.streams import Streams
 from robustsnn.data.batches import ImageSet, batches
+from robustsnn.distributed import ALONE, Processes
 from robustsnn.losses import correct
 from robustsnn.modes import evaluating
 from robustsnn.seeds import generator, seeded
@@ -19,41 +21,62 @@ Select: TypeAlias = Literal["last", "validation", "validation-robust"]
 
 
 @torch.no_grad()
-def accuracy(model: nn.Module, data: ImageSet, batch_size: int = 256) -> float:
-    """Share of `data` that the model classifies correctly, in eval mode."""
+def accuracy(model: nn.Module, data: ImageSet, batch_size: int = 256, processes: Processes = ALONE) -> float:
+    """Share of `data` that the model classifies correctly, in eval mode; each process looks at its part of the batches.
+
+    For a model that draws no random numbers it does not depend on the processes.
+    """
     device = next(model.parameters()).device
+    hits = torch.zeros(1, dtype=torch.int64, device=device)
     with evaluating(model):
-        hits = sum(int(correct(model(x), y).sum()) for x, y in batches(data, batch_size, device=device))
-    return hits / len(data)
+        for number, (x, y) in enumerate(batches(data, batch_size, device=device)):
+            if number % processes.count == processes.rank:
+                hits += correct(model(x), y).sum()
+    return int(processes.sum(hits)) / len(data)
 
 
 def robust_accuracy(
-    model: nn.Module, data: ImageSet, attack: Attacker, generator: torch.Generator, batch_size: int = 256
+    model: nn.Module,
+    data: ImageSet,
+    attack: Attacker,
+    generator: torch.Generator,
+    batch_size: int = 256,
+    processes: Processes = ALONE,
 ) -> float:
-    """Share of `data` classified correctly both as it is and attacked, in eval mode."""
+    """Share of `data` classified correctly both as it is and attacked, in eval mode; processes as in `accuracy`."""
     device = next(model.parameters()).device
-    hits = 0
+    hits = torch.zeros(1, dtype=torch.int64, device=device)
     with evaluating(model):
-        for x, y in batches(data, batch_size, device=device):
-            attacked = attack.run(model, x, y, generator=generator).images
+        for number, (x, y) in enumerate(batches(data, batch_size, device=device)):
+            streams = Streams.of(generator, x)  # for batches of others too, so that each batch gets its own
+            if number % processes.count != processes.rank:
+                continue
+            attacked = attack.run(model, x, y, generator=streams).images
             with torch.no_grad():
-                hits += int((correct(model(x), y) & correct(model(attacked), y)).sum())
-    return hits / len(data)
+                hits += (correct(model(x), y) & correct(model(attacked), y)).sum()
+    return int(processes.sum(hits)) / len(data)
 
 
 def validate(
-    model: nn.Module, data: ImageSet, attack: Attacker | None, attacked: int, batch_size: int, seed: int, epoch: int
+    model: nn.Module,
+    data: ImageSet,
+    attack: Attacker | None,
+    attacked: int,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    processes: Processes = ALONE,
 ) -> dict[str, dict[str, Any]]:
     """What an epoch's entry says of validation; the first `attacked` images are attacked.
 
     All random numbers, those of a stochastic model too, derive from (seed, epoch).
     """
     with seeded(seed, "validation", epoch):
-        found: dict[str, Any] = {"accuracy": accuracy(model, data, batch_size), "n": len(data)}
+        found: dict[str, Any] = {"accuracy": accuracy(model, data, batch_size, processes), "n": len(data)}
         if attack is None:
             return {"validation": found}
         draws = generator(seed, "validation-attack", epoch)
-        found["robust"] = robust_accuracy(model, data.take(attacked), attack, draws, batch_size)
+        found["robust"] = robust_accuracy(model, data.take(attacked), attack, draws, batch_size, processes)
     made_by = {"attack": attack.label, "threat": repr(attack.threat), "n": attacked}
     return {"validation": found, "validation_attack": made_by}
 

@@ -1,0 +1,99 @@
+"""Two measurements beside each other: what both hold, and what became faster or slower."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from robustsnn.errors import UserError
+
+Figure: TypeAlias = float | dict[str, float]
+"""A number, or {"min", "median", "max"}."""
+
+_NO_FIGURE = ("preemptions_per_round", "units", "published_over_vanilla", "images", "spikes_equal")
+_MACHINE = ("cpu", "cores", "threads", "clock", "device")
+_VERSIONS = ("torch", "python", "spikingjelly")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure that both files hold; `verdict` is empty where the ranges overlap or there are none."""
+
+    name: str
+    old: Figure
+    new: Figure
+    ratio: float
+    verdict: str
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A document of `bench`; UserError if the file is none."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as a measurement: {error}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("results"), dict) or "machine" not in document:
+        raise UserError(f"{path} is no measurement of `robustsnn bench --json`; give files that it wrote")
+    return document
+
+
+def compare(old: dict[str, Any], new: dict[str, Any]) -> list[Row]:
+    """Every figure that both hold, in the order of the new one: ratio of medians new / old, and a verdict."""
+    before = dict(_figures(old["results"]))
+    rows = []
+    for name, figure in _figures(new["results"]):
+        if name in before and median(before[name]) != 0:
+            ratio = median(figure) / median(before[name])
+            rows.append(Row(name, before[name], figure, ratio, _verdict(name, before[name], figure)))
+    return rows
+
+
+def alone(old: dict[str, Any], new: dict[str, Any]) -> tuple[int, int]:
+    """How many figures only the old holds, and how many only the new."""
+    names = [{name for name, _ in _figures(document["results"])} for document in (old, new)]
+    return len(names[0] - names[1]), len(names[1] - names[0])
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """What else differs, in one line; empty if nothing does."""
+    pairs = [(name, old["machine"].get(name), new["machine"].get(name)) for name in _MACHINE]
+    pairs += [(name, old.get(name), new.get(name)) for name in _VERSIONS]
+    return "; ".join(f"{name}: {a} -> {b}" for name, a, b in pairs if a != b)
+
+
+def median(figure: Figure) -> float:
+    """Of a range its median, of a number itself."""
+    return figure["median"] if isinstance(figure, dict) else figure
+
+
+def _figures(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, Figure]]:
+    """("part / case / figure", value) of every figure below a node."""
+    for name, value in node.items():
+        here = (*path, name)
+        if name in _NO_FIGURE:
+            continue
+        if isinstance(value, dict) and not {"min", "median", "max"} <= value.keys():
+            yield from _figures(value, here)
+        elif isinstance(value, dict | int | float) and not isinstance(value, bool):
+            yield " / ".join(here), value
+
+
+def _verdict(name: str, old: Figure, new: Figure) -> str:
+    """A word for ranges that do not overlap: faster or slower of times and rates, else lower or higher."""
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return ""
+    if new["max"] < old["min"]:
+        lower = True
+    elif new["min"] > old["max"]:
+        lower = False
+    else:
+        return ""
+    figure = name.split(" / ")
+    if figure[-1].endswith("_per_s"):
+        return "slower" if lower else "faster"
+    if figure[-1].endswith("ms") or figure[-1].endswith("_s") or "ms_at" in figure:
+        return "faster" if lower else "slower"
+    return "lower" if lower else "higher"

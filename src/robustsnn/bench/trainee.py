@@ -1,0 +1,55 @@
+"""A network in training, and one step of any regime on it: exactly what `train` does with a batch."""
+
+from __future__ import annotations
+
+import torch
+
+from robustsnn.attacks import pgd
+from robustsnn.bench.network import network, noise
+from robustsnn.build import build_optimiser
+from robustsnn.config import TrainConfig
+from robustsnn.errors import UserError
+from robustsnn.modes import precision
+from robustsnn.objectives import Adversarial, Natural, Objective, SparsityRegularised
+from robustsnn.seeds import generator
+
+AT = Adversarial(pgd("2/255", 5, alpha=0.01, keep="last"))
+REGIMES: dict[str, Objective] = {
+    "vanilla": Natural(),
+    "SR": SparsityRegularised(0.008),
+    "AT": AT,
+    "SR*": SparsityRegularised(0.002, AT),
+}
+"""As the SR paper trains on CIFAR-10."""
+UNITS = {"vanilla": 3, "SR": 7, "AT": 13, "SR*": 17}
+"""Passes of a step: a forward, a backward to the input and one to the weights are a unit each."""
+
+
+class Trainee:
+    """A network with its optimiser on one batch of noise, and a training step of any regime on it."""
+
+    def __init__(
+        self, name: str, autocast: str, shape: tuple[int, ...], steps: int, batch: int, seed: int, device: torch.device
+    ) -> None:
+        self.autocast, self.device, self.seed = autocast, device, seed
+        data = noise(shape, batch, seed)
+        self.model = network(name, data, steps, seed, device)
+        self.optimiser = build_optimiser(TrainConfig(lr=1e-4), self.model)
+        self.x, self.y = data.floats(device)
+
+    def step(self, regime: str) -> None:
+        """What training does with a batch."""
+        draws = generator(self.seed, "bench", regime)
+        with precision(self.autocast, self.device):
+            terms, _ = REGIMES[regime](self.model, self.x, self.y, generator=draws)
+        loss = torch.stack([term.mean() for term in terms.values()]).sum()
+        if not torch.isfinite(loss):
+            raise UserError(f"{regime}: the loss is not finite; not timed")
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimiser.step()
+
+    def forward(self) -> None:
+        """The unit of the floor."""
+        with torch.no_grad(), precision(self.autocast, self.device):
+            self.model(self.x)

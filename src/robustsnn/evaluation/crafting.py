@@ -1,0 +1,32 @@
+"""In which precision attacks are crafted; judging is in float32 whatever they say."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Literal, TypeAlias, get_args
+
+import torch
+
+from robustsnn.attacks.suites import Suite
+from robustsnn.errors import UserError
+
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+
+RELIABLE = ("reliable", "autoattack")
+"""Suites whose figure is to be reported: their attacks get exact forward passes too."""
+
+
+def computing(name: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """Products in `name` inside the block, whatever autocast is on around it; the rest is float32 in both."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=name == "bfloat16")
+
+
+def check_precision(name: str, suite: Suite) -> None:
+    """UserError for a precision that there is not, and for bfloat16 with a suite that is to be relied on."""
+    if name not in get_args(Precision):
+        raise UserError(f"precision={name!r}: allowed are {', '.join(map(repr, get_args(Precision)))}")
+    if name != "float32" and suite.name.removesuffix("-merged").removesuffix("-encoded") in RELIABLE:
+        raise UserError(
+            f"suite {suite.name!r} with precision={name!r}: it crafts and judges in float32, so that its figure can be "
+            f"relied on; leave out the precision, or use another suite, such as quick"
+        )
