@@ -289,6 +289,7 @@ def measure(options: argparse.Namespace, device: torch.device) -> dict[str, Any]
         works,
         options.rounds,
         device,
+        settle=1,
         progress=lambda done, total, name: print(f"{done}/{total} {name}", file=sys.stderr, flush=True),
     )
     return {

@@ -46,17 +46,47 @@ def fusable(norm: nn.Module, neurons: Neurons, x: Tensor) -> bool:
 
 def fire_normed(norm: nn.BatchNorm2d, neurons: Neurons, x: Tensor) -> Tensor:
     """Spikes `[T, B, C, H, W]` of neurons whose current is norm(x), for x `[T or 1, B, C, H, W]`; see `fusable`."""
-    assert norm.momentum is not None  # see `fusable`
     if norm.training:
+        mean, var = _statistics(x)
         if norm.track_running_stats:
-            running = norm.running_mean, norm.running_var
-            norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]
-        else:
-            running = torch.zeros_like(norm.weight), torch.ones_like(norm.weight)
-        mean, var = torch.batch_norm_update_stats(x.detach().flatten(0, 1), *running, norm.momentum)
+            _track(norm, mean, var, x[:, :, 0].numel())
     else:
         mean, var = norm.running_mean, norm.running_var
     return _FireNormed.apply(x, norm.weight, norm.bias, mean, var, norm.eps, norm.training, neurons)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and (biased) variance of each channel.
+
+    Differences from one row, which is no further from the mean than a few deviations, are summed over an image in
+    float32 and over images in float64. Summed in float32 alone, as torch's channels-last batch norm does, variances of
+    large batches are off by 1e-5, which is 100 times a rounding and flips as many more spikes.
+    """
+    images = _images(x)
+    row = images[0, 0].float()
+    first, second = _run(x.numel(), _moments, (), images, row)
+    n = images[..., 0].numel()
+    first, second = first.double().sum(0) / n, second.double().sum(0) / n
+    return (row + first).float(), (second - first.square()).clamp_min(0).float()
+
+
+@torch.no_grad()
+def _track(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, n: int) -> None:
+    """Move the running statistics, as torch's batch norm does: the variance unbiased."""
+    assert norm.momentum is not None  # see `fusable`
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked.add_(1)
+    norm.running_mean.mul_(1 - norm.momentum).add_(mean, alpha=norm.momentum)
+    norm.running_var.mul_(1 - norm.momentum).add_(var, alpha=norm.momentum * n / max(n - 1, 1))
+
+
+def _moments(images: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over the pixels of x - row and of its square, `[T B, C]`."""
+    difference = images.float() - row
+    return difference.sum(1), difference.square().sum(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,10 +122,10 @@ def _through_neurons(
     return rule.input_gradient(upstream, x, _normed(neuron, scale, shift, through))
 
 
-def _sums(gradient: Tensor, x: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
-    """(sum g, sum g x') of each channel."""
+def _sums(gradient: Tensor, images: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums over the pixels of g and of g x', `[T B, C]`."""
     g = gradient.float()
-    return g.sum((0, 1)), (g * ((x.float() - mean) * inverse)).sum((0, 1))
+    return g.sum(1), (g * ((images.float() - mean) * inverse)).sum(1)
 
 
 def _through_statistics(
@@ -117,6 +147,11 @@ def _run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensor
 def _rows(x: Tensor) -> Tensor:
     """`[T, B, C, H, W]`, channels last in memory -> `[T, B H W, C]`, a view."""
     return x.permute(0, 1, 3, 4, 2).reshape(x.shape[0], -1, x.shape[2])
+
+
+def _images(x: Tensor) -> Tensor:
+    """`[T, B, C, H, W]`, channels last in memory -> `[T B, H W, C]`, a view."""
+    return x.permute(0, 1, 3, 4, 2).reshape(-1, x.shape[3] * x.shape[4], x.shape[2])
 
 
 def _restored(rows: Tensor, like: Tensor) -> Tensor:
@@ -165,7 +200,9 @@ class _FireNormed(torch.autograd.Function):
             gradient = _run(size, _through_neurons, (rule, neuron, True), above, rows, scale, shift)
             return _restored(gradient, x), None, None, *none
         gradient = _run(size, _through_neurons, (rule, neuron, False), above, rows, scale, shift)
-        of_bias, of_weight = _run(size, _sums, (), gradient, rows, mean, inverse)
+        images = _images(x)
+        sums = _run(size, _sums, (), gradient.view(images.shape), images, mean, inverse)
+        of_bias, of_weight = (each.sum(0) for each in sums)
         zero, n = torch.zeros_like(of_bias), rows[..., 0].numel()
         of_shift, of_scale = (scale * of_bias / n, scale * inverse * of_weight / n) if ctx.training else (zero, zero)
         onward = _run(size, _through_statistics, (), gradient, rows, scale, mean, of_shift, of_scale)
