@@ -33,15 +33,15 @@ from robustsnn.neurons.rules import GradientRule
 def fusable(norm: nn.Module, neurons: Neurons, x: Tensor) -> bool:
     """Whether `fire_normed` takes these.
 
-    It takes a plain batch norm and neurons that no hook watches, whose rule looks at one neuron at a time, and a
-    `[T or 1, B, C, H, W]` tensor, channels last in memory, of a size that is compiled.
+    It takes a plain batch norm and neurons, both watched by no hook, and a `[T or 1, B, C, H, W]` tensor, channels last
+    in memory, of a size that is compiled. The rule of the neurons has no say, so that logits are the same under all.
     """
     if type(norm) is not nn.BatchNorm2d or not norm.affine or norm.running_mean is None or norm.momentum is None:
         return False
     if x.ndim != 5 or x.dtype == torch.float64 or not x.permute(0, 1, 3, 4, 2).is_contiguous():
         return False
     watched = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in (norm, neurons))
-    return not watched and neurons.rule.elementwise and compiles(neurons.steps * x[0].numel(), x.device)
+    return not watched and compiles(neurons.steps * x[0].numel(), x.device)
 
 
 def fire_normed(norm: nn.BatchNorm2d, neurons: Neurons, x: Tensor) -> Tensor:
@@ -98,12 +98,22 @@ class _Normed(LIF):
     through: bool = field(kw_only=True)
 
     def charge(self, current: Tensor) -> Tensor:
-        return super().charge(current.to(self.scale.dtype) * self.scale + self.shift)
+        return super().charge(_current(current, self.scale, self.shift))
 
     def discharge(self, gradient: Tensor) -> Tensor:
         """dL/dI, or with `through` dL/dx for a scale that is a constant."""
         gradient = super().discharge(gradient)
         return gradient * self.scale if self.through else gradient
+
+
+def _current(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """I, for x with the channels last."""
+    return x.to(scale.dtype) * scale + shift
+
+
+def _per_channel(values: Tensor) -> Tensor:
+    """`[C]` to multiply `[T, B, C, H, W]`."""
+    return values.view(-1, 1, 1)
 
 
 def _normed(neuron: LIF, scale: Tensor, shift: Tensor, through: bool = False) -> _Normed:
@@ -194,12 +204,15 @@ class _FireNormed(torch.autograd.Function):
         scale = weight * inverse
         shift = bias - mean * scale
         rows = _rows(x)
-        above = _rows(upstream)
-        of_parameters = any(ctx.needs_input_grad[1:3])
-        if not ctx.training and not of_parameters:
-            gradient = _run(size, _through_neurons, (rule, neuron, True), above, rows, scale, shift)
+        # Without statistics to go through and parameters to find one kernel is enough.
+        alone = not ctx.training and not any(ctx.needs_input_grad[1:3])
+        if rule.elementwise:
+            gradient = _run(size, _through_neurons, (rule, neuron, alone), _rows(upstream), rows, scale, shift)
+        else:  # a rule that looks at whole samples gets them as they are
+            whole = rule.input_gradient(upstream, _restored(_current(rows, scale, shift), x), neuron)
+            gradient = _rows(whole * _per_channel(scale) if alone else whole).to(x.dtype)
+        if alone:
             return _restored(gradient, x), None, None, *none
-        gradient = _run(size, _through_neurons, (rule, neuron, False), above, rows, scale, shift)
         images = _images(x)
         sums = _run(size, _sums, (), gradient.view(images.shape), images, mean, inverse)
         of_bias, of_weight = (each.sum(0) for each in sums)

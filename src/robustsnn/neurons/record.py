@@ -45,7 +45,8 @@ class Record:
 def recording(model: nn.Module) -> Iterator[list[Record]]:
     """Collect a `Record` of each call of a neuron layer inside the block, in the order of the calls.
 
-    The passes are those without it, bit for bit, and the model is left as it was, after an exception too.
+    The passes are those without it, bit for bit (up to rounding in large networks, where a batch norm otherwise runs
+    in the kernels of the neurons behind it), and the model is left as it was, after an exception too.
     UserError for a model without neuron layers.
     """
     records: list[Record] = []
