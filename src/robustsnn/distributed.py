@@ -20,7 +20,8 @@ from robustsnn.errors import UserError
 _PATIENCE = 3.0
 """Seconds that a process waits for the first one to fail too, before it speaks for itself."""
 _SLOWEST = timedelta(days=1)
-"""How long a process waits for another that works: parts of an evaluation differ. A dead one ends the wait at once."""
+"""How long a process waits for another that works: parts of an evaluation differ. With gloo a dead one ends the
+wait at once, with NCCL torchrun ends the others."""
 
 
 class ProcessLost(UserError):
@@ -68,10 +69,8 @@ class Processes:
         Raises ProcessLost if another process has stopped.
         """
         if self.count > 1:
-            try:
+            with _peers():
                 dist.all_reduce(tensor)
-            except RuntimeError as error:
-                raise ProcessLost("another process of this run has stopped; its own message says why") from error
         return tensor
 
     def wait(self, device: torch.device | str = "cpu") -> None:
@@ -89,10 +88,20 @@ class Processes:
     def spread(self, tensors: list[Tensor]) -> None:
         """Every process gets the values of the first."""
         for tensor in tensors if self.count > 1 else []:
-            dist.broadcast(tensor, 0)
+            with _peers():
+                dist.broadcast(tensor, 0)
 
 
 ALONE = Processes()
+
+
+@contextmanager
+def _peers() -> Iterator[None]:
+    """ProcessLost for what torch raises when another process is gone."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise ProcessLost("another process of this run has stopped; its own message says why") from error
 
 
 def local_device(device: torch.device) -> torch.device:
@@ -100,9 +109,10 @@ def local_device(device: torch.device) -> torch.device:
     if device.type != "cuda" or not started_together():
         return device
     index, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if index >= there:
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if max(index + 1, here) > there:  # all processes of the machine find it, so the first can say so
         raise UserError(
-            f"process {index} of this machine has no GPU, torch sees {there}; give torchrun --nproc_per_node {there}"
+            f"{here} processes on this machine, but torch sees {there} GPUs; give torchrun --nproc_per_node {there}"
         )
     device = torch.device("cuda", index)
     torch.cuda.set_device(device)

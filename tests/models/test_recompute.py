@@ -19,7 +19,7 @@ from robustsnn.errors import UserError
 from robustsnn.models import Classifier, Plan, recompute, vgg
 from robustsnn.models.recompute import recomputed, segments
 from robustsnn.modes import precision
-from robustsnn.neurons import IF, LIF, Neurons, neuron_layers
+from robustsnn.neurons import IF, LIF, Neurons, neuron_layers, normed
 from robustsnn.objectives import Adversarial, MembraneGuard, Natural, SparsityRegularised
 from robustsnn.runs import train_run
 
@@ -200,3 +200,14 @@ def test_training_with_it_ends_in_the_same_weights(tmp_path):
 
     a, b = (load_file(tmp_path / name / "weights.safetensors") for name in ("plain", "again"))
     assert differ(dict(a), dict(b)) == []
+
+
+@pytest.mark.parametrize("objective", ["SR", "membrane"])
+def test_norms_in_the_kernels_of_neurons_end_with_the_same_bits(objective, monkeypatch):
+    """The membrane guard's hooks are gone when a segment is computed again; it must take the same way then."""
+    monkeypatch.setattr(normed, "compiles", lambda *_: True)
+    made = []
+    for on in (False, True):
+        model = registered("vgg_small").to(memory_format=torch.channels_last)
+        made.append(after(model, OBJECTIVES[objective], (1, 16, 16), "float32", on))
+    assert differ(*made) == []

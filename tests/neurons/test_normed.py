@@ -132,6 +132,29 @@ def compiled_world(monkeypatch):
     monkeypatch.setattr(fused_module, "compiler_available", lambda device: True)
 
 
+def test_what_replaces_a_forward_is_not_passed_by(monkeypatch):
+    monkeypatch.setattr(normed, "compiles", lambda *_: True)
+    norm, neurons, x, _ = made(IF(), STBP())
+    assert fusable(norm, neurons, x)
+    neurons.forward = lambda current: current
+    assert not fusable(norm, neurons, x)
+    del neurons.forward
+    with normed.apart():
+        assert not fusable(norm, neurons, x)
+    with normed.apart(False):
+        assert fusable(norm, neurons, x)
+
+
+def test_a_pass_in_eval_mode_can_be_differentiated_after_one_in_train_mode():
+    norm, neurons, x, upstream = made(IF(), STBP(), training=False)
+    leaf = x.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(fire_normed(norm, neurons, leaf), leaf, upstream)
+    spikes = fire_normed(norm, neurons, leaf)
+    fire_normed(norm.train(), neurons, x)
+    (found,) = torch.autograd.grad(spikes, leaf, upstream)
+    assert torch.equal(found, wanted)
+
+
 @pytest.mark.usefixtures("compiled_world")
 def test_what_is_fused():
     norm, neurons, x, _ = made(IF(), STBP())

@@ -35,7 +35,11 @@ def read(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a measurement: {error}") from None
-    if not isinstance(document, dict) or not isinstance(document.get("results"), dict) or "machine" not in document:
+    if (
+        not isinstance(document, dict)
+        or not isinstance(document.get("results"), dict)
+        or not isinstance(document.get("machine"), dict)
+    ):
         raise UserError(f"{path} is no measurement of `robustsnn bench --json`; give files that it wrote")
     return document
 

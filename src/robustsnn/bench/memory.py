@@ -43,6 +43,7 @@ def peak(options: Options, case: Case, device: str, progress: Progress = silent)
     name, autocast, steps, batch, regime = case
     where = torch.device(device)
     trainee = Trainee(name, autocast, options.shape, steps, batch, options.seed, where)
+    trainee.prepare()
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated() / 2**20

@@ -49,6 +49,18 @@ class Trainee:
         loss.backward()
         self.optimiser.step()
 
+    def prepare(self) -> None:
+        """Let the optimiser make what it remembers of each weight, by a step of length zero."""
+        lengths = [group["lr"] for group in self.optimiser.param_groups]
+        for group in self.optimiser.param_groups:
+            group["lr"] = 0.0
+        for weight in self.model.parameters():
+            weight.grad = torch.zeros_like(weight)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        for group, length in zip(self.optimiser.param_groups, lengths, strict=True):
+            group["lr"] = length
+
     def forward(self) -> None:
         """The unit of the floor."""
         with torch.no_grad(), precision(self.autocast, self.device):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 
 import torch
@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from robustsnn.errors import UserError
 from robustsnn.models.time import Fold, Layers
 from robustsnn.neurons import neuron_layers
+from robustsnn.neurons.normed import apart, watched
 
 
 @contextmanager
@@ -85,11 +86,13 @@ class _Again(AbstractContextManager[None]):
     Entered once per backward pass, so it is no generator, which could be entered once in all.
     """
 
-    def __init__(self, segment: nn.Module) -> None:
-        self.segment = segment
+    def __init__(self, segment: nn.Module, separate: bool) -> None:
+        self.segment, self.separate = segment, separate
+        self.inside = ExitStack()
         self.before: list[tuple[nn.Module, dict[str, Tensor | None]]] = []
 
     def __enter__(self) -> None:
+        self.inside.enter_context(apart(self.separate))
         self.before = [(module, dict(module._buffers)) for module in self.segment.modules() if module._buffers]
         for module, buffers in self.before:
             module._buffers.update({name: None if b is None else b.clone() for name, b in buffers.items()})
@@ -99,8 +102,17 @@ class _Again(AbstractContextManager[None]):
     ) -> None:
         for module, buffers in self.before:
             module._buffers.update(buffers)
+        self.inside.close()
 
 
 def _contexts(segment: nn.Module) -> Callable[[], tuple[AbstractContextManager[None], AbstractContextManager[None]]]:
-    """What is around the first pass of a segment, and around those that compute it again."""
-    return lambda: (nullcontext(), _Again(segment))
+    """What is around the first pass of a segment, and around those that compute it again.
+
+    Hooks may be gone by then, so whether norms and neurons run apart for their sake is decided once.
+    """
+
+    def both() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        separate = any(watched(module) for module in segment.modules())
+        return apart(separate), _Again(segment, separate)
+
+    return both

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from robustsnn.neurons import Neurons
-from robustsnn.neurons.normed import fire_normed, fusable
+from robustsnn.neurons.normed import fire_normed, fusable, watched
 
 
 class Fold(nn.Sequential):
@@ -20,7 +20,7 @@ class Fold(nn.Sequential):
 
 def fired(fold: Fold, neurons: Neurons, x: Tensor) -> Tensor:
     """neurons(fold(x)); a batch norm at the end of the fold runs in the kernels of the neurons where that pays."""
-    if fold._forward_hooks or fold._forward_pre_hooks:
+    if watched(fold) or "forward" in vars(fold):
         return neurons(fold(x))
     *before, last = fold
     y = x.flatten(0, 1)

@@ -17,7 +17,8 @@ after the other, which gives the same up to rounding.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -28,6 +29,8 @@ from robustsnn.neurons.fused import call, compiles, surrogate_of
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.layer import Neurons
 from robustsnn.neurons.rules import GradientRule
+
+_kept_apart = False
 
 
 def fusable(norm: nn.Module, neurons: Neurons, x: Tensor) -> bool:
@@ -40,8 +43,26 @@ def fusable(norm: nn.Module, neurons: Neurons, x: Tensor) -> bool:
         return False
     if x.ndim != 5 or x.dtype == torch.float64 or not x.permute(0, 1, 3, 4, 2).is_contiguous():
         return False
-    watched = any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in (norm, neurons))
-    return not watched and compiles(neurons.steps * x[0].numel(), x.device)
+    if _kept_apart or type(neurons) is not Neurons or any("forward" in vars(m) or watched(m) for m in (norm, neurons)):
+        return False
+    return compiles(neurons.steps * x[0].numel(), x.device)
+
+
+def watched(module: nn.Module) -> bool:
+    """Whether a hook would miss something if the module were not called."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    return any(getattr(module, name) for name in hooks)
+
+
+@contextmanager
+def apart(wanted: bool = True) -> Iterator[None]:
+    """Run norm and neurons one after the other inside the block, if `wanted`."""
+    global _kept_apart
+    before, _kept_apart = _kept_apart, _kept_apart or wanted
+    try:
+        yield
+    finally:
+        _kept_apart = before
 
 
 def fire_normed(norm: nn.BatchNorm2d, neurons: Neurons, x: Tensor) -> Tensor:
@@ -51,7 +72,10 @@ def fire_normed(norm: nn.BatchNorm2d, neurons: Neurons, x: Tensor) -> Tensor:
         if norm.track_running_stats:
             _track(norm, mean, var, x[:, :, 0].numel())
     else:
-        mean, var = norm.running_mean, norm.running_var
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        # Copies: a later pass in train mode moves them in place, before this one is differentiated perhaps.
+        mean, var = norm.running_mean.clone(), norm.running_var.clone()
     return _FireNormed.apply(x, norm.weight, norm.bias, mean, var, norm.eps, norm.training, neurons)  # type: ignore[no-any-return]
 
 
@@ -227,7 +251,7 @@ def _second(
 ) -> tuple[Tensor | None, ...]:
     """The gradient as a function that can be differentiated again: norm and neurons one after the other."""
     current = nn.functional.batch_norm(
-        x.flatten(0, 1),
+        x.flatten(0, 1).float(),
         None if ctx.training else mean,
         None if ctx.training else var,
         weight,

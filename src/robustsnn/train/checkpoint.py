@@ -74,4 +74,9 @@ def load_state(path: Path | str, model: nn.Module, optimiser: torch.optim.Optimi
     if state.keys() - {i for group in groups for i in group["params"]}:
         raise UserError(f"{path} does not fit the optimiser; use the config it was made with")
     optimiser.load_state_dict({"state": state, "param_groups": groups})
+    # Files hold plain memory order; kernels that update all weights at once take what belongs to a weight in its order.
+    for weight, kept in optimiser.state.items():
+        for key, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape and value.stride() != weight.stride():
+                kept[key] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
     return metadata

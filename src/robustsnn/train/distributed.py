@@ -42,13 +42,15 @@ def average_statistics(model: nn.Module, processes: Processes, share: Share) -> 
     """Running statistics of batch norms become their means over all processes, weighted by the share.
 
     They have seen different images since they last were equal. The mean that comes out is the mean over the whole
-    batch; the variance lacks how much the means of the processes differ. Those of `GlobalBatchNorm` are equal anyway.
+    batch; the variance lacks how much the means of the processes differ. Those of a `GlobalBatchNorm` that saw its share are
+    equal anyway.
     """
     running: list[Tensor] = []
     if processes.count == 1:
         return
     for norm in model.modules():
-        if isinstance(norm, _BatchNorm) and not isinstance(norm, GlobalBatchNorm) and norm.running_mean is not None:
+        equal = isinstance(norm, GlobalBatchNorm) and norm.together
+        if isinstance(norm, _BatchNorm) and not equal and norm.running_mean is not None:
             assert norm.running_var is not None
             running += [norm.running_mean, norm.running_var]
     for tensor in running:
