@@ -42,8 +42,8 @@ def average_statistics(model: nn.Module, processes: Processes, share: Share) -> 
     """Running statistics of batch norms become their means over all processes, weighted by the share.
 
     They have seen different images since they last were equal. The mean that comes out is the mean over the whole
-    batch; the variance lacks how much the means of the processes differ. Those of a `GlobalBatchNorm` that saw its share are
-    equal anyway.
+    batch; the variance lacks how much the means of the processes differ. Those of a `GlobalBatchNorm` that
+    saw its share are equal anyway.
     """
     running: list[Tensor] = []
     if processes.count == 1:
