@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from robustsnn.neurons.fused import call, compiles
+from robustsnn.neurons.fused import compiles, run
 
 
 class Mix(nn.Module):
@@ -51,15 +49,6 @@ def _of_weights(upstream: Tensor, branch: Tensor, shortcut: Tensor) -> tuple[Ten
     return (g * shortcut.float()).sum(), (g * branch.float()).sum()
 
 
-@functools.cache
-def _compiled(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(kernel, dynamic=True)
-
-
-def _run(kernel: Callable[..., Any], *tensors: Tensor) -> Any:
-    return call(tensors[0].numel(), kernel, lambda: _compiled(kernel), *tensors)
-
-
 def _flat(x: Tensor) -> Tensor:
     """All elements in memory order; a view."""
     return _last(x).reshape(-1)
@@ -74,7 +63,7 @@ class _Mix(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, branch: Tensor, shortcut: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(branch, shortcut, weights)
-        return _shaped(_run(_forward, _flat(branch), _flat(shortcut), weights), branch)
+        return _shaped(run(branch.numel(), _forward, (), _flat(branch), _flat(shortcut), weights), branch)
 
     @staticmethod
     def backward(ctx: Any, *upstreams: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -83,8 +72,10 @@ class _Mix(torch.autograd.Function):
         if torch.is_grad_enabled():  # under create_graph=True: plain operations, which have derivatives
             both = torch.stack([(upstream * shortcut).sum(), (upstream * branch).sum()])
             return weights[1] * upstream, weights[0] * upstream, both.to(weights.dtype)
-        of_branch, of_shortcut = _run(_backward, _flat(upstream), weights)
+        of_branch, of_shortcut = run(branch.numel(), _backward, (), _flat(upstream), weights)
         of_weights = None
         if ctx.needs_input_grad[2]:
-            of_weights = torch.stack(_run(_of_weights, _flat(upstream), _flat(branch), _flat(shortcut)))
+            of_weights = torch.stack(
+                run(branch.numel(), _of_weights, (), _flat(upstream), _flat(branch), _flat(shortcut))
+            )
         return _shaped(of_branch, branch), _shaped(of_shortcut, branch), of_weights

@@ -94,6 +94,16 @@ def call(size: int, eager: Callable[..., Any], compiled: Callable[[], Callable[.
             return eager(*args)
 
 
+@functools.cache
+def _compiled(kernel: Callable[..., Any], *values: Any) -> Callable[..., Any]:
+    return torch.compile(functools.partial(kernel, *values), dynamic=True)
+
+
+def run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors: Any) -> Any:
+    """`kernel(*values, *tensors)` by `call`; compiled once for each kernel and values, which can be hashed."""
+    return call(size, functools.partial(kernel, *values), lambda: _compiled(kernel, *values), *tensors)
+
+
 def _rows(x: Tensor, order: list[int]) -> Tensor:
     """`[T, ...]` as `[T, M]`, the trailing dimensions in the given order; a view where that is dense."""
     return x.permute(0, *order).reshape(x.shape[0], -1)

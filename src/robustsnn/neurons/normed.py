@@ -16,8 +16,7 @@ after the other, which gives the same up to rounding.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -25,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.neurons.fused import call, compiles, surrogate_of
+from robustsnn.neurons.fused import compiles, run, surrogate_of
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.layer import Neurons
 from robustsnn.neurons.rules import GradientRule
@@ -89,7 +88,7 @@ def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """
     images = _images(x)
     row = images[0, 0].float()
-    first, second = _run(x.numel(), _moments, (), images, row)
+    first, second = run(x.numel(), _moments, (), images, row)
     n = images[..., 0].numel()
     first, second = first.double().sum(0) / n, second.double().sum(0) / n
     return (row + first).float(), (second - first.square()).clamp_min(0).float()
@@ -169,15 +168,6 @@ def _through_statistics(
     return (gradient.float() * scale - of_shift - (x.float() - mean) * of_scale).to(x.dtype)
 
 
-@functools.cache
-def _compiled(kernel: Callable[..., Any], *values: Any) -> Callable[..., Any]:
-    return torch.compile(functools.partial(kernel, *values), dynamic=True)
-
-
-def _run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors: Any) -> Any:
-    return call(size, functools.partial(kernel, *values), lambda: _compiled(kernel, *values), *tensors)
-
-
 def _rows(x: Tensor) -> Tensor:
     """`[T, B, C, H, W]`, channels last in memory -> `[T, B H W, C]`, a view."""
     return x.permute(0, 1, 3, 4, 2).reshape(x.shape[0], -1, x.shape[2])
@@ -211,7 +201,7 @@ class _FireNormed(torch.autograd.Function):
         scale = weight * inverse
         shift = bias - mean * scale
         size = neurons.steps * x[0].numel()
-        spikes = _run(size, _spikes, (neurons.neuron,), _rows(x), scale, shift, neurons.steps)
+        spikes = run(size, _spikes, (neurons.neuron,), _rows(x), scale, shift, neurons.steps)
         ctx.save_for_backward(x, weight, bias, mean, var)
         ctx.eps, ctx.training, ctx.neuron, ctx.rule = eps, training, neurons.neuron, neurons.rule
         return _restored(spikes, x)
@@ -231,18 +221,18 @@ class _FireNormed(torch.autograd.Function):
         # Without statistics to go through and parameters to find one kernel is enough.
         alone = not ctx.training and not any(ctx.needs_input_grad[1:3])
         if rule.elementwise:
-            gradient = _run(size, _through_neurons, (rule, neuron, alone), _rows(upstream), rows, scale, shift)
+            gradient = run(size, _through_neurons, (rule, neuron, alone), _rows(upstream), rows, scale, shift)
         else:  # a rule that looks at whole samples gets them as they are
             whole = rule.input_gradient(upstream, _restored(_current(rows, scale, shift), x), neuron)
             gradient = _rows(whole * _per_channel(scale) if alone else whole).to(x.dtype)
         if alone:
             return _restored(gradient, x), None, None, *none
         images = _images(x)
-        sums = _run(size, _sums, (), gradient.view(images.shape), images, mean, inverse)
+        sums = run(size, _sums, (), gradient.view(images.shape), images, mean, inverse)
         of_bias, of_weight = (each.sum(0) for each in sums)
         zero, n = torch.zeros_like(of_bias), rows[..., 0].numel()
         of_shift, of_scale = (scale * of_bias / n, scale * inverse * of_weight / n) if ctx.training else (zero, zero)
-        onward = _run(size, _through_statistics, (), gradient, rows, scale, mean, of_shift, of_scale)
+        onward = run(size, _through_statistics, (), gradient, rows, scale, mean, of_shift, of_scale)
         return _restored(onward, x), of_weight, of_bias, *none
 
 
