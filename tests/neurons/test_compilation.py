@@ -36,21 +36,28 @@ def both_passes(mode: Any, current: Tensor, upstream: Tensor, neuron: LIF, rule:
     return spikes.detach(), gradient
 
 
+NAMES = {LIF.spikes: "forward", fused._through: "backward"}
+
+
 @pytest.fixture
 def entries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every use of a compiled kernel, which runs eagerly here."""
     used: list[str] = []
 
-    def forward(neuron: LIF) -> Any:
-        return lambda *arguments: used.append("forward") or neuron.spikes(*arguments)
+    def eagerly(kernel: Any, *values: Any) -> Any:
+        return lambda *tensors: used.append(NAMES[kernel]) or kernel(*values, *tensors)
 
-    def backward(rule: Any, neuron: LIF) -> Any:
-        return lambda *arguments: used.append("backward") or rule.input_gradient(*arguments, neuron)
-
-    monkeypatch.setattr(fused, "_forward", forward)
-    monkeypatch.setattr(fused, "_backward", backward)
+    monkeypatch.setattr(fused, "_compiled", eagerly)
     monkeypatch.setattr(fused, "compiler_available", lambda device: True)
     return used
+
+
+def instead(monkeypatch: pytest.MonkeyPatch, broken: Any, fail: Any) -> None:
+    """Compiled, the kernel `broken` is `fail`; what the others are stays."""
+    others = fused._compiled
+    monkeypatch.setattr(
+        fused, "_compiled", lambda kernel, *values: fail if kernel is broken else others(kernel, *values)
+    )
 
 
 @needs_a_compiler
@@ -91,7 +98,7 @@ def test_compiled_equals_eager_bit_for_bit(neuron, rule):
 def test_compiled_rate_rules_equal_eager_ones(monkeypatch, rule):
     """Backward alone: the forward pass is that of all rules, and compiling takes seconds."""
     neuron = LIF(tau=0.6, decay_input=True)
-    monkeypatch.setattr(fused, "_forward", lambda neuron: neuron.spikes)
+    instead(monkeypatch, LIF.spikes, neuron.spikes)
     current, upstream = drive(1003)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="neurons run eagerly")
@@ -141,8 +148,7 @@ def test_small_layers_are_never_compiled(monkeypatch):
     def refuse(*arguments: Any) -> Any:
         raise AssertionError("compiled")
 
-    monkeypatch.setattr(fused, "_forward", refuse)
-    monkeypatch.setattr(fused, "_backward", refuse)
+    monkeypatch.setattr(fused, "_compiled", refuse)
     monkeypatch.setattr(fused, "compiler_available", lambda device: True)
     spikes, gradient = both_passes("auto", *drive(10_000), IF(), STBP())
     assert spikes.any()
@@ -177,14 +183,14 @@ def test_the_mode_comes_back(entries):
 
 
 @quiet
-@pytest.mark.parametrize("broken", ["_forward", "_backward"])
+@pytest.mark.parametrize("broken", NAMES, ids=NAMES.values())
 def test_a_failing_compiler_means_eager_with_one_warning(monkeypatch, entries, broken):
     from torch._inductor.exc import InductorError
 
     def fail(*arguments: Any) -> Any:
         raise InductorError(RuntimeError("no such header"), None)
 
-    monkeypatch.setattr(fused, broken, lambda *arguments: fail)
+    instead(monkeypatch, broken, fail)
     neuron, rule = LIF(tau=0.7), STBP()
     current, upstream = drive(20)
     expected_spikes, expected = both_passes("never", current, upstream, neuron, rule)
@@ -198,7 +204,7 @@ def test_a_failing_compiler_means_eager_with_one_warning(monkeypatch, entries, b
             assert torch.equal(gradient, expected)
     (warning,) = [w for w in caught if "neurons run eagerly" in str(w.message)]
     assert "no such header" in str(warning.message)
-    assert entries == (["forward"] if broken == "_backward" else [])
+    assert entries == ([] if broken is LIF.spikes else ["forward"])
 
 
 @quiet
@@ -206,7 +212,7 @@ def test_other_errors_of_a_compiled_kernel_are_not_hidden(monkeypatch, entries):
     def fail(*arguments: Any) -> Any:
         raise MemoryError("full")
 
-    monkeypatch.setattr(fused, "_forward", lambda neuron: fail)
+    instead(monkeypatch, LIF.spikes, fail)
     with pytest.raises(MemoryError, match="full"):
         both_passes("always", *drive(20), IF(), STBP())
 

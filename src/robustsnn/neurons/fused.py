@@ -59,14 +59,8 @@ def compiler_available(device: str) -> bool:
     return bool(_triton.has_triton())
 
 
-@functools.cache
-def _forward(neuron: LIF) -> Callable[[Tensor, int], Tensor]:
-    return torch.compile(neuron.spikes, dynamic=True)
-
-
-@functools.cache
-def _backward(rule: GradientRule, neuron: LIF) -> Callable[[Tensor, Tensor], Tensor]:
-    return torch.compile(lambda upstream, current: rule.input_gradient(upstream, current, neuron), dynamic=True)
+def _through(rule: GradientRule, neuron: LIF, upstream: Tensor, current: Tensor) -> Tensor:
+    return rule.input_gradient(upstream, current, neuron)
 
 
 def compiles(size: int, device: torch.device) -> bool:
@@ -75,33 +69,29 @@ def compiles(size: int, device: torch.device) -> bool:
     return wanted and not _failed and compiler_available(device.type)
 
 
-def call(size: int, eager: Callable[..., Any], compiled: Callable[[], Callable[..., Any]], *args: Any) -> Any:
-    """Run `eager(*args)`, or its compiled twin where `compiles` says so."""
-    global _failed
-    if not compiles(size, args[0].device):
-        return eager(*args)
-    import torch._dynamo.config
-    from torch._dynamo.exc import BackendCompilerFailed
-
-    # One cache entry per (neuron, rule, dtype, T): more than the default limit for one piece of code.
-    with torch._dynamo.config.patch(recompile_limit=256, accumulated_recompile_limit=1024):
-        try:
-            return compiled()(*args)
-        except BackendCompilerFailed as error:
-            _failed = True
-            reason = " ".join(str(error).split())[:200]
-            warnings.warn(f"neurons run eagerly from here on, compiling them failed: {reason}", stacklevel=2)
-            return eager(*args)
-
-
 @functools.cache
 def _compiled(kernel: Callable[..., Any], *values: Any) -> Callable[..., Any]:
     return torch.compile(functools.partial(kernel, *values), dynamic=True)
 
 
 def run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors: Any) -> Any:
-    """`kernel(*values, *tensors)` by `call`; compiled once for each kernel and values, which can be hashed."""
-    return call(size, functools.partial(kernel, *values), lambda: _compiled(kernel, *values), *tensors)
+    """`kernel(*values, *tensors)`; compiled, where `compiles` says so, once for each kernel and (hashable) values."""
+    global _failed
+    eager = functools.partial(kernel, *values)
+    if not compiles(size, tensors[0].device):
+        return eager(*tensors)
+    import torch._dynamo.config
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    # One cache entry per (neuron, rule, dtype, T): more than the default limit for one piece of code.
+    with torch._dynamo.config.patch(recompile_limit=256, accumulated_recompile_limit=1024):
+        try:
+            return _compiled(kernel, *values)(*tensors)
+        except BackendCompilerFailed as error:
+            _failed = True
+            reason = " ".join(str(error).split())[:200]
+            warnings.warn(f"neurons run eagerly from here on, compiling them failed: {reason}", stacklevel=2)
+            return eager(*tensors)
 
 
 def _rows(x: Tensor, order: list[int]) -> Tensor:
@@ -130,7 +120,7 @@ class _Fire(torch.autograd.Function):
         order = sorted(range(1, current.ndim), key=lambda d: (-current.stride(d), d))
         rows = _rows(current, order)
         size = steps * rows[0].numel()
-        spikes = call(size, neuron.spikes, lambda: _forward(neuron), rows, steps)
+        spikes = run(size, LIF.spikes, (neuron,), rows, steps)
         # The input itself and not its rows: only that is known to autograd when it differentiates twice.
         ctx.save_for_backward(current)
         ctx.neuron, ctx.rule, ctx.order = neuron, rule, order
@@ -152,13 +142,8 @@ class _Fire(torch.autograd.Function):
             return rule.input_gradient(upstreams[0], current, smooth), None, None, None
         if not rule.elementwise:
             return rule.input_gradient(upstreams[0], current, neuron), None, None, None
-        gradient = call(
-            upstreams[0].numel(),
-            lambda upstream, current: rule.input_gradient(upstream, current, neuron),
-            lambda: _backward(rule, neuron),
-            _rows(upstreams[0], ctx.order),
-            _rows(current, ctx.order),
-        )
+        above, below = _rows(upstreams[0], ctx.order), _rows(current, ctx.order)
+        gradient = run(above.numel(), _through, (rule, neuron), above, below)
         return _Fire.restore(gradient, current.shape[1:], ctx.order), None, None, None
 
 
