@@ -19,8 +19,9 @@ quiet = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::Future
 
 
 @pytest.fixture(autouse=True)
-def _forget_failures(monkeypatch):
+def _forget(monkeypatch):
     monkeypatch.setattr(fused, "_failed", False)
+    monkeypatch.setattr(fused, "_kernels", {})
 
 
 def drive(size: int, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -36,7 +37,7 @@ def both_passes(mode: Any, current: Tensor, upstream: Tensor, neuron: LIF, rule:
     return spikes.detach(), gradient
 
 
-NAMES = {LIF.spikes: "forward", fused._through: "backward"}
+NAMES = {fused._spikes: "forward", fused._through: "backward"}
 
 
 @pytest.fixture
@@ -44,20 +45,18 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every use of a compiled kernel, which runs eagerly here."""
     used: list[str] = []
 
-    def eagerly(kernel: Any, *values: Any) -> Any:
+    def eagerly(kernel: Any, values: Any) -> Any:
         return lambda *tensors: used.append(NAMES[kernel]) or kernel(*values, *tensors)
 
-    monkeypatch.setattr(fused, "_compiled", eagerly)
+    monkeypatch.setattr(fused, "_compile", eagerly)
     monkeypatch.setattr(fused, "compiler_available", lambda device: True)
     return used
 
 
 def instead(monkeypatch: pytest.MonkeyPatch, broken: Any, fail: Any) -> None:
     """Compiled, the kernel `broken` is `fail`; what the others are stays."""
-    others = fused._compiled
-    monkeypatch.setattr(
-        fused, "_compiled", lambda kernel, *values: fail if kernel is broken else others(kernel, *values)
-    )
+    others = fused._compile
+    monkeypatch.setattr(fused, "_compile", lambda kernel, values: fail if kernel is broken else others(kernel, values))
 
 
 @needs_a_compiler
@@ -94,11 +93,36 @@ def test_compiled_equals_eager_bit_for_bit(neuron, rule):
 
 @needs_a_compiler
 @quiet
+def test_a_kernel_has_its_dynamics_as_constants_and_is_looked_up_alone(monkeypatch):
+    """One frame each, without Python floats among its inputs; a size of 1 needs another, and is right too."""
+    seen: list[Any] = []
+    compiling = torch.compile
+
+    def noting(bound: Any, **options: Any) -> Any:
+        def backend(graph: Any, inputs: Any) -> Any:
+            seen.append([value.dtype for value in inputs if isinstance(value, Tensor)])
+            return graph.forward
+
+        return compiling(bound, backend=backend, **options)
+
+    monkeypatch.setattr(torch, "compile", noting)
+    for tau in (0.7, 0.8):
+        for size in (40, 50, 1):
+            current, upstream = drive(size)
+            found = both_passes("always", current, upstream, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
+            expected = both_passes("never", current, upstream, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert len(fused._kernels) == len(seen) == 8  # both directions of two neurons, twice
+    assert {dtype for inputs in seen for dtype in inputs} == {torch.float32}  # a float would be a float64 tensor
+
+
+@needs_a_compiler
+@quiet
 @pytest.mark.parametrize("rule", [BPTR(), HART(Arctan())], ids=lambda rule: rule.label)
 def test_compiled_rate_rules_equal_eager_ones(monkeypatch, rule):
     """Backward alone: the forward pass is that of all rules, and compiling takes seconds."""
     neuron = LIF(tau=0.6, decay_input=True)
-    instead(monkeypatch, LIF.spikes, neuron.spikes)
+    instead(monkeypatch, fused._spikes, lambda current: neuron.spikes(current, STEPS))
     current, upstream = drive(1003)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="neurons run eagerly")
@@ -148,7 +172,7 @@ def test_small_layers_are_never_compiled(monkeypatch):
     def refuse(*arguments: Any) -> Any:
         raise AssertionError("compiled")
 
-    monkeypatch.setattr(fused, "_compiled", refuse)
+    monkeypatch.setattr(fused, "_compile", refuse)
     monkeypatch.setattr(fused, "compiler_available", lambda device: True)
     spikes, gradient = both_passes("auto", *drive(10_000), IF(), STBP())
     assert spikes.any()
@@ -204,7 +228,7 @@ def test_a_failing_compiler_means_eager_with_one_warning(monkeypatch, entries, b
             assert torch.equal(gradient, expected)
     (warning,) = [w for w in caught if "neurons run eagerly" in str(w.message)]
     assert "no such header" in str(warning.message)
-    assert entries == ([] if broken is LIF.spikes else ["forward"])
+    assert entries == ([] if broken is fused._spikes else ["forward"])
 
 
 @quiet
@@ -212,7 +236,7 @@ def test_other_errors_of_a_compiled_kernel_are_not_hidden(monkeypatch, entries):
     def fail(*arguments: Any) -> Any:
         raise MemoryError("full")
 
-    instead(monkeypatch, LIF.spikes, fail)
+    instead(monkeypatch, fused._spikes, fail)
     with pytest.raises(MemoryError, match="full"):
         both_passes("always", *drive(20), IF(), STBP())
 

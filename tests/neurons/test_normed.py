@@ -74,7 +74,7 @@ def test_statistics_are_those_of_float64_up_to_a_rounding():
     """Far from zero too, where sums of squares cancel; torch's own, summed in float32, are not as near."""
     x = torch.randn((2, 64, 32, 32, 3), generator=torch.Generator().manual_seed(0)).permute(0, 1, 4, 2, 3)
     for shift in (0.0, 30.0):
-        mean, var = normed._statistics(x + shift)
+        mean, var, *_ = normed._of_the_batch(1e-5, normed._images(x + shift), torch.ones(3), torch.zeros(3))
         exact = (x + shift).double()
         assert ((mean - exact.mean((0, 1, 3, 4))).abs() < 3e-7 * (1 + shift)).all()
         assert ((var - exact.var((0, 1, 3, 4), correction=0)).abs() < 2e-6).all()
@@ -95,8 +95,9 @@ def test_without_gradients_of_the_parameters_that_to_the_input_is_the_same():
         assert close(found, wanted, 1e-6)
 
 
-def test_a_second_derivative_is_that_of_norm_and_neurons():
-    norm, neurons, x, upstream = made(IF(), STBP(Arctan(2.0)))
+@pytest.mark.parametrize("training", [True, False])
+def test_a_second_derivative_is_that_of_norm_and_neurons(training):
+    norm, neurons, x, upstream = made(IF(), STBP(Arctan(2.0)), training=training)
     found = []
     for way in (fire_normed, plain):
         own, leaf = copy.deepcopy(norm), x.clone().requires_grad_()

@@ -9,9 +9,10 @@ A second derivative (`create_graph=True`) is the exception: then the rule's grad
 step under autograd, eagerly, with the same values.
 
 The same source runs eagerly or through `torch.compile` (one compilation per neuron, rule, dtype and T, and
-another for a constant current, not one per layer size). Compiling takes seconds, so it is chosen by a rule
-that depends on nothing but the shape: layers with at least `COMPILE_FROM` elements over all steps are
-compiled, smaller ones run eagerly. Equal runs therefore take equal paths, and a resumed training stays
+another for a constant current, not one per layer size). A call of a compiled kernel costs some 40 microseconds of
+Python, which layers on a fast GPU feel, so what a layer does is in few of them. Compiling takes seconds, so it is
+chosen by a rule that depends on nothing but the shape: layers with at least `COMPILE_FROM` elements over all steps
+are compiled, smaller ones run eagerly. Equal runs therefore take equal paths, and a resumed training stays
 bit-identical.
 """
 
@@ -36,6 +37,8 @@ COMPILE_FROM = 1 << 21
 Mode = Literal["auto", "always", "never"]
 _mode: Mode = "auto"
 _failed = False  # a compiler that failed once is not asked again
+_kernels: dict[Any, Callable[..., Any]] = {}
+"""What was compiled: by kernel, its values, and of each tensor the type and whether its first and last size are 1."""
 
 
 @contextmanager
@@ -59,6 +62,10 @@ def compiler_available(device: str) -> bool:
     return bool(_triton.has_triton())
 
 
+def _spikes(neuron: LIF, steps: int, current: Tensor) -> Tensor:
+    return neuron.spikes(current, steps)
+
+
 def _through(rule: GradientRule, neuron: LIF, upstream: Tensor, current: Tensor) -> Tensor:
     return rule.input_gradient(upstream, current, neuron)
 
@@ -69,29 +76,40 @@ def compiles(size: int, device: torch.device) -> bool:
     return wanted and not _failed and compiler_available(device.type)
 
 
-@functools.cache
-def _compiled(kernel: Callable[..., Any], *values: Any) -> Callable[..., Any]:
-    return torch.compile(functools.partial(kernel, *values), dynamic=True)
+def _compile(kernel: Callable[..., Any], values: tuple[Any, ...]) -> Callable[..., Any]:
+    def bound(*tensors: Tensor) -> Any:
+        return kernel(*values, *tensors)
+
+    # The compiler keeps what it compiled by code object, and looks through all of it at every call: one for each.
+    bound.__code__ = bound.__code__.replace(co_name=kernel.__name__)
+    return torch.compile(bound, dynamic=True, fullgraph=True)
 
 
-def run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors: Any) -> Any:
+def run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors: Tensor) -> Any:
     """`kernel(*values, *tensors)`; compiled, where `compiles` says so, once for each kernel and (hashable) values."""
     global _failed
-    eager = functools.partial(kernel, *values)
     if not compiles(size, tensors[0].device):
-        return eager(*tensors)
-    import torch._dynamo.config
-    from torch._dynamo.exc import BackendCompilerFailed
+        return kernel(*values, *tensors)
+    key = kernel, values, *((x.dtype, x.shape[0] == 1, x.shape[-1] == 1) for x in tensors)
+    try:
+        if key in _kernels:
+            return _kernels[key](*tensors)
+        from torch._dynamo import config
 
-    # One cache entry per (neuron, rule, dtype, T): more than the default limit for one piece of code.
-    with torch._dynamo.config.patch(recompile_limit=256, accumulated_recompile_limit=1024):
-        try:
-            return _compiled(kernel, *values)(*tensors)
-        except BackendCompilerFailed as error:
-            _failed = True
-            reason = " ".join(str(error).split())[:200]
-            warnings.warn(f"neurons run eagerly from here on, compiling them failed: {reason}", stacklevel=2)
-            return eager(*tensors)
+        compiled = _compile(kernel, values)
+        with config.patch(specialize_float=True):  # tau and theta are constants of the kernel, not tensors
+            made = compiled(*tensors)
+        _kernels[key] = compiled
+        return made
+    except Exception as error:
+        from torch._dynamo.exc import BackendCompilerFailed
+
+        if not isinstance(error, BackendCompilerFailed):
+            raise
+        _failed = True
+        reason = " ".join(str(error).split())[:200]
+        warnings.warn(f"neurons run eagerly from here on, compiling them failed: {reason}", stacklevel=2)
+        return kernel(*values, *tensors)
 
 
 def _rows(x: Tensor, order: list[int]) -> Tensor:
@@ -120,7 +138,7 @@ class _Fire(torch.autograd.Function):
         order = sorted(range(1, current.ndim), key=lambda d: (-current.stride(d), d))
         rows = _rows(current, order)
         size = steps * rows[0].numel()
-        spikes = run(size, LIF.spikes, (neuron,), rows, steps)
+        spikes = run(size, _spikes, (neuron, steps), rows)
         # The input itself and not its rows: only that is known to autograd when it differentiates twice.
         ctx.save_for_backward(current)
         ctx.neuron, ctx.rule, ctx.order = neuron, rule, order

@@ -56,7 +56,7 @@ class LIF:
                 f"LIF(tau={self.tau!r}): tau is the share of the potential kept per step, in (0, 1]; "
                 f"a time constant c >= 1 is tau = 1 - 1/c"
             )
-        if not (math.isfinite(self.theta) and self.theta > 0):
+        if not 0 < self.theta < math.inf:
             raise UserError(f"LIF(theta={self.theta!r}): the threshold must be positive")
         if self.decay_input and self.tau == 1:
             raise UserError("LIF(tau=1, decay_input=True) would ignore its input; use tau < 1 or decay_input=False")

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -66,32 +66,40 @@ def apart(wanted: bool = True) -> Iterator[None]:
 
 def fire_normed(norm: nn.BatchNorm2d, neurons: Neurons, x: Tensor) -> Tensor:
     """Spikes `[T, B, C, H, W]` of neurons whose current is norm(x), for x `[T or 1, B, C, H, W]`; see `fusable`."""
-    if norm.training:
-        mean, var = _statistics(x)
-        if norm.track_running_stats:
-            _track(norm, mean, var, x[:, :, 0].numel())
-    else:
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
-        # Copies: a later pass in train mode moves them in place, before this one is differentiated perhaps.
-        mean, var = norm.running_mean.clone(), norm.running_var.clone()
-    return _FireNormed.apply(x, norm.weight, norm.bias, mean, var, norm.eps, norm.training, neurons)  # type: ignore[no-any-return]
+    with torch.no_grad():
+        if norm.training:
+            mean, var, *affine = run(x.numel(), _of_the_batch, (norm.eps,), _images(x), norm.weight, norm.bias)
+            if norm.track_running_stats:
+                _track(norm, mean, var, x[:, :, 0].numel())
+        else:
+            assert norm.running_mean is not None
+            assert norm.running_var is not None
+            # A copy: a later pass in train mode moves it in place, before this one is differentiated perhaps.
+            mean = norm.running_mean.clone()
+            affine = _affine(norm.eps, norm.weight, norm.bias, mean, norm.running_var)
+    return _FireNormed.apply(x, norm.weight, norm.bias, mean, *affine, norm.eps, norm.training, neurons)  # type: ignore[no-any-return]
 
 
-@torch.no_grad()
-def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance of each channel.
+def _affine(eps: float, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor) -> list[Tensor]:
+    """1 / std, and a and b of I = a x + b, `[C]` each."""
+    inverse = (var + eps).rsqrt()
+    scale = weight * inverse
+    return [inverse, scale, bias - mean * scale]
+
+
+def _of_the_batch(eps: float, images: Tensor, weight: Tensor, bias: Tensor) -> list[Tensor]:
+    """Mean and (biased) variance of each channel, and what `_affine` makes of them.
 
     Differences from one row, which is no further from the mean than a few deviations, are summed over an image in
     float32 and over images in float64. Summed in float32 alone, as torch's channels-last batch norm does, variances of
     large batches are off by 1e-5, which is 100 times a rounding and flips as many more spikes.
     """
-    images = _images(x)
-    row = images[0, 0].float()
-    first, second = run(x.numel(), _moments, (), images, row)
-    n = images[..., 0].numel()
-    first, second = first.double().sum(0) / n, second.double().sum(0) / n
-    return (row + first).float(), (second - first.square()).clamp_min(0).float()
+    row, n = images[0, 0].float(), images.shape[0] * images.shape[1]
+    difference = images.float() - row
+    first = difference.sum(1).double().sum(0) / n
+    second = difference.square().sum(1).double().sum(0) / n
+    mean, var = (row + first).float(), (second - first.square()).clamp_min(0).float()
+    return [mean, var, *_affine(eps, weight, bias, mean, var)]
 
 
 @torch.no_grad()
@@ -104,12 +112,6 @@ def _track(norm: nn.BatchNorm2d, mean: Tensor, var: Tensor, n: int) -> None:
     norm.num_batches_tracked.add_(1)
     norm.running_mean.mul_(1 - norm.momentum).add_(mean, alpha=norm.momentum)
     norm.running_var.mul_(1 - norm.momentum).add_(var, alpha=norm.momentum * n / max(n - 1, 1))
-
-
-def _moments(images: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over the pixels of x - row and of its square, `[T B, C]`."""
-    difference = images.float() - row
-    return difference.sum(1), difference.square().sum(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,11 +142,11 @@ def _per_channel(values: Tensor) -> Tensor:
 
 
 def _normed(neuron: LIF, scale: Tensor, shift: Tensor, through: bool = False) -> _Normed:
-    options = {f.name: getattr(neuron, f.name) for f in fields(LIF)}
-    return _Normed(**options, scale=scale, shift=shift, through=through)
+    dynamics = neuron.tau, neuron.theta, neuron.decay_input, neuron.reset, neuron.detach_reset
+    return _Normed(*dynamics, scale=scale, shift=shift, through=through)
 
 
-def _spikes(neuron: LIF, x: Tensor, scale: Tensor, shift: Tensor, steps: int) -> Tensor:
+def _spikes(neuron: LIF, steps: int, x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return _normed(neuron, scale, shift).spikes(x, steps)
 
 
@@ -155,10 +157,12 @@ def _through_neurons(
     return rule.input_gradient(upstream, x, _normed(neuron, scale, shift, through))
 
 
-def _sums(gradient: Tensor, images: Tensor, mean: Tensor, inverse: Tensor) -> tuple[Tensor, Tensor]:
-    """Sums over the pixels of g and of g x', `[T B, C]`."""
-    g = gradient.float()
-    return g.sum(1), (g * ((images.float() - mean) * inverse)).sum(1)
+def _sums(gradient: Tensor, images: Tensor, mean: Tensor, inverse: Tensor, scale: Tensor) -> list[Tensor]:
+    """dL/dbeta, dL/dgamma, and the factors of 1 and of (x - mean) that dL/dx has through the statistics, `[C]` each."""
+    g, n = gradient.float(), images.shape[0] * images.shape[1]
+    of_bias = g.sum(1).sum(0)
+    of_weight = (g * (images.float() - mean)).sum(1).sum(0) * inverse
+    return [of_bias, of_weight, scale * of_bias / n, scale * inverse * of_weight / n]
 
 
 def _through_statistics(
@@ -192,32 +196,27 @@ class _FireNormed(torch.autograd.Function):
         weight: Tensor,
         bias: Tensor,
         mean: Tensor,
-        var: Tensor,
+        inverse: Tensor,
+        scale: Tensor,
+        shift: Tensor,
         eps: float,
         training: bool,
         neurons: Neurons,
     ) -> Tensor:
-        inverse = (var + eps).rsqrt()
-        scale = weight * inverse
-        shift = bias - mean * scale
         size = neurons.steps * x[0].numel()
-        spikes = run(size, _spikes, (neurons.neuron,), _rows(x), scale, shift, neurons.steps)
-        ctx.save_for_backward(x, weight, bias, mean, var)
+        spikes = run(size, _spikes, (neurons.neuron, neurons.steps), _rows(x), scale, shift)
+        ctx.save_for_backward(x, weight, bias, mean, inverse, scale, shift)
         ctx.eps, ctx.training, ctx.neuron, ctx.rule = eps, training, neurons.neuron, neurons.rule
         return _restored(spikes, x)
 
     @staticmethod
     def backward(ctx: Any, *upstreams: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight, bias, mean, var = ctx.saved_tensors
+        x, weight, bias, mean, inverse, scale, shift = ctx.saved_tensors
         (upstream,) = upstreams
-        none = (None,) * 5
+        none = (None,) * 7
         if torch.is_grad_enabled():  # under create_graph=True alone
-            return *_second(ctx, upstream, x, weight, bias, mean, var), *none
-        neuron, rule, size = ctx.neuron, ctx.rule, upstream.numel()
-        inverse = (var + ctx.eps).rsqrt()
-        scale = weight * inverse
-        shift = bias - mean * scale
-        rows = _rows(x)
+            return *_second(ctx, upstream, x, weight, bias, mean, inverse), *none
+        neuron, rule, size, rows = ctx.neuron, ctx.rule, upstream.numel(), _rows(x)
         # Without statistics to go through and parameters to find one kernel is enough.
         alone = not ctx.training and not any(ctx.needs_input_grad[1:3])
         if rule.elementwise:
@@ -228,28 +227,25 @@ class _FireNormed(torch.autograd.Function):
         if alone:
             return _restored(gradient, x), None, None, *none
         images = _images(x)
-        sums = run(size, _sums, (), gradient.view(images.shape), images, mean, inverse)
-        of_bias, of_weight = (each.sum(0) for each in sums)
-        zero, n = torch.zeros_like(of_bias), rows[..., 0].numel()
-        of_shift, of_scale = (scale * of_bias / n, scale * inverse * of_weight / n) if ctx.training else (zero, zero)
+        of_bias, of_weight, of_shift, of_scale = run(
+            size, _sums, (), gradient.view(images.shape), images, mean, inverse, scale
+        )
+        if not ctx.training:
+            of_shift = of_scale = torch.zeros_like(mean)
         onward = run(size, _through_statistics, (), gradient, rows, scale, mean, of_shift, of_scale)
         return _restored(onward, x), of_weight, of_bias, *none
 
 
 def _second(
-    ctx: Any, upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor
+    ctx: Any, upstream: Tensor, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, inverse: Tensor
 ) -> tuple[Tensor | None, ...]:
     """The gradient as a function that can be differentiated again: norm and neurons one after the other."""
-    current = nn.functional.batch_norm(
-        x.flatten(0, 1).float(),
-        None if ctx.training else mean,
-        None if ctx.training else var,
-        weight,
-        bias,
-        ctx.training,
-        0.0,
-        ctx.eps,
-    ).unflatten(0, x.shape[:2])
+    if ctx.training:
+        current = nn.functional.batch_norm(
+            x.flatten(0, 1).float(), None, None, weight, bias, training=True, momentum=0.0, eps=ctx.eps
+        ).unflatten(0, x.shape[:2])
+    else:
+        current = (x.float() - _per_channel(mean)) * _per_channel(inverse * weight) + _per_channel(bias)
     smooth = ctx.neuron.differentiable(surrogate_of(ctx.rule))
     gradient = ctx.rule.input_gradient(upstream, current, smooth)
     wanted = [tensor for tensor, needed in zip((x, weight, bias), ctx.needs_input_grad, strict=False) if needed]
