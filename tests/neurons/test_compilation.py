@@ -45,7 +45,7 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Every use of a compiled kernel, which runs eagerly here."""
     used: list[str] = []
 
-    def eagerly(kernel: Any, values: Any) -> Any:
+    def eagerly(kernel: Any, values: Any, constant: bool) -> Any:
         return lambda *tensors: used.append(NAMES[kernel]) or kernel(*values, *tensors)
 
     monkeypatch.setattr(fused, "_compile", eagerly)
@@ -56,7 +56,7 @@ def entries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def instead(monkeypatch: pytest.MonkeyPatch, broken: Any, fail: Any) -> None:
     """Compiled, the kernel `broken` is `fail`; what the others are stays."""
     others = fused._compile
-    monkeypatch.setattr(fused, "_compile", lambda kernel, values: fail if kernel is broken else others(kernel, values))
+    monkeypatch.setattr(fused, "_compile", lambda kernel, *rest: fail if kernel is broken else others(kernel, *rest))
 
 
 @needs_a_compiler
@@ -89,6 +89,21 @@ def test_compiled_equals_eager_bit_for_bit(neuron, rule):
         assert gradient.any()
     # One graph for each direction, however large the layer.
     assert counts == [2, 2, 2]
+
+
+@needs_a_compiler
+@quiet
+def test_a_constant_current_is_compiled_in_seconds():
+    """Written out at each use, the potentials of so many steps would take days."""
+    current, upstream = drive(33)
+    upstream = upstream.repeat(3, 1)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="neurons run eagerly")
+        spikes, gradient = both_passes("always", current[:1], upstream, LIF(tau=0.9), STBP(Arctan()))
+    expected_spikes, expected = both_passes("never", current[:1], upstream, LIF(tau=0.9), STBP(Arctan()))
+    assert torch.equal(spikes, expected_spikes)
+    torch.testing.assert_close(gradient, expected)
+    assert gradient.any()
 
 
 @needs_a_compiler

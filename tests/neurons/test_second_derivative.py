@@ -145,7 +145,7 @@ def test_asking_for_the_second_order_leaves_the_first_as_it_is(rule, detach, dty
 
 
 def test_the_second_order_runs_eagerly_whatever_the_mode(monkeypatch):
-    def forward_alone(kernel: Any, values: Any) -> Any:
+    def forward_alone(kernel: Any, values: Any, constant: bool) -> Any:
         assert kernel is fused._spikes, "compiled"
         return functools.partial(kernel, *values)
 

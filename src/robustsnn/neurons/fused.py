@@ -76,13 +76,18 @@ def compiles(size: int, device: torch.device) -> bool:
     return wanted and not _failed and compiler_available(device.type)
 
 
-def _compile(kernel: Callable[..., Any], values: tuple[Any, ...]) -> Callable[..., Any]:
+def _compile(kernel: Callable[..., Any], values: tuple[Any, ...], constant: bool) -> Callable[..., Any]:
+    """`kernel(*values, ...)` compiled; `constant` says that its current is one for all steps."""
+
     def bound(*tensors: Tensor) -> Any:
         return kernel(*values, *tensors)
 
     # The compiler keeps what it compiled by code object, and looks through all of it at every call: one for each.
     bound.__code__ = bound.__code__.replace(co_name=kernel.__name__)
-    return torch.compile(bound, dynamic=True, fullgraph=True)
+    # It writes a value that is used several times out at each use, unless that reads or computes much. With a current
+    # that is read once, each potential is three times as long as the one before: minutes at T = 8. So count sooner.
+    options = {"realize_opcount_threshold": 20} if constant else None
+    return torch.compile(bound, dynamic=True, fullgraph=True, options=options)
 
 
 def run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors: Tensor) -> Any:
@@ -96,7 +101,7 @@ def run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors
             return _kernels[key](*tensors)
         from torch._dynamo import config
 
-        compiled = _compile(kernel, values)
+        compiled = _compile(kernel, values, any(x.ndim > 1 and x.shape[0] == 1 for x in tensors))
         with config.patch(specialize_float=True):  # tau and theta are constants of the kernel, not tensors
             made = compiled(*tensors)
         _kernels[key] = compiled
