@@ -109,7 +109,10 @@ def test_a_constant_current_is_compiled_in_seconds():
 @needs_a_compiler
 @quiet
 def test_a_kernel_has_its_dynamics_as_constants_and_is_looked_up_alone(monkeypatch):
-    """One frame each, without Python floats among its inputs; a size of 1 needs another, and is right too."""
+    """One frame each, without Python floats among its inputs; a size of 1 needs another, and is right too.
+
+    Nothing is compiled again for other sizes, under autocast, or for tensors that need a gradient or are views.
+    """
     seen: list[Any] = []
     compiling = torch.compile
 
@@ -125,6 +128,12 @@ def test_a_kernel_has_its_dynamics_as_constants_and_is_looked_up_alone(monkeypat
         for size in (40, 50, 1):
             current, upstream = drive(size)
             found = both_passes("always", current, upstream, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
+            with torch.autocast("cpu", dtype=torch.bfloat16), compilation("always"):
+                both_passes("always", current, upstream, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
+                assert torch.is_autocast_enabled("cpu")
+            with compilation("always"):
+                fire(torch.stack([current, current], 1)[:, 0], STEPS, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
+                fire(torch.nn.Parameter(current), STEPS, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
             expected = both_passes("never", current, upstream, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert len(fused._kernels) == len(seen) == 8  # both directions of two neurons, twice

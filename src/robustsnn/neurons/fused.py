@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -86,17 +86,27 @@ def _compile(kernel: Callable[..., Any], values: tuple[Any, ...], constant: bool
     bound.__code__ = bound.__code__.replace(co_name=kernel.__name__)
     # It writes a value that is used several times out at each use, unless that reads or computes much. With a current
     # that is read once, each potential is three times as long as the one before: minutes at T = 8. So count sooner.
-    options = {"realize_opcount_threshold": 20} if constant else None
-    return torch.compile(bound, dynamic=True, fullgraph=True, options=options)
+    options: dict[str, Any] = {"realize_opcount_threshold": 20} if constant else {}
+    return torch.compile(bound, dynamic=True, fullgraph=True, options={**options, "guard_filter_fn": _of_tensors})
+
+
+def _of_tensors(guards: Sequence[Any]) -> list[bool]:
+    """What a kernel must check: its tensors. All else is in its key, or (autocast, say) makes no difference."""
+    return [guard.guard_type in ("TENSOR_MATCH", "SHAPE_ENV") for guard in guards]
 
 
 def run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors: Tensor) -> Any:
     """`kernel(*values, *tensors)`; compiled, where `compiles` says so, once for each kernel and (hashable) values."""
     global _failed
-    if not compiles(size, tensors[0].device):
+    device = tensors[0].device
+    if not compiles(size, device):
         return kernel(*values, *tensors)
-    key = kernel, values, *((x.dtype, x.shape[0] == 1, x.shape[-1] == 1) for x in tensors)
+    # Whether a tensor needs a gradient, is a parameter or a view of another, and autocast, would each be a kernel more.
+    tensors = tuple(x.data for x in tensors)
+    autocast = torch.is_autocast_enabled(device.type)
+    torch.set_autocast_enabled(device.type, False)
     try:
+        key = kernel, values, *((x.dtype, x.shape[0] == 1, x.shape[-1] == 1) for x in tensors)
         if key in _kernels:
             return _kernels[key](*tensors)
         from torch._dynamo import config
@@ -115,6 +125,8 @@ def run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors
         reason = " ".join(str(error).split())[:200]
         warnings.warn(f"neurons run eagerly from here on, compiling them failed: {reason}", stacklevel=2)
         return kernel(*values, *tensors)
+    finally:
+        torch.set_autocast_enabled(device.type, autocast)
 
 
 def _rows(x: Tensor, order: list[int]) -> Tensor:
