@@ -132,7 +132,7 @@ def test_a_kernel_has_its_dynamics_as_constants_and_is_looked_up_alone(monkeypat
                 both_passes("always", current, upstream, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
                 assert torch.is_autocast_enabled("cpu")
             with compilation("always"):
-                fire(torch.stack([current, current], 1)[:, 0], STEPS, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
+                fire(torch.cat([current, current])[:STEPS], STEPS, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
                 fire(torch.nn.Parameter(current), STEPS, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
             expected = both_passes("never", current, upstream, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
