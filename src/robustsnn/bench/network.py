@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -28,9 +28,12 @@ def drawings(shape: tuple[int, ...], n: int, seed: int) -> ImageSet:
     return procedural(1, 1, n, seed=seed).test if shape == (3, 32, 32) else noise(shape, n, seed)
 
 
-def network(name: str, data: ImageSet, steps: int, seed: int, device: torch.device) -> Classifier:
+def network(
+    name: str, data: ImageSet, steps: int, seed: int, device: torch.device, options: dict[str, Any] | None = None
+) -> Classifier:
     """The network of that name for such images, as `train` makes it, on the device, in train mode."""
-    model = build_model(ModelConfig(name=name, steps=steps), Splits(data, data, data, "bench"), seed).to(device)
+    config = ModelConfig(name=name, steps=steps, options=options or {})
+    model = build_model(config, Splits(data, data, data, "bench"), seed).to(device)
     return model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from robustsnn.attacks import pgd
@@ -29,11 +31,19 @@ class Trainee:
     """A network with its optimiser on one batch of noise, and a training step of any regime on it."""
 
     def __init__(
-        self, name: str, autocast: str, shape: tuple[int, ...], steps: int, batch: int, seed: int, device: torch.device
+        self,
+        name: str,
+        autocast: str,
+        shape: tuple[int, ...],
+        steps: int,
+        batch: int,
+        seed: int,
+        device: torch.device,
+        options: dict[str, Any] | None = None,
     ) -> None:
         self.autocast, self.device, self.seed = autocast, device, seed
         data = noise(shape, batch, seed)
-        self.model = network(name, data, steps, seed, device)
+        self.model = network(name, data, steps, seed, device, options)
         self.optimiser = build_optimiser(TrainConfig(lr=1e-4), self.model)
         self.x, self.y = data.floats(device)
 
