@@ -4,7 +4,7 @@
 
 Networks of a fraction of the width, on a batch of two, with all kernels compiled: next to nothing is left to compute,
 but everything is launched. On a GPU faster than its CPU a step takes no less than this; with the full network, the
-larger of this and of its arithmetic. Counts are of one step: calls of compiled kernels, and torch's operations but views.
+larger of this and of its arithmetic. Counts are of one step: compiled kernels, and operations of torch but views.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def check_logits(logits: Logits, y: Labels) -> None:
         raise UserError(f"the model returned shape {tuple(logits.shape)} for {len(y)} images; needed is [B, K], K >= 2")
     if not len(y):
         return
-    low, high = int(y.min()), int(y.max())
+    low, high = torch.stack(y.aminmax()).tolist()  # together: on a GPU each is a wait
     if low < 0 or high >= logits.shape[1]:
         wrong = low if low < 0 else high
         raise UserError(
