@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -127,17 +129,81 @@ def test_a_kernel_has_its_dynamics_as_constants_and_is_looked_up_alone(monkeypat
     for tau in (0.7, 0.8):
         for size in (40, 50, 1):
             current, upstream = drive(size)
-            found = both_passes("always", current, upstream, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
+            layer = LIF(tau=tau, theta=0.6), STBP(Triangle(0.5))
+            found = both_passes("always", current, upstream, *layer)
             with torch.autocast("cpu", dtype=torch.bfloat16), compilation("always"):
-                both_passes("always", current, upstream, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
+                both_passes("always", current, upstream, *layer)
                 assert torch.is_autocast_enabled("cpu")
             with compilation("always"):
-                fire(torch.cat([current, current])[:STEPS], STEPS, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
-                fire(torch.nn.Parameter(current), STEPS, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
-            expected = both_passes("never", current, upstream, LIF(tau=tau, theta=0.6), STBP(Triangle(0.5)))
+                fire(torch.cat([current, current])[:STEPS], STEPS, *layer)
+                fire(torch.nn.Parameter(current), STEPS, *layer)
+            expected = both_passes("never", current, upstream, *layer)
             assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert len(fused._kernels) == len(seen) == 8  # both directions of two neurons, twice
+    for steps in range(2, 13):  # more than the compiler keeps of one piece of code
+        current, upstream = (tensor.repeat(3, 1)[:steps] for tensor in drive(30))
+        found = both_passes("always", current, upstream, *layer)
+        expected = both_passes("never", current, upstream, *layer)
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert len(fused._kernels) == len(seen) == 8 + 2 * 10  # T = 5 is there
     assert {dtype for inputs in seen for dtype in inputs} == {torch.float32}  # a float would be a float64 tensor
+
+
+@dataclass(frozen=True)
+class Asking(STBP):
+    """A rule that looks at a number, which no compiled kernel can."""
+
+    def input_gradient(self, upstream: Tensor, current: Tensor, neuron: LIF) -> Tensor:
+        if float(upstream.abs().max()) == 0:
+            return torch.zeros_like(current)
+        return FACTOR * super().input_gradient(upstream, current, neuron)
+
+
+FACTOR = 1.0
+
+
+@dataclass(frozen=True)
+class Global(STBP):
+    """A rule that depends on more than its fields."""
+
+    def input_gradient(self, upstream: Tensor, current: Tensor, neuron: LIF) -> Tensor:
+        return FACTOR * super().input_gradient(upstream, current, neuron)
+
+
+@needs_a_compiler
+@quiet
+def test_a_rule_that_cannot_be_compiled_runs_eagerly_with_one_warning(monkeypatch):
+    monkeypatch.setattr(fused, "_compile", functools.partial(uncompiled, fused._compile))
+    current, upstream = drive(20)
+    expected = both_passes("never", current, upstream, IF(), Asking())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            found = both_passes("always", current, upstream, IF(), Asking())
+            assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    (warning,) = [w for w in caught if "cannot be compiled" in str(w.message)]
+    assert "Asking" in str(warning.message)
+    assert not fused._failed  # others are compiled all the same
+
+
+@needs_a_compiler
+@quiet
+def test_what_a_rule_reads_besides_its_fields_is_watched(monkeypatch):
+    monkeypatch.setattr(fused, "_compile", functools.partial(uncompiled, fused._compile))
+    current, upstream = drive(20)
+    for value in (1.0, 2.0):
+        monkeypatch.setitem(globals(), "FACTOR", value)
+        _, found = both_passes("always", current, upstream, IF(), Global())
+        _, expected = both_passes("never", current, upstream, IF(), Global())
+        assert torch.equal(found, expected)
+
+
+def uncompiled(compiling: Any, *arguments: Any) -> Any:
+    """Traced by the compiler's front, and run by torch: milliseconds instead of seconds."""
+    real = torch.compile
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "compile", lambda f, *, options, **more: real(f, backend="eager", **more))
+        return compiling(*arguments)
 
 
 @needs_a_compiler

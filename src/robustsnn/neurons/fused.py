@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -38,7 +38,7 @@ Mode = Literal["auto", "always", "never"]
 _mode: Mode = "auto"
 _failed = False  # a compiler that failed once is not asked again
 _kernels: dict[Any, Callable[..., Any]] = {}
-"""What was compiled: by kernel, its values, and of each tensor the type and whether its first and last size are 1."""
+"""What was compiled: by kernel, values, device, threads, and of each tensor the type and which sizes are 0 or 1."""
 
 
 @contextmanager
@@ -66,7 +66,8 @@ def _spikes(neuron: LIF, steps: int, current: Tensor) -> Tensor:
     return neuron.spikes(current, steps)
 
 
-def _through(rule: GradientRule, neuron: LIF, upstream: Tensor, current: Tensor) -> Tensor:
+def _through(rule: GradientRule, neuron: LIF, steps: int, upstream: Tensor, current: Tensor) -> Tensor:
+    """`steps` is that of upstream: each T is a kernel of its own."""
     return rule.input_gradient(upstream, current, neuron)
 
 
@@ -86,18 +87,12 @@ def _compile(kernel: Callable[..., Any], values: tuple[Any, ...], constant: bool
     bound.__code__ = bound.__code__.replace(co_name=kernel.__name__)
     # It writes a value that is used several times out at each use, unless that reads or computes much. With a current
     # that is read once, each potential is three times as long as the one before: minutes at T = 8. So count sooner.
-    options: dict[str, Any] = {"realize_opcount_threshold": 20} if constant else {}
-    return torch.compile(bound, dynamic=True, fullgraph=True, options={**options, "guard_filter_fn": _of_tensors})
-
-
-def _of_tensors(guards: Sequence[Any]) -> list[bool]:
-    """What a kernel must check: its tensors. All else is in its key, or (autocast, say) makes no difference."""
-    return [guard.guard_type in ("TENSOR_MATCH", "SHAPE_ENV") for guard in guards]
+    options: dict[str, Any] | None = {"realize_opcount_threshold": 20} if constant else None
+    return torch.compile(bound, dynamic=True, fullgraph=True, options=options)
 
 
 def run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors: Tensor) -> Any:
     """`kernel(*values, *tensors)`; compiled, where `compiles` says so, once for each kernel and (hashable) values."""
-    global _failed
     device = tensors[0].device
     if not compiles(size, device):
         return kernel(*values, *tensors)
@@ -105,8 +100,10 @@ def run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors
     tensors = tuple(x.data for x in tensors)
     autocast = torch.is_autocast_enabled(device.type)
     torch.set_autocast_enabled(device.type, False)
+    # All that makes another kernel: so nothing is compiled again under a key, and a key does not fill up.
+    kinds = ((x.dtype, x.is_inference(), *(min(n, 2) for n in x.shape)) for x in tensors)
+    key = kernel, values, device, torch.get_num_threads(), *kinds
     try:
-        key = kernel, values, *((x.dtype, x.shape[0] == 1, x.shape[-1] == 1) for x in tensors)
         if key in _kernels:
             return _kernels[key](*tensors)
         from torch._dynamo import config
@@ -117,16 +114,33 @@ def run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors
         _kernels[key] = compiled
         return made
     except Exception as error:
-        from torch._dynamo.exc import BackendCompilerFailed
-
-        if not isinstance(error, BackendCompilerFailed):
+        if not _is_of_the_compiler(error):
             raise
-        _failed = True
-        reason = " ".join(str(error).split())[:200]
-        warnings.warn(f"neurons run eagerly from here on, compiling them failed: {reason}", stacklevel=2)
+        _give_up(key, kernel, values, error)
         return kernel(*values, *tensors)
     finally:
         torch.set_autocast_enabled(device.type, autocast)
+
+
+def _is_of_the_compiler(error: Exception) -> bool:
+    from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+
+    return isinstance(error, TorchDynamoException | FailOnRecompileLimitHit)
+
+
+def _give_up(key: Any, kernel: Callable[..., Any], values: tuple[Any, ...], error: Exception) -> None:
+    """From here on run eagerly: all kernels if the compiler does not work, or this one if it cannot be compiled."""
+    global _failed
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    reason = " ".join(str(error).split())[:200]
+    if isinstance(error, BackendCompilerFailed):
+        _failed = True
+        what = "neurons run eagerly from here on, compiling them failed"
+    else:
+        _kernels[key] = functools.partial(kernel, *values)
+        what = f"{' of '.join([kernel.__name__, *map(repr, values[:1])])} runs eagerly, it cannot be compiled"
+    warnings.warn(f"{what}: {reason}", stacklevel=3)
 
 
 def _rows(x: Tensor, order: list[int]) -> Tensor:
@@ -178,7 +192,7 @@ class _Fire(torch.autograd.Function):
         if not rule.elementwise:
             return rule.input_gradient(upstreams[0], current, neuron), None, None, None
         above, below = _rows(upstreams[0], ctx.order), _rows(current, ctx.order)
-        gradient = run(above.numel(), _through, (rule, neuron), above, below)
+        gradient = run(above.numel(), _through, (rule, neuron, len(above)), above, below)
         return _Fire.restore(gradient, current.shape[1:], ctx.order), None, None, None
 
 

@@ -151,9 +151,16 @@ def _spikes(neuron: LIF, steps: int, x: Tensor, scale: Tensor, shift: Tensor) ->
 
 
 def _through_neurons(
-    rule: GradientRule, neuron: LIF, through: bool, upstream: Tensor, x: Tensor, scale: Tensor, shift: Tensor
+    rule: GradientRule,
+    neuron: LIF,
+    steps: int,
+    through: bool,
+    upstream: Tensor,
+    x: Tensor,
+    scale: Tensor,
+    shift: Tensor,
 ) -> Tensor:
-    """See `_Normed.discharge`."""
+    """See `_Normed.discharge`, and `fused` for `steps`."""
     return rule.input_gradient(upstream, x, _normed(neuron, scale, shift, through))
 
 
@@ -220,7 +227,8 @@ class _FireNormed(torch.autograd.Function):
         # Without statistics to go through and parameters to find one kernel is enough.
         alone = not ctx.training and not any(ctx.needs_input_grad[1:3])
         if rule.elementwise:
-            gradient = run(size, _through_neurons, (rule, neuron, alone), _rows(upstream), rows, scale, shift)
+            kind = rule, neuron, len(upstream), alone
+            gradient = run(size, _through_neurons, kind, _rows(upstream), rows, scale, shift)
         else:  # a rule that looks at whole samples gets them as they are
             whole = rule.input_gradient(upstream, _restored(_current(rows, scale, shift), x), neuron)
             gradient = _rows(whole * _per_channel(scale) if alone else whole).to(x.dtype)
