@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import torch
@@ -40,10 +41,9 @@ from robustsnn.seeds import generator
 
 ATTACKED = {"AT", "SR*"}
 AT_THE_POINTS: dict[str, Objective] = {
-    "vanilla": Natural(),
-    "SR": REGIMES["SR"],
+    **REGIMES,
     "AT": Natural(),
-    "SR*": SparsityRegularised(0.002),
+    "SR*": replace(cast(SparsityRegularised, REGIMES["SR*"]), over=Natural()),
 }
 """What each regime asks of the network at the images that it trains on."""
 WARM_UP = 3
@@ -103,13 +103,9 @@ class Graphed(Trainee):
         self.recorded[regime](x, self.y)
 
     def update(self, objective: Objective, x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
-        """All of a step that follows the attack."""
-        with precision(self.autocast, self.device):
-            terms, _ = objective(self.model, x, y, generator=generator(0))
-        loss = torch.stack([term.mean() for term in terms.values()]).sum()
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimiser.step()
+        """All of a step that follows the attack; nothing in it draws."""
+        loss = self.loss(objective, x, y, generator(0))
+        self.descend(loss)
         return (loss.detach(),)
 
     @contextmanager

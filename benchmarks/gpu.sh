@@ -2,9 +2,9 @@
 # Everything that is to be measured on a GPU, most wanted first: bash benchmarks/gpu.sh OUT
 # Results and logs go to the folder OUT. A part that fails or takes longer than its share leaves the others alone.
 set -u
+mkdir -p "${1:?give a folder for the results}"
+out=$(cd "$1" && pwd)
 cd "$(dirname "$0")/.."
-out=${1:?give a folder for the results}
-mkdir -p "$out"
 export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}"
 
 part() { # seconds, name, command ...

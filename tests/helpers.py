@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -9,6 +15,24 @@ from torch import Tensor, nn
 
 from robustsnn.models import Classifier, Plan, vgg
 from robustsnn.neurons import IF
+
+
+@contextmanager
+def benchmark(name: str) -> Iterator[ModuleType]:
+    """A script of benchmarks/ as a module; inside the block it finds its neighbours, and its dataclasses themselves."""
+    folder = Path(__file__).parents[1] / "benchmarks"
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    sys.path.insert(0, str(folder))
+    try:
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        sys.path.remove(str(folder))
+        del sys.modules[name]
 
 
 class Linear(nn.Module):

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
+from helpers import benchmark
 from robustsnn.bench.trainee import REGIMES, Trainee
 from robustsnn.neurons import compilation
-
-FOLDER = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
 def graphs() -> Iterator[ModuleType]:
-    """The benchmark as a module; it finds its neighbour `arguments` as a script does."""
-    sys.path.insert(0, str(FOLDER))
-    spec = importlib.util.spec_from_file_location("cuda_graphs", FOLDER / "cuda_graphs.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(FOLDER))
+    """The benchmark as a module."""
+    with benchmark("cuda_graphs") as module:
+        yield module
 
 
 def made(kind: type[Trainee]) -> Trainee:

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
+from helpers import benchmark
 from robustsnn.models import wide_resnet
 from robustsnn.neurons import IF, LIF
-
-FILE = Path(__file__).parents[1] / "benchmarks" / "research_style.py"
 
 
 @pytest.fixture(scope="module")
 def style() -> Iterator[ModuleType]:
     """The benchmark as a module."""
-    spec = importlib.util.spec_from_file_location("research_style", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # its dataclass looks itself up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    with benchmark("research_style") as module:
+        yield module
 
 
 def compare(style: ModuleType, neuron: LIF, dtype: torch.dtype = torch.float64) -> dict[str, float]:

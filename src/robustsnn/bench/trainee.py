@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from robustsnn.attacks import pgd
 from robustsnn.bench.network import network, noise
@@ -49,12 +50,19 @@ class Trainee:
 
     def step(self, regime: str) -> None:
         """What training does with a batch."""
-        draws = generator(self.seed, "bench", regime)
-        with precision(self.autocast, self.device):
-            terms, _ = REGIMES[regime](self.model, self.x, self.y, generator=draws)
-        loss = torch.stack([term.mean() for term in terms.values()]).sum()
+        loss = self.loss(REGIMES[regime], self.x, self.y, generator(self.seed, "bench", regime))
         if not torch.isfinite(loss):
             raise UserError(f"{regime}: the loss is not finite; not timed")
+        self.descend(loss)
+
+    def loss(self, objective: Objective, x: Tensor, y: Tensor, draws: torch.Generator) -> Tensor:
+        """What an objective asks of the network on a batch, as a number."""
+        with precision(self.autocast, self.device):
+            terms, _ = objective(self.model, x, y, generator=draws)
+        return torch.stack([term.mean() for term in terms.values()]).sum()
+
+    def descend(self, loss: Tensor) -> None:
+        """Backward pass and optimiser step."""
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()

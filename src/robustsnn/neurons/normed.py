@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
@@ -141,8 +141,11 @@ def _per_channel(values: Tensor) -> Tensor:
     return values.view(-1, 1, 1)
 
 
+_DYNAMICS = tuple(f.name for f in fields(LIF))  # here, since a compiled kernel cannot ask
+
+
 def _normed(neuron: LIF, scale: Tensor, shift: Tensor, through: bool = False) -> _Normed:
-    dynamics = neuron.tau, neuron.theta, neuron.decay_input, neuron.reset, neuron.detach_reset
+    dynamics = [getattr(neuron, name) for name in _DYNAMICS]
     return _Normed(*dynamics, scale=scale, shift=shift, through=through)
 
 
