@@ -216,6 +216,9 @@ def test_a_typo_in_a_config_file_is_named(capsys, tmp_path):
     [
         ("model:\n  options:\n", "model.options is None; give its options below it"),
         ("objective: {schedule: null}\n", "objective.schedule is None"),
+        ("model: {options: &a {width: *a}}\n", "nested too deeply"),
+        ("model: {options: {width: 2020-01-01}}\n", "neither a number"),
+        ("model: {options: {1: 2}}\n", "a name in it is no text"),
         ("model: {encoder: phase}\n", "model.encoder is 'phase'"),
         ("model: {name: sew_resnet18, options: {stem: [cifar]}}\n", "stem=['cifar']"),
         ("model: {encoder: {name: phase, options: {weighted: x}}}\n", "weighted='x' of phase: needed is bool"),

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from torch import nn
@@ -43,6 +42,7 @@ from robustsnn.neurons import ASSG, BPTR, HART, LIF, PDSG, STBP, GradientRule, s
 from robustsnn.objectives import Adversarial, Objective
 from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, OrthogonalRetraction
 from robustsnn.objectives.schedule import Changing, Scheduled
+from robustsnn.parsing import fitted
 from robustsnn.train.epoch import Updating
 from robustsnn.types import Loss
 from robustsnn.units import fraction
@@ -182,31 +182,23 @@ def _made(what: str, name: str, entries: dict[str, Entry], options: dict[str, An
     # Of a partial the function, of a class its constructor.
     plain = getattr(make, "func", make)
     kinds = get_type_hints(plain.__init__ if isinstance(plain, type) else plain)
+    given: dict[str, Any] = {}
     for option, value in options.items():
         if option not in allowed:
             raise UserError(f"{what}.options.{option} is no option of {name}; allowed: {', '.join(allowed) or 'none'}")
-        if not _fits(value, kinds.get(option, Any)):
+        try:
+            given[option] = fitted(value, kinds.get(option, Any))
+        except ValueError:
             needed = inspect.signature(make).parameters[option].annotation
-            raise UserError(f"{what}.options.{option}={value!r} of {name}: needed is {needed}")
+            raise UserError(f"{what}.options.{option}={value!r} of {name}: needed is {needed}") from None
     try:
-        return make(**common, **options)
+        return make(**common, **given)
     except TypeError as error:
         raise UserError(f"{what}.options={options} of {name}: {error}") from None
     except RuntimeError as error:
         if "allocate memory" in str(error):
             raise UserError(f"{what}.options={options} of {name}: there is not enough memory for it") from None
         raise
-
-
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value from a YAML file is what an annotation of plain types says; True for other annotations."""
-    if get_origin(kind) is Literal:
-        return value in [choice for choice in get_args(kind) if type(choice) is type(value)]
-    if get_origin(kind) in (Union, UnionType):
-        return any(_fits(value, choice) for choice in get_args(kind))
-    if kind in (int, float):
-        return isinstance(value, (int, kind)) and not isinstance(value, bool)
-    return isinstance(value, kind) if kind in (str, bool, NoneType) else True
 
 
 def _statistics(data: ImageSet) -> tuple[list[float], list[float]]:

@@ -120,22 +120,26 @@ def _demo(arguments: list[str]) -> None:
 
 @one_voice()
 def _train(arguments: list[str]) -> None:
-    from robustsnn.parsing import config_parser, parse_config, read_config, to_config
+    from robustsnn.config import Config
+    from robustsnn.parsing import Parser, add_options, overridden, parse_config, read_config, taken
 
-    defaults = None
+    defaults = Config()
     if arguments and not arguments[0].startswith("-"):
         path, arguments = arguments[0], arguments[1:]
         if not Path(path).is_file():
             raise UserError(f"config file {path} does not exist; see configs/ of the project for examples")
         defaults = parse_config(read_config(Path(path)), path)
-    parser = config_parser(defaults)
-    parser.prog = "robustsnn train [CONFIG.yaml]"
-    parser.description = "Train a network as a YAML file says, and as options after it override."
+    parser = Parser(
+        prog="robustsnn train",
+        usage="robustsnn train [CONFIG.yaml] [--OPTION VALUE ...] --out RUN [--resume]",
+        description="Train a network as a YAML file says, and as options after it override.",
+    )
     parser.add_argument("--out", type=Path, help="the run's folder, new or with --resume")
     parser.add_argument("--resume", action="store_true", help="continue the run that is in --out")
     parser.add_argument("--dry_run", action="store_true", help="print the complete config and stop")
-    options = parser.parse_args(arguments)
-    config = to_config(parser, options)
+    add_options(parser, Config)
+    options, given = taken(parser, Config, arguments)
+    config = overridden(defaults, given)
     if options.dry_run:
         import yaml
 
@@ -300,7 +304,7 @@ def _analyze(arguments: list[str]) -> None:
 
 def _sweep(arguments: list[str]) -> None:
     from robustsnn.grid import axes, grid
-    from robustsnn.parsing import Parser, parse_config, read_config
+    from robustsnn.parsing import Parser, add_options, overridden, parse_config, read_config, taken
     from robustsnn.slurm import Slurm
 
     parser = Parser(
@@ -320,14 +324,13 @@ def _sweep(arguments: list[str]) -> None:
         "--executor", choices=["local", "slurm"], default="local", help="where the runs are trained (%(default)s)"
     )
     parser.add_argument("--workers", type=int, default=None, help="local processes; null is one per core")
-    parser.add_class_arguments(Slurm, "slurm", skip={"folder", "cluster"}, instantiate=False)
-    options = parser.parse_args(arguments)
+    add_options(parser, Slurm, "slurm.", skip=("folder", "cluster"))
+    options, cluster = taken(parser, Slurm, arguments, "slurm.")
     if (options.suite is None) != (options.eps is None):
         raise UserError("--suite and --eps go together; give both, or neither to train alone")
     if options.suite is None and (options.limit is not None or options.part != "validation"):
         raise UserError("--limit and --part are of the attack; give --suite and --eps too")
-    chosen = vars(options.slurm)
-    if options.executor == "local" and any(chosen[name] != getattr(Slurm, name) for name in chosen):
+    if options.executor == "local" and cluster:
         raise UserError("--slurm options need --executor slurm")
     if options.executor == "slurm" and options.workers is not None:
         raise UserError("--workers is of this machine; with --executor slurm give --slurm.parallel")
@@ -343,7 +346,7 @@ def _sweep(arguments: list[str]) -> None:
         look = None
         if options.suite is not None:
             look = Look(options.suite, options.eps, options.part, options.limit, options.seed)
-        slurm = Slurm(options.out / ".slurm", **chosen) if options.executor == "slurm" else None
+        slurm = overridden(Slurm(options.out / ".slurm"), cluster) if options.executor == "slurm" else None
         found = sweep(base, over, options.out, look=look, workers=options.workers, slurm=slurm, progress=display)
     if look is not None:
         print(f"{look.part} images, {look.suite} at eps {look.eps}, 95 % intervals")
@@ -445,28 +448,27 @@ def _list(arguments: list[str]) -> None:
 
 def _bench(arguments: list[str]) -> None:
     from robustsnn.bench.options import Options
-    from robustsnn.parsing import Parser
+    from robustsnn.parsing import Parser, add_options, overridden, taken
 
     parser = Parser(
         prog="robustsnn bench", description="Time neurons, training steps, attacks, growth and data on this machine."
     )
-    parser.add_class_arguments(Options, None)
+    add_options(parser, Options)
     parser.add_argument("--json", type=Path, default=None, help="write all figures to this file, after each part")
     parser.add_argument("--compare", type=Path, nargs=2, default=None, help="OLD.json NEW.json: measure nothing")
-    options = vars(parser.parse_args(arguments))
-    given = [name for name, value in options.items() if value != parser.get_default(name)]
-    out, compared = options.pop("json"), options.pop("compare")
+    options, given = taken(parser, Options, arguments)
+    out, compared = options.json, options.compare
     if compared is not None:
         from robustsnn.bench.compare import alone, compare, differences, read
         from robustsnn.bench.show import show_comparison
 
-        others = [f"--{name}" for name in given if name != "compare"]
+        others = [f"--{name}" for name in (*given, *(["json"] if out is not None else []))]
         if others:
             raise UserError(f"--compare measures nothing; leave out {', '.join(others)}")
         old, new = (read(path) for path in compared)
         show_comparison(compare(old, new), differences(old, new), alone(old, new))
         return
-    chosen = Options(**options)
+    chosen = overridden(Options(), given)
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise UserError(f"--json {out}: give a file name in an existing folder")
     from robustsnn.progress import Display

@@ -11,7 +11,7 @@ from typing import Any
 
 from robustsnn.config import Config, TrainingAttackConfig
 from robustsnn.errors import UserError
-from robustsnn.parsing import config_parser, to_config
+from robustsnn.parsing import overridden
 
 LONGEST = 150
 """Letters of a folder's name."""
@@ -56,8 +56,7 @@ def grid(base: Config, over: Mapping[str, Sequence[str]]) -> list[Point]:
     points: list[Point] = []
     for values in itertools.product(*over.values()):
         given = dict(zip(over, values, strict=True))
-        parser = config_parser(base)
-        config = to_config(parser, parser.parse_args([f"--{key}={value}" for key, value in given.items()]))
+        config = overridden(base, given)
         name = point_name(given)
         for point in points:
             if replace(point.config, name=config.name) == config:
