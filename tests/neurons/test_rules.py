@@ -32,6 +32,7 @@ from robustsnn.neurons import (
     GradientRule,
     Identity,
     Neurons,
+    ResetFlow,
     Triangle,
     fire,
     gradient_rule,
@@ -46,6 +47,8 @@ RULES: list[Any] = [
     HART(Arctan()),
     PDSG(),
     *(ASSG(kind()) for kind in NORMALISED),
+    ResetFlow(STBP(Arctan()), "detached"),
+    ResetFlow(ASSG(), "attached"),
 ]
 # Of the small networks.
 NEURONS = (IF(), LIF(tau=0.6, decay_input=True, reset="soft", theta=0.4, detach_reset=True))
@@ -129,7 +132,7 @@ def test_a_rule_is_a_value_with_a_name(rule):
     assert eval(repr(rule), vars(robustsnn.neurons)) == rule
     assert hash(eval(repr(rule), vars(robustsnn.neurons))) == hash(rule)
     assert " " not in rule.label
-    assert rule.elementwise == (not isinstance(rule, PDSG | ASSG))
+    assert rule.elementwise == (not isinstance(rule, PDSG | ASSG | ResetFlow))
     with pytest.raises(dataclasses.FrozenInstanceError):
         rule.surrogate = Triangle()
 

@@ -2,6 +2,7 @@
 
 from robustsnn.neurons.adaptive import ASSG as ASSG
 from robustsnn.neurons.adaptive import PDSG as PDSG
+from robustsnn.neurons.flow import ResetFlow as ResetFlow
 from robustsnn.neurons.fused import compilation as compilation
 from robustsnn.neurons.fused import fire as fire
 from robustsnn.neurons.integrate import IF as IF

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from robustsnn.errors import UserError
+from robustsnn.neurons.flow import ResetFlow
 from robustsnn.neurons.fused import fire
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.rules import STBP, GradientRule
@@ -79,12 +80,15 @@ def gradient_rule(model: nn.Module, rule: GradientRule | None) -> Iterator[Memor
             f"gradient rule {rule!r} asked of {type(model).__name__}, which has no robustsnn neuron layers; "
             f"use rule=None to attack it by its own autograd"
         )
-    previous = [layer.rule for layer in layers]
-    begin = getattr(rule, "begin", None)
+    previous = [(layer.rule, layer.neuron) for layer in layers]
+    inner = rule.rule if isinstance(rule, ResetFlow) else rule
+    begin = getattr(inner, "begin", None)
     try:
         for layer in layers:
-            layer.rule = begin() if begin is not None else rule
+            layer.rule = begin() if begin is not None else inner
+            if isinstance(rule, ResetFlow):
+                layer.neuron = rule.neuron(layer.neuron)  # the forward pass does not look at the flow
         yield Memory([layer.rule for layer in layers])
     finally:
-        for layer, old in zip(layers, previous, strict=True):
-            layer.rule = old
+        for layer, (old, neuron) in zip(layers, previous, strict=True):
+            layer.rule, layer.neuron = old, neuron
