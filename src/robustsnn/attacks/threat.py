@@ -111,13 +111,14 @@ class _Ball:
 
     def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """max(x - eps, low) and min(x + eps, high), rounded towards x: not outside the ball in float64 either."""
-        return self._end(x, -self.eps), self._end(x, self.eps)
+        exact = x.double()
+        return self._end(x, exact, -self.eps), self._end(x, exact, self.eps)
 
-    def _end(self, x: Tensor, shift: float) -> Tensor:
-        end = (x.double() + shift).to(x.dtype)
+    def _end(self, x: Tensor, exact: Tensor, shift: float) -> Tensor:
+        end = (exact + shift).to(x.dtype)
         # Rounding moves the end by half a step of its precision at most, so one step back is enough.
-        outside = (end.double() - x.double()).abs() > self.eps
-        return torch.where(outside, torch.nextafter(end, x), end).clamp(self.low, self.high)
+        outside = (end.double() - exact).abs_() > self.eps
+        return torch.where(outside, torch.nextafter(end, x), end).clamp_(self.low, self.high)
 
     def __repr__(self) -> str:
         span = "" if (self.low, self.high) == (0.0, 1.0) else f", low={self.low:g}, high={self.high:g}"
