@@ -164,7 +164,7 @@ def test_resuming_a_finished_run_changes_nothing_and_overwriting_is_refused(trai
         (["evaluate", "nowhere", "--suite", "quick,quick", "--eps", "8/255"], "give each suite once"),
         (["evaluate", "nowhere", "--suite", ",", "--eps", "8/255"], "at least one"),
         (["evaluate", "nowhere", "--suite", "quick,fast", "--eps", "8/255"], "'fast': allowed are"),
-        (["evaluate", "nowhere", "--suite", "quick-coded", "--eps", "8/255"], "each with -encoded at its end"),
+        (["evaluate", "nowhere", "--suite", "quick-coded", "--eps", "8/255"], "each with -encoded or -8bit at its end"),
         (["evaluate", "nowhere", "--images", "x.safetensors"], "nowhere is not a run"),
         (["train", "--model.name", "resnet", "--out", "x"], "model.name=resnet: allowed are vgg_small"),
         (["train", "--model.options.pooling", "max", "--out", "x"], "model.options.pooling is no option of vgg_small"),
@@ -387,8 +387,9 @@ def test_list_names_the_suites_that_can_be_built(capsys):
     names = [line.split()[0] for line in out.splitlines()[1:]]
     assert {"quick", "reliable", "autoattack", "paper-sr", "paper-trail"} <= set(names)
     for name in names:
-        if name not in ("NAME-encoded", "flips"):
+        if name not in ("NAME-encoded", "NAME-8bit", "flips"):
             assert suite(name)(0.03).encoded().name == suite(f"{name}-encoded")(0.03).name
+            assert suite(name)(0.03).on_grid() == suite(f"{name}-8bit")(0.03)
 
 
 def test_shards_of_one_folder_or_of_copies_merge_to_the_results_of_one_run(trained, capsys, tmp_path):
@@ -416,15 +417,27 @@ def test_shards_of_one_folder_or_of_copies_merge_to_the_results_of_one_run(train
 
 def test_several_suites_are_entries_of_their_own_and_their_images_are_judged_again(trained, capsys, tmp_path):
     folder = copy(trained, tmp_path / "run")
-    two = ("--suite", "paper-trail, paper-trail-encoded", *TRAIL[2:], "--save_images")
-    assert run("evaluate", folder, *two, capture=capsys)[0] == 0
+    three = ("--suite", "paper-trail, paper-trail-8bit, paper-trail-encoded", *TRAIL[2:], "--save_images")
+    code, out, _ = run("evaluate", folder, *three, capture=capsys)
+    assert code == 0
+    assert "in pixel space on 8-bit grey levels" in out
     entries = models(folder)
-    assert list(entries) == ["SR (paper-trail)", "SR (paper-trail-encoded)"]
-    pixel, encoded = entries.values()
-    assert (pixel["space"], encoded["space"]) == ("pixel", "encoded")
-    assert pixel["clean"] == encoded["clean"]
+    assert list(entries) == ["SR (paper-trail)", "SR (paper-trail-8bit)", "SR (paper-trail-encoded)"]
+    pixel, grid, encoded = entries.values()
+    assert [(entry["space"], entry["levels"]) for entry in entries.values()] == [
+        ("pixel", None),
+        ("pixel", 255),
+        ("encoded", None),
+    ]
+    assert pixel["clean"] == encoded["clean"] == grid["clean"]
+    assert pixel["rounded"]["of"] == round(
+        (pixel["clean"]["accuracy"] - pixel["worst_case"]["accuracy"]) * pixel["clean"]["n"]
+    )
+    assert 0 <= pixel["rounded"]["standing"] <= pixel["rounded"]["of"]
+    assert grid["rounded"] is None
+    assert encoded["rounded"] is None
     assert run("report", folder, "--out", tmp_path / "r.html", capture=capsys)[0] == 0
-    for name in ("paper-trail", "paper-trail-encoded"):
+    for name in ("paper-trail", "paper-trail-8bit", "paper-trail-encoded"):
         path = folder / "adversarial" / f"{name}.safetensors"
         code, out, _ = run("evaluate", folder, "--images", path, capture=capsys)
         assert code == 0

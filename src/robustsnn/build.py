@@ -66,11 +66,15 @@ _OF_ANY_NORM = ("quick", "reliable", "autoattack")
 
 
 def suite(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> Callable[[float | str], Suite]:
-    """The suite of that name, still to be given eps; NAME-encoded is its twin in encoded space."""
-    base = name.removesuffix("-encoded")
+    """The suite of that name, still to be given eps.
+
+    NAME-encoded is its twin in encoded space, NAME-8bit the one whose images are on the grey levels of 8 bits.
+    """
+    base = name.removesuffix("-encoded").removesuffix("-8bit")
+    twins = {base: lambda made: made, f"{base}-encoded": Suite.encoded, f"{base}-8bit": Suite.on_grid}
     more: dict[str, Any] = {"sources": sources}
-    if base not in SUITES:
-        raise UserError(f"suite {name!r}: allowed are {', '.join(SUITES)}, and each with -encoded at its end")
+    if base not in SUITES or name not in twins:
+        raise UserError(f"suite {name!r}: allowed are {', '.join(SUITES)}, and each with -encoded or -8bit at its end")
 
     if norm != "Linf":
         if base not in _OF_ANY_NORM:
@@ -78,8 +82,7 @@ def suite(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> Call
         more["norm"] = norm
 
     def built(eps: float | str) -> Suite:
-        made = SUITES[base](eps, **more)
-        return made if base == name else made.encoded()
+        return twins[name](SUITES[base](eps, **more))
 
     return built
 

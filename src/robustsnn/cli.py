@@ -194,10 +194,12 @@ def _evaluate(arguments: list[str]) -> None:
         if not speaks():
             return
         from robustsnn.runs import rejudge_run, show_rate
-        from robustsnn.units import show_fraction
+        from robustsnn.units import grid_words, show_fraction
 
         found = rejudge_run(options.run, options.images)
-        threat = f"{found['norm']} eps {show_fraction(found['eps'])} in {found['space']} space"
+        threat = (
+            f"{found['norm']} eps {show_fraction(found['eps'])} in {found['space']} space{grid_words(found['levels'])}"
+        )
         print(f"{options.run} on {options.images} ({found['suite']} on {found['name']}, {threat}): ", end="")
         n = found["adversarial"]["n"]
         print(f"clean {show_rate(found['clean'])}, adversarial {show_rate(found['adversarial'])}, n = {n}")

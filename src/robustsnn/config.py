@@ -362,6 +362,7 @@ SUITES = {
     "paper-trail-train-mode": "the same crafted with batch statistics, as its released code does",
     "flips": "L0: at most eps flipped entries of binary inputs, such as event frames",
     "NAME-encoded": "any of them on the encoder's output instead of the image",
+    "NAME-8bit": "any of them for Linf, on the 8-bit grey levels of an image file: searched there, not rounded after",
 }
 ATTACKS = {
     "fgsm": "one step of size eps",

@@ -43,7 +43,7 @@ from robustsnn.provenance import provenance, versions
 from robustsnn.train.checkpoint import load_weights
 from robustsnn.train.distributed import synchronise_norms
 from robustsnn.train.fit import check_validation, constant, cosine, fit
-from robustsnn.units import fraction, show_fraction
+from robustsnn.units import fraction, grid_words, show_fraction
 
 
 def train_run(config: Config, run: Path, *, resume: bool = False, progress: Progress = silent) -> None:
@@ -323,12 +323,13 @@ def summary(entry: dict[str, Any]) -> str:
     """One line of a model's entry: clean and worst-case accuracy with intervals."""
     worst, draws, crafting = entry["worst_case"], entry.get("draws"), entry["precision"]["crafting"]
     coarse = "" if crafting == "float32" else f" crafted in {crafting}"
+    space = f"{entry['space']} space{grid_words(entry['levels'])}"
     spread = ""
     if draws:
         spread = f" (majority of 21 passes; single draws {100 * draws['mean']:.1f} % +- {100 * draws['std']:.1f})"
     return (
         f"clean {show_rate(entry['clean'])}, worst case of {entry['suite']}{coarse} at {entry['norm']} "
-        f"eps {show_fraction(entry['eps'])} in {entry['space']} space {show_rate(worst)}, n = {worst['n']}{spread}"
+        f"eps {show_fraction(entry['eps'])} in {space} {show_rate(worst)}, n = {worst['n']}{spread}"
     )
 
 

@@ -29,3 +29,10 @@ def show_fraction(value: float) -> str:
     """`8/255` where value is within 1e-6 of an integer over 255, else up to six digits; integers stay."""
     whole = round(value * 255) if math.isfinite(value) and value != int(value) else 0
     return f"{whole}/255" if whole and abs(value - whole / 255) < 1e-6 else f"{value:.6g}"
+
+
+def grid_words(levels: int | None) -> str:
+    """What follows a threat in words: " on 8-bit grey levels"; nothing where all values are allowed."""
+    if levels is None:
+        return ""
+    return " on 8-bit grey levels" if levels == 255 else f" on grey levels k/{levels}"

@@ -27,8 +27,9 @@ from robustsnn.attacks import (
     sa_pgd,
 )
 from robustsnn.attacks.start import AtImage, Boundary
-from robustsnn.attacks.step import APGD, Adam
+from robustsnn.attacks.step import APGD, SAPGD, Adam, GradientStep, Momentum
 from robustsnn.attacks.threat import verify
+from robustsnn.errors import UserError
 from robustsnn.losses import correct, dlr, margin, targeted_margin
 from robustsnn.neurons import ASSG, RGA, STBP, Arctan, Sigmoid, neuron_layers
 from robustsnn.seeds import generator
@@ -150,6 +151,43 @@ def test_budget_range_and_determinism_on_a_spiking_network(attack):
     assert torch.equal(torch.random.get_rng_state(), state)
     verify(attack.threat, found.images, x, attack)
     assert not torch.equal(found.images, x)
+
+
+def on_grid(attack):
+    """The attack on grey levels of 8 bits; None where that is not defined."""
+    if isinstance(attack, Transfer):
+        return replace(attack, attack=on_grid(attack.attack))
+    return replace(attack, threat=replace(attack.threat, levels=255)) if attack.threat.norm == "Linf" else None
+
+
+GRID = [found for attack in attackers(spiking(1), 2 / 255, 0.03, 30) if (found := on_grid(attack)) is not None]
+
+
+@pytest.mark.parametrize("attack", GRID, ids=repr)
+def test_every_attack_on_grey_levels_lands_on_them(attack):
+    model = spiking()
+    shade = (255 * images(12, (1, 8, 8), low=0.0, high=1.0)).round()
+    x = shade / 255
+    found = attack.run(model, x, model(x).argmax(1), generator=torch.Generator().manual_seed(1)).images
+    after = (found * 255).round()
+    assert torch.equal(after / 255, found)
+    assert (after - shade).abs().max() in (1, 2)
+    verify(attack.threat, found, x, attack)
+    with pytest.raises(UserError, match="levels=255"):
+        attack.run(model, x + 0.3 / 255 * (x < 0.5), model(x).argmax(1))
+
+
+@pytest.mark.parametrize("step", [GradientStep(0.2 / 255), SAPGD(0.2 / 255), Momentum(0.2 / 255), Adam(0.2 / 255)])
+def test_steps_of_less_than_a_level_add_up_on_the_grid(step):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    nn.init.constant_(model[1].weight, 0.1)
+    with torch.no_grad():
+        model[1].weight[0].neg_()
+        model[1].bias.copy_(torch.tensor([9.0, 0.0]))  # nothing breaks it
+    x, y = torch.full((1, 1, 2, 2), 100 / 255), torch.zeros(1, dtype=torch.int64)
+    found = Attack(Linf(4 / 255, levels=255), step, steps=40).run(model, x, y).images
+    # SA-PGD halves its step: 0.2 (9 + 8/2 + 6/4 + ...) levels are more than 3.
+    assert bool((found >= (103 if isinstance(step, SAPGD) else 104) / 255 - 1e-6).all())
 
 
 class Exploding(nn.Module):

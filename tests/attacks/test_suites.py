@@ -79,6 +79,24 @@ def test_encoded_twin_differs_in_its_space_alone(build):
             build(EPS, sources=SOURCES).encoded()
 
 
+@each_builder
+def test_twin_on_the_grid_differs_in_its_levels_alone(build):
+    suite = build(EPS)
+    twin = suite.on_grid()
+    assert twin.name == f"{suite.name}-8bit"
+    assert twin.threat == Linf(EPS, levels=255)
+    assert all("levels=255" in repr(attack) for _, attack in twin.members())
+    pairs = zip(suite.members(), twin.members(), strict=True)
+    assert all((a, replace(b, threat=suite.threat)) == (c, d) for (a, d), (c, b) in pairs)
+    if build not in (paper_trail, autoattack):
+        assert build(EPS, sources=SOURCES).on_grid().threat == Linf(EPS, levels=255)
+
+
+def test_grids_are_for_linf():
+    with pytest.raises(UserError, match="defined for Linf, not for L2"):
+        quick(0.5, norm="L2").on_grid()
+
+
 @pytest.mark.parametrize("build", [paper_trail, autoattack])
 def test_suites_without_black_box_columns_refuse_sources(build):
     with pytest.raises(UserError, match="no black-box columns"):

@@ -1,12 +1,15 @@
 """Geometry of threats: projections, steepest directions, distances, checks."""
 
 import math
+from fractions import Fraction
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from robustsnn.attacks import Flips
+from robustsnn.attacks.grey import budget, nearest
 from robustsnn.attacks.start import AtImage, Boundary, SignNoise, Uniform
 from robustsnn.attacks.threat import L2, TOLERANCE, Linf, check_images, verify
 from robustsnn.errors import UserError
@@ -28,12 +31,116 @@ def test_project_lands_inside_keeps_inner_points_and_is_idempotent(kind, eps, se
     threat = kind(eps)
     x, z, _ = draw(seed)
     p = threat.project(z, x)
-    assert bool((threat.distance(p, x) <= eps + TOLERANCE).all())
+    assert bool((threat.distance(p, x) <= eps + (TOLERANCE if kind is L2 else 0)).all())
     assert p.min() >= 0
     assert p.max() <= 1
     assert torch.equal(threat.project(p, x), p)
     inner = threat.project(x + (p - x) * 0.5, x)
     torch.testing.assert_close(inner, x + (p - x) * 0.5, rtol=0, atol=1e-7)
+
+
+SIZES = [0.0, *(k / 255 for k in (1, 2, 8, 16, 40, 255)), math.pi / 100, math.sqrt(2) / 1000, 1e-9, 0.5, 1 / 3]
+
+
+def pictures(seed, dtype=torch.float32):
+    """Random entries, those of 8 bits, and the ends of the range."""
+    g = torch.Generator().manual_seed(seed)
+    random = torch.rand(4, 400, generator=g, dtype=dtype)
+    shades = torch.arange(256, dtype=dtype).expand(4, 256) / 255
+    return torch.cat([random, 1e-6 * random, shades, shades.round()], 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("eps", SIZES)
+def test_linf_never_leaves_its_ball_in_float64_and_reaches_as_far_as_its_precision_goes(eps, dtype):
+    threat, x = Linf(eps), pictures(1, dtype)
+    lowest, highest = threat.bounds(x)
+    assert bool(((lowest <= x) & (x <= highest)).all())
+    for end, far in ((lowest, -1.0), (highest, 2.0)):
+        assert end.dtype == dtype
+        assert bool(((end.double() - x.double()).abs() <= eps).all())  # no tolerance
+        # One float further is outside of ball or range. (Where the end is rounded to float64, fractions decide.)
+        further = torch.nextafter(end, torch.full_like(end, far))
+        inside = ((further.double() - x.double()).abs() <= eps) & (further >= 0) & (further <= 1)
+        for a, b in zip(further[inside].tolist(), x[inside].tolist(), strict=True):
+            assert abs(Fraction(a) - Fraction(b)) > Fraction(eps) * (1 - Fraction(1, 2**50))
+        assert torch.equal(threat.project(torch.full_like(x, far), x), end)
+    z = 4 * torch.rand(x.shape, generator=torch.Generator().manual_seed(2), dtype=dtype) - 2
+    for point in (threat.project(z, x), threat.project(x + eps * z.sign(), x), threat.sample(x, None)):
+        assert bool((threat.distance(point, x) <= eps).all())
+        assert torch.equal(threat.project(point, x), point)
+        verify(threat, point, x, "projection")
+    assert eps or torch.equal(threat.project(z, x), x)
+
+
+@pytest.mark.parametrize("span", [(-1.0, 1.0), (-2.5, 0.3), (0.0, 255.0)])
+def test_linf_is_exact_in_other_ranges_too(span):
+    low, high = span
+    x = (low + (high - low) * pictures(3)).clamp(low, high)
+    for eps in (1 / 3, math.pi / 100, 0.5, 0.1):
+        threat = Linf(eps, low, high)
+        for end in threat.bounds(x):
+            assert bool((threat.distance(end, x) <= eps).all())
+            verify(threat, end, x, "an end")
+
+
+@pytest.mark.parametrize("threat", [Linf(0.1), L2(0.1), Flips(1), Flips(0), Linf(8 / 255, levels=255)], ids=repr)
+def test_bounds_hold_all_points(threat):
+    x = pictures(4).round() if isinstance(threat, Flips) else nearest(pictures(4), 255)
+    lowest, highest = threat.bounds(x)
+    for seed in range(3):
+        z = threat.sample(x, torch.Generator().manual_seed(seed))
+        assert bool(((lowest <= z) & (z <= highest)).all())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("levels", [255, 16])
+@pytest.mark.parametrize("eps", [*SIZES, 0.49 / 255, 8.6 / 255, math.nextafter(8 / 255, 0)])
+def test_points_on_grey_levels_are_the_files_that_differ_by_whole_levels(eps, levels, dtype):
+    threat = Linf(eps, levels=levels)
+    k = torch.arange(levels + 1).expand(4, levels + 1)
+    x, most = k.to(dtype) / levels, max(j for j in range(levels + 1) if j / levels <= eps)
+    lowest, highest = threat.bounds(x)
+    assert torch.equal(lowest, (k - most).clamp_min(0).to(dtype) / levels)
+    assert torch.equal(highest, (k + most).clamp_max(levels).to(dtype) / levels)
+    assert torch.equal(threat.project(x, x), x)
+    z = 2 * torch.rand(x.shape, generator=torch.Generator().manual_seed(2), dtype=dtype) - 0.5
+    for point in (threat.project(z, x), threat.sample(x, None)):
+        shade = (point * levels).round()
+        assert torch.equal(shade / levels, point)
+        assert bool(((shade - k).abs() <= most).all())
+        assert torch.equal(threat.project(point, x), point)
+        assert bool((verify(threat, point, x, "a file") == (shade - k).abs().amax(1).double() / levels).all())
+    # The nearest point of all that are allowed.
+    gap = (threat.project(z, x) - z).abs()
+    for shift in range(-most, most + 1):
+        other = (k + shift).clamp(0, levels).to(dtype) / levels
+        assert bool((gap <= (other - z).abs() + 1e-6).all())
+
+
+@given(k=st.integers(0, 65535), levels=st.integers(1, 65535))
+def test_whole_levels_are_counted_without_rounding(k, levels):
+    k = min(k, levels)
+    assert budget(k / levels, levels) == k
+    assert k == 0 or budget(math.nextafter(k / levels, 0), levels) == k - 1
+
+
+def test_points_and_images_off_the_grid_are_refused():
+    x, threat = torch.full((2, 1, 2, 2), 100 / 255), Linf(8 / 255, levels=255)
+    with pytest.raises(RuntimeError, match="planted"):
+        verify(threat, x + 0.5 / 255, x, "planted")
+    y = torch.zeros(2, dtype=torch.int64)
+    check_images(x, y, levels=255)
+    with pytest.raises(UserError, match=r"round the images first, \(x \* 255\).round\(\) / 255"):
+        check_images(x + 0.5 / 255, y, levels=255)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"levels": 0}, {"levels": True}, {"levels": 2.5}, {"levels": 255, "low": -1.0}, {"space": "encoded"}]
+)
+def test_grids_that_make_no_sense_are_refused(wrong):
+    with pytest.raises(UserError, match="levels="):
+        Linf(**{"eps": 0.1, "levels": 255, **wrong})
 
 
 def test_linf_projection_is_the_nearest_point():
@@ -104,11 +211,11 @@ def test_a_radius_in_grey_levels_gets_the_likely_intent():
 
 
 def test_repr_is_its_constructor_call():
-    for threat in (Linf(8 / 255), L2(0.5), Linf(3.0, low=-5.0, high=5.0)):
+    for threat in (Linf(8 / 255), L2(0.5), Linf(3.0, low=-5.0, high=5.0), Linf(8 / 255, levels=255)):
         again = eval(repr(threat))
         assert type(again) is type(threat)
         assert again.eps == pytest.approx(threat.eps, abs=1e-6)
-        assert (again.low, again.high) == (threat.low, threat.high)
+        assert (again.low, again.high, again.levels) == (threat.low, threat.high, threat.levels)
 
 
 def test_verify_catches_every_breach():

@@ -12,10 +12,12 @@ from safetensors.torch import save
 from torch import nn
 
 from helpers import Linear, images, spiking
-from robustsnn.attacks import Linf, Suite, fgsm, pgd
+from robustsnn.attacks import Linf, RandomSearch, Suite, fgsm, pgd
 from robustsnn.errors import UserError
 from robustsnn.evaluation import run_suite
 from robustsnn.evaluation.adversarial import load_images, rejudge, save_images
+from robustsnn.evaluation.judge import Judge
+from robustsnn.evaluation.rounded import rounded
 from robustsnn.losses import correct, margin
 from robustsnn.models import Encoded
 from robustsnn.outcome import rate
@@ -154,6 +156,7 @@ def test_edited_images_are_refused_in_one_line(file, change, text):
         *({"norm": norm} for norm in ("L7", None, [], {})),
         *({"space": space} for space in ("fourier", None, [], {})),
         *({"attacks": names} for names in (None, "fgsm", 3, {}, ["fgsm"])),
+        *({"levels": levels} for levels in (0, 2.5, True, [], "255", 255)),  # 255: these are no grey values
         {"eps": -0.1},
         {"low": 1},
         {"norm": "L" * 10_000},
@@ -177,6 +180,46 @@ def test_metadata_that_name_no_threat_are_refused_in_one_line(file, norm, wrong)
     assert "give a file written by `robustsnn evaluate" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500 + len(str(path))
+
+
+def test_images_on_grey_levels_are_saved_as_grey_values(tmp_path):
+    path, model, shade = tmp_path / "images.safetensors", Linear(3), (255 * images(30)).round()
+    suite = Suite("test", (("one", (fgsm(8 / 255), pgd(8 / 255, 3))),)).on_grid()
+    _, found = saved(path, model, shade / 255, suite)
+    raw, about = read_tensors(path, "")
+    assert (about["levels"], raw["image"].dtype, raw["clean"].dtype) == (255, torch.uint8, torch.uint8)
+    assert torch.equal(raw["clean"], shade.byte())
+    assert (raw["image"].int() - raw["clean"].int()).abs().max() == 8
+    tensors, threat, _ = load_images(path)
+    assert threat == Linf(8 / 255, levels=255)
+    assert tensors["image"].numpy().tobytes() == found.images.tobytes()
+    assert torch.equal(tensors["clean"], shade / 255)
+    assert rejudge(model, path)["adversarial"] == rate(found.standing())
+    assert rejudge(model, path)["levels"] == 255
+    raw["image"][3, 0, 0, 0] = raw["clean"][3, 0, 0, 0] ^ 16
+    write_tensors(path, raw, about)
+    with pytest.raises(UserError, match="left its budget"):
+        load_images(path)
+
+
+def test_rounding_lets_images_stand_again_that_are_broken_by_less_than_a_level():
+    class Sharp(nn.Module):
+        """Wrong from 100.2 levels on, so that 100.3 is broken, 100 and its rounding are not."""
+
+        def forward(self, x):
+            value = 255 * x.flatten(1)[:, :1]
+            return torch.cat([(value < 100.2).float(), torch.full_like(value, 0.5)], 1)
+
+    x, y = torch.full((4, 1, 1, 2), 100 / 255), torch.zeros(4, dtype=torch.int64)
+    found = run_suite(Sharp(), (x, y), Suite("test", (("one", (RandomSearch(Linf(2 / 255)),)),)), keep_images=True)
+    assert found.broken.all()
+    value = 100 + torch.tensor([0.3, 0.4, 0.6, 1.0]).view(4, 1, 1, 1)
+    found.images[:] = (value / 255).numpy()
+    assert rounded(Sharp(), Linf(2 / 255), found, Judge(), 3, 0) == {"standing": 2, "of": 4}
+    found.broken[:, 0] = False
+    assert rounded(Sharp(), Linf(2 / 255), found, Judge(), 3, 0) == {"standing": 1, "of": 3}
+    assert rounded(Sharp(), Linf(2 / 255, levels=255), found, Judge(), 3, 0) is None
+    assert rounded(Sharp(), Linf(2 / 255, space="encoded"), found, Judge(), 3, 0) is None
 
 
 def test_images_of_another_dtype_are_saved_as_float32(file, tmp_path):

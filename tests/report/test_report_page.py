@@ -272,6 +272,8 @@ def test_corrupt_files_are_refused_by_name(runs: list[Path], out: Path, name: st
         ("models.AT.curve", [{"accuracy": 0.5}]),
         ("models.AT.flags", ["x"]),
         ("models.AT.eps", True),
+        ("models.AT.levels", "many"),
+        ("models.AT.rounded", {"standing": 1}),
     ],
 )
 def test_results_that_make_no_sense_are_refused(runs: list[Path], out: Path, entry: str, value: object) -> None:

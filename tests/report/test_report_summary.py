@@ -75,6 +75,23 @@ def test_a_test_in_another_space_is_another_test() -> None:
     assert "Under attack: Linf 8/255 in encoded space, suite s" in abouts
 
 
+def test_a_test_on_grey_levels_is_another_test() -> None:
+    high, low = model("m0", Rate(0.9, (0.85, 0.95), 100)), model("m1", Rate(0.1, (0.05, 0.15), 100))
+    assert low.result is not None
+    grid = replace(low, result=replace(low.result, levels=255))
+    assert words([high, grid]).count("m0 is above m1") == 1
+    abouts = [about for about, _ in summary([high, grid])]
+    assert "Under attack: Linf 8/255 in pixel space, suite s" in abouts
+    assert "Under attack: Linf 8/255 in pixel space on 8-bit grey levels, suite s" in abouts
+
+
+def test_broken_images_that_rounding_mends_are_counted() -> None:
+    rate = Rate(0.3, None, 30)
+    text = words([model("m", rate, rounded=(4, 20))])
+    assert "m: 4 of the 20 broken images are classified correctly again when they are rounded to 8 bits" in text
+    assert "rounded" not in words([model("m", rate, rounded=(0, 20))]) + words([model("m", rate)])
+
+
 def test_a_warning_is_said_and_a_note_is_not() -> None:
     mask, note = (Flag(f"{kind}-name", kind == "mask", "", "", "") for kind in ("mask", "note"))
     rate = Rate(0.5, None, 10)

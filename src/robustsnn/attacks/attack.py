@@ -37,6 +37,9 @@ class Attack:
     misclassified. A sample whose gradient vanishes moves in a random direction instead of standing
     still; it is counted in `Attempt`, as are NaN gradients, whose non-finite entries are taken as zero.
 
+    In a threat with grey levels the steps move in the ball of all values, and the model is shown the nearest allowed
+    point, whose gradient is taken for the next step: so moves of less than a level add up.
+
     Args:
         threat: which points are allowed.
         step: how to move.
@@ -97,7 +100,7 @@ class Attack:
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch. Without a generator a fresh one with seed 0 is used."""
-        check_images(x, y, self.threat.low, self.threat.high)
+        check_images(x, y, self.threat.low, self.threat.high, self.threat.levels)
         x = x.detach()
         attempt = Attempt.none(x)
         if len(x) == 0:
@@ -148,15 +151,17 @@ class _Search:
             return attack.loss(logits, *((self.y[at],) if target is None else (self.y[at], target[at])))
 
         with gradient_rule(self.model, attack.rule) as memory:
-            z = attack.start(attack.threat, self.x[at], self.streams[at])
+            free = attack.threat.free
+            z = attack.start(free, self.x[at], self.streams[at])
             state = attack.step.init(z)
             for k in range(attack.steps):
-                slope = differentiate(self.model, z, self.y[at], loss, attack.draws, memory, self.attempt, at)
+                shown = self.allowed(z, at)
+                slope = differentiate(self.model, shown, self.y[at], loss, attack.draws, memory, self.attempt, at)
                 slope.wander(self.streams, at)
                 value, gradient = slope.loss, slope.gradient
                 if attack.keep == "worst":
                     # Losses towards different targets do not compare.
-                    self.record(at, z, value if target is None else slope.margin, slope.stands)
+                    self.record(at, shown, value if target is None else slope.margin, slope.stands)
                     stand = slope.stands.nonzero()[:, 0]
                     if not len(stand):
                         return
@@ -164,14 +169,20 @@ class _Search:
                         at, z, value, gradient = at[stand], z[stand], value[stand], gradient[stand]
                         state = _select(state, stand)
                         memory.select(stand)
-                now = Iterate(k, attack.steps, self.x[at], z, value, gradient, attack.threat)
+                now = Iterate(k, attack.steps, self.x[at], z, value, gradient, free)
                 z, state = attack.step.update(state, now)
+        z = self.allowed(z, at)
         if attack.keep == "last":
             self.attempt.images[at] = z
             return
         verdict = judged(self.model, z, self.y[at], attack.draws, loss if target is None else None)
         self.attempt.forwards[at] += attack.draws
         self.record(at, z, verdict.loss, verdict.stands)
+
+    def allowed(self, z: Images, at: Tensor) -> Images:
+        """The point that the model is shown for the point z of a step rule."""
+        threat = self.attack.threat
+        return z if threat.levels is None else threat.project(z, self.x[at])
 
     def record(self, at: Tensor, z: Images, value: Tensor, stands: Tensor) -> None:
         """Keep z where it is worse than the worst so far."""

@@ -31,6 +31,20 @@ class Flips:
         """1: an event."""
         return 1.0
 
+    @property
+    def levels(self) -> None:
+        """Binary inputs are a grid already."""
+        return
+
+    @property
+    def free(self) -> Flips:
+        """Flips move on binary inputs alone."""
+        return self
+
+    def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """0 and 1 for every entry, if any may be flipped."""
+        return (torch.zeros_like(x), torch.ones_like(x)) if self.eps else (x, x)
+
     def __post_init__(self) -> None:
         if isinstance(self.eps, bool) or not 0 <= self.eps < 2**53 or self.eps != int(self.eps):
             raise UserError(f"eps={self.eps!r} for L0: it is the number of entries that may change, an integer >= 0")

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from robustsnn.attacks import grey
 from robustsnn.attacks.attempt import Attempt, at_least, shown
 from robustsnn.attacks.passes import differentiate, judged, rivals
 from robustsnn.attacks.streams import Randomness, Streams
@@ -33,7 +34,8 @@ class MinimumNorm:
     and moves d <- clip(d + alpha_k g / ||g||_2) into the ball of radius r and the data range. alpha_k and gamma_k
     fall along a cosine. Three differences from the source, for the rugged margins and surrogate slopes of spiking
     networks: r never shrinks before something was found; it then grows ten times slower, so that more points are tried
-    in each ball; and where g vanishes, d moves in a random direction and r grows by the threat's eps.
+    in each ball; and where g vanishes, d moves in a random direction and r grows by the threat's eps. In a threat with
+    grey levels the model is shown the nearest levels to z.
 
     `run` returns the smallest misclassified point that was found if it lies within the threat; otherwise the worse
     of its projection and the worst correctly classified point seen inside. `distances` gives the norms themselves.
@@ -94,7 +96,7 @@ class MinimumNorm:
         return search.nearest, search.norm
 
     def _search(self, model: nn.Module, x: Images, y: Labels, generator: Randomness, enough: float) -> _Search:
-        check_images(x, y, self.threat.low, self.threat.high)
+        check_images(x, y, self.threat.low, self.threat.high, self.threat.levels)
         search = _Search(self, model, x.detach(), y, Streams.of(generator, x))
         if len(x):
             others = search.judge()
@@ -130,7 +132,7 @@ class _Search:
         attack, threat, x, y = self.attack, self.threat, self.x[at], self.y[at]
         scale = threat.high - threat.low
         z = threat.sample(x, self.streams[at]) if somewhere else x.clone()
-        radius = threat.distance(z, x)
+        radius = threat.distance(self.allowed(z), x)
         found = torch.full_like(radius, torch.inf)
 
         def loss(logits: Tensor) -> Tensor:
@@ -138,14 +140,15 @@ class _Search:
 
         with gradient_rule(self.model, attack.rule) as memory:
             for k in range(attack.steps):
-                slope = differentiate(self.model, z, y, loss, attack.draws, memory, self.attempt, at)
+                shown = self.allowed(z)
+                slope = differentiate(self.model, shown, y, loss, attack.draws, memory, self.attempt, at)
                 slope.wander(self.streams, at)
                 wrong = ~slope.stands
-                self.record(at, z, slope.margin, slope.stands)
+                self.record(at, shown, slope.margin, slope.stands)
                 fall = (1 + math.cos(math.pi * k / attack.steps)) / 2
                 gamma = attack.gamma * (0.02 + 0.98 * fall)
                 alpha = attack.alpha * scale * (0.01 + 0.99 * fall)
-                size = threat.distance(z, x)
+                size = threat.distance(shown, x)
                 found = torch.where(wrong, torch.minimum(found, size), found)
                 g = slope.gradient.double().flatten(1)
                 dual = g.abs().sum(1) if threat.norm == "Linf" else g.norm(dim=1)
@@ -157,6 +160,7 @@ class _Search:
                 radius = torch.where(wrong, torch.minimum(radius * (1 - gamma), found), grown)
                 step = g / g.norm(dim=1, keepdim=True) * alpha
                 z = self.clip(z + step.view_as(z).to(z), x, radius)
+        z = self.allowed(z)
         _, value, stands = judged(self.model, z, y, attack.draws)
         self.attempt.forwards[at] += attack.draws
         self.record(at, z, value, stands)
@@ -171,6 +175,10 @@ class _Search:
             length = self.threat.distance(z, x).clamp_min(1e-300)
             shift = shift * per_sample((radius / length).clamp_max(1).to(x), x)
         return (x + shift).clamp(self.threat.low, self.threat.high)
+
+    def allowed(self, z: Images) -> Images:
+        """The point that the model is shown for z; it may lie outside the threat."""
+        return z if self.threat.levels is None else grey.nearest(z, self.threat.levels)
 
     def record(self, at: Tensor, z: Images, value: Tensor, right: Tensor) -> None:
         """Keep z where it is the nearest misclassified point, or the worst correct one within the threat."""

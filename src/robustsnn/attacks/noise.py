@@ -102,7 +102,7 @@ class RandomSearch:
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch; one query for the clean image, and one for each point until a sample breaks."""
-        check_images(x, y, self.threat.low, self.threat.high)
+        check_images(x, y, self.threat.low, self.threat.high, self.threat.levels)
         with frozen(model):
             search = Queries(model, x.detach(), y, generator, self.draws)
             for _ in range(self.queries):

@@ -36,9 +36,10 @@ class Square:
 
     A point replaces the current one if its margin is larger, or if it is misclassified, which ends the search of
     its sample. Linf starts from vertical stripes of +-eps; a query adds 2 eps or -2 eps, by channel, within a window
-    and projects, so every changed entry lies on the boundary of the threat. L2 starts from a grid of the pattern of
-    `pattern`; a query moves the energy of one window, and all that is unused, to another window (algorithm 3 of the
-    source). Windows shrink as in the source for 10000 queries, whatever the number of queries, as AutoAttack has it.
+    and projects, which sets every entry of the window to one of its `bounds`. L2 starts from a grid of the pattern
+    of `pattern`; a query moves the energy of one window, and all that is unused, to another window (algorithm 3 of
+    the source). Windows shrink as in the source for 10000 queries, whatever the number of queries, as AutoAttack has
+    it.
 
     Each sample has windows of its own, where the released codes share one within a batch. Inputs `[B, ..., H, W]`
     of more than four dimensions are searched as images of all the leading channels.
@@ -73,7 +74,7 @@ class Square:
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch; a sample pays one query for the clean image and one per point until it breaks."""
-        check_images(x, y, self.threat.low, self.threat.high)
+        check_images(x, y, self.threat.low, self.threat.high, self.threat.levels)
         if x.ndim < 4:
             raise UserError(f"Square on inputs of shape {tuple(x.shape)}: its windows need [B, ..., H, W]")
         linf = self.threat.norm == "Linf"
@@ -85,7 +86,7 @@ class Square:
                 """Query what `propose` makes of the clean and the current images, both `[b, C, H, W]`."""
                 flat = (len(search.at), channels, height, width)
                 z = propose(search.x.reshape(flat), search.z.reshape(flat)).reshape(search.x.shape)
-                return search.offer(self.threat.project(z, search.x))
+                return search.offer(z if linf else self.threat.project(z, search.x))
 
             begin = self._stripes if linf else self._grid
             numbers = search.streams.uniform(channels, width if linf else height * width)
@@ -106,16 +107,20 @@ class Square:
         return search.finish()
 
     def _stripes(self, x: Tensor, u: Tensor) -> Tensor:
-        return x + self.threat.eps * signs(u)[:, :, None, :].to(x)
+        return self._ends(x, signs(u)[:, :, None, :])
+
+    def _ends(self, x: Tensor, sign: Tensor) -> Tensor:
+        """Linf: the largest value of each entry where the sign is positive, the least elsewhere."""
+        lowest, highest = self.threat.bounds(x)
+        return torch.where(sign > 0, highest, lowest)
 
     def _window(self, x: Tensor, z: Tensor, u: Tensor, share: float) -> Tensor:
-        """Linf: 2 eps up or down in a window, then back into the ball."""
+        """Linf: 2 eps up or down in a window and back into the ball."""
         height, width = x.shape[-2:]
         side = min(max(round(math.sqrt(share * height * width)), 1), height, width)
         rows, columns = place(u[:, 0], height, side), place(u[:, 1], width, side)
         inside = (within(rows, side)[:, :, None] & within(columns, side)[:, None, :])[:, None]
-        # The threat's own projection follows.
-        return torch.where(inside, z + 2 * self.threat.eps * signs(u[:, 5:])[:, :, None, None].to(x), z)
+        return torch.where(inside, self._ends(x, signs(u[:, 5:])[:, :, None, None]), z)
 
     def _grid(self, x: Tensor, u: Tensor) -> Tensor:
         """L2: five tiles of the pattern along the shorter side, each with a sign per channel, scaled to norm eps."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.attempt import Attacker
+from robustsnn.attacks.grey import EIGHT_BITS
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.threat import Threat
 from robustsnn.attacks.transfer import Transfer
@@ -116,6 +117,18 @@ class Suite:
             return replace(attack, threat=replace(attack.threat, space="encoded"))
 
         return replace(self.map(moved), name=f"{self.name}-encoded")
+
+    def on_grid(self) -> Suite:
+        """The same attacks on the grey levels of 8 bits alone; named NAME-8bit."""
+
+        def moved(attack: Any) -> Attacker:
+            if isinstance(attack, Transfer):
+                return replace(attack, attack=moved(attack.attack))  # type: ignore[arg-type]
+            if attack.threat.norm != "Linf":
+                raise UserError(f"suite {self.name!r}: grey levels are defined for Linf, not for {attack.threat.norm}")
+            return replace(attack, threat=replace(attack.threat, levels=EIGHT_BITS))
+
+        return replace(self.map(moved), name=f"{self.name}-8bit")
 
 
 def black_box(columns: Sequence[tuple[str, tuple[Attacker, ...]]], sources: Sequence[Any]) -> list[Any]:

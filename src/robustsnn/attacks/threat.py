@@ -8,12 +8,13 @@ already there, and is idempotent.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
+from robustsnn.attacks import grey
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.errors import UserError
 from robustsnn.units import show_fraction
@@ -22,7 +23,7 @@ Space = Literal["pixel", "encoded"]
 """What is perturbed: the image, or the encoder's output `[B, T, C, H, W]`, each time step on its own."""
 
 TOLERANCE = 1e-6
-"""By how much a distance may exceed eps through float32 rounding, for data in [0, 1]; checked in float64."""
+"""By how much an L2 distance may exceed eps through float32 rounding, for data in [0, 1]; checked in float64."""
 
 
 class Threat(Protocol):
@@ -41,6 +42,20 @@ class Threat(Protocol):
 
     @property
     def space(self) -> Space: ...
+
+    @property
+    def levels(self) -> int | None:
+        """Points have entries k / levels alone; None allows all values."""
+        ...
+
+    @property
+    def free(self) -> Threat:
+        """The same ball with all its values, in which step rules move."""
+        ...
+
+    def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the largest value that each entry can take."""
+        ...
 
     def sample(self, x: Tensor, generator: Randomness) -> Tensor:
         """A random point of the ball around x, cut to the range."""
@@ -94,6 +109,17 @@ class _Ball:
     def largest(self) -> float:
         return self.high - self.low
 
+    def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """max(x - eps, low) and min(x + eps, high), rounded towards x: not outside the ball in float64 either."""
+        exact = x.double()
+        return self._end(x, exact, -self.eps), self._end(x, exact, self.eps)
+
+    def _end(self, x: Tensor, exact: Tensor, shift: float) -> Tensor:
+        end = (exact + shift).to(x.dtype)
+        # Rounding moves the end by half a step of its precision at most, so one step back is enough.
+        outside = (end.double() - exact).abs_() > self.eps
+        return torch.where(outside, torch.nextafter(end, x), end).clamp_(self.low, self.high)
+
     def __repr__(self) -> str:
         span = "" if (self.low, self.high) == (0.0, 1.0) else f", low={self.low:g}, high={self.high:g}"
         span += "" if self.space == "pixel" else f", space={self.space!r}"
@@ -102,9 +128,36 @@ class _Ball:
 
 @dataclass(frozen=True, repr=False)
 class Linf(_Ball):
-    """max_i |z_i - x_i| <= eps."""
+    """max_i |z_i - x_i| <= eps.
+
+    With `levels`, 255 for images of 8 bits, the points are those whose entries are grey levels k / levels. Images have
+    to be on them too, and distances are then counted in whole levels: what a file of grey values would show.
+    """
+
+    levels: int | None = None
 
     norm: ClassVar[str] = "Linf"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.levels is None:
+            return
+        if isinstance(self.levels, bool) or not isinstance(self.levels, int) or not 1 <= self.levels < 2**16:
+            raise UserError(f"levels={self.levels!r}: needed is the largest grey value, 255 for 8 bits, or None")
+        if (self.low, self.high, self.space) != (0.0, 1.0, "pixel"):
+            raise UserError(f"levels={self.levels} is for images in [0, 1] in pixel space; leave it out elsewhere")
+
+    @property
+    def free(self) -> Threat:
+        """The ball without its grid."""
+        return self if self.levels is None else replace(self, levels=None)
+
+    def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """As of all balls; with levels the outermost ones."""
+        if self.levels is None:
+            return super().bounds(x)
+        k, most = grey.shade(x, self.levels), grey.budget(self.eps, self.levels)
+        return grey.shades(k - most, self.levels, x), grey.shades(k + most, self.levels, x)
 
     def sample(self, x: Tensor, generator: Randomness) -> Tensor:
         noise = Streams.of(generator, x).uniform(*x.shape[1:]).to(x)
@@ -114,11 +167,20 @@ class Linf(_Ball):
         return gradient.sign() * size
 
     def project(self, z: Tensor, x: Tensor) -> Tensor:
-        lowest = (x - self.eps).clamp_min(self.low)
-        return torch.minimum(torch.maximum(z, lowest), (x + self.eps).clamp_max(self.high))
+        lowest, highest = self.bounds(x)
+        z = z if self.levels is None else grey.nearest(z, self.levels)
+        return torch.minimum(torch.maximum(z, lowest), highest)
 
     def distance(self, z: Tensor, x: Tensor) -> Tensor:
-        return (z.double() - x.double()).abs().flatten(1).amax(1)
+        """As of all threats; inf for a point that is on no grey levels where they are needed."""
+        if self.levels is None:
+            return (z.double() - x.double()).abs().flatten(1).amax(1)
+        moved = (grey.shade(z, self.levels) - grey.shade(x, self.levels)).abs().flatten(1).amax(1)
+        on_grid = (z == grey.nearest(z, self.levels)).flatten(1).all(1)
+        return torch.where(on_grid, moved / self.levels, torch.inf)
+
+    def __repr__(self) -> str:
+        return super().__repr__() if self.levels is None else f"{super().__repr__()[:-1]}, levels={self.levels})"
 
 
 @dataclass(frozen=True, repr=False)
@@ -130,6 +192,16 @@ class L2(_Ball):
     """
 
     norm: ClassVar[str] = "L2"
+
+    @property
+    def levels(self) -> int | None:
+        """None: all values."""
+        return None
+
+    @property
+    def free(self) -> Threat:
+        """The ball itself."""
+        return self
 
     def largest(self) -> float:
         return math.inf
@@ -159,24 +231,26 @@ class L2(_Ball):
         return (z.double() - x.double()).flatten(1).norm(dim=1)
 
 
-def verify(threat: Threat, z: Tensor, x: Tensor, source: object) -> Tensor:
-    """The distances `[B]` of perturbed images, after checking shape, budget and range.
+def verify(threat: Threat, z: Tensor, x: Tensor, source: object, slack: float = 0.0) -> Tensor:
+    """The distances `[B]` of perturbed images, after checking shape, budget (in float64) and range.
 
+    Linf is kept to the last bit; L2 up to `tolerance`, and by images of other makers up to `slack`.
     A breach is a defect of the attack, not of the user's input: RuntimeError naming the attack.
     """
     if z.shape != x.shape:
         raise RuntimeError(f"{source!r} returned shape {tuple(z.shape)} for images {tuple(x.shape)}")
     distance = threat.distance(z, x)
+    slack = max(slack, tolerance(threat) if threat.norm == "L2" else 0.0)
     # Written so that NaN fails too.
-    if not bool((distance <= threat.eps + tolerance(threat)).all()):
+    if not bool((distance <= threat.eps + slack).all()):
         raise RuntimeError(f"{source!r} left its budget: {threat.norm} distance {distance.max().item():.9g}")
     if not bool(((z >= threat.low) & (z <= threat.high)).all()):
         raise RuntimeError(f"{source!r} left the data range [{threat.low:g}, {threat.high:g}]")
     return distance
 
 
-def check_images(x: Tensor, y: Tensor, low: float = 0.0, high: float = 1.0) -> None:
-    """UserError unless x is a float batch in [low, high] with one integer label per image."""
+def check_images(x: Tensor, y: Tensor, low: float = 0.0, high: float = 1.0, levels: int | None = None) -> None:
+    """UserError unless x is a float batch in [low, high], on grey levels if any, with one integer label per image."""
     if not x.is_floating_point():
         raise UserError(f"images of dtype {x.dtype}: give floats in [{low:g}, {high:g}] (uint8 images: x / 255)")
     if y.shape != x.shape[:1] or y.dtype != torch.int64:
@@ -185,4 +259,9 @@ def check_images(x: Tensor, y: Tensor, low: float = 0.0, high: float = 1.0) -> N
         raise UserError(
             f"images span [{x.min().item():.4g}, {x.max().item():.4g}] where [{low:g}, {high:g}] is needed: "
             f"give pixels and normalise inside the model, or state the range in the threat"
+        )
+    if levels is not None and not torch.equal(x, grey.nearest(x, levels)):
+        raise UserError(
+            f"some pixels are no whole grey levels k / {levels}, which a threat with levels={levels} needs; round the "
+            f"images first, (x * {levels}).round() / {levels}, or attack without levels (a suite without -8bit)"
         )

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.binary import Flips
+from robustsnn.attacks.grey import EIGHT_BITS, shade, shades
 from robustsnn.attacks.suites import Suite
-from robustsnn.attacks.threat import L2, Linf, Threat, check_images, verify
+from robustsnn.attacks.threat import L2, Linf, Threat, check_images, tolerance, verify
 from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import device_of, fresh_draws, judge_for
 from robustsnn.models import Encoded
@@ -27,8 +28,9 @@ def save_images(path: Path, clean: Tensor, found: Outcomes, suite: Suite, **abou
     """Write the worst image of each sample as safetensors.
 
     Tensors: `image` (as attacked: `[N, C, H, W]`, or `[N, T, C, H, W]` behind the encoder), `clean` (the same
-    without an attack), both float32; `label` and `attack` (row of the suite that broke it first, -1 for none), int64
-    `[N]`. The metadata name suite, attacks, norm, eps, range and space, and what `about` adds.
+    without an attack), both float32, or uint8 where the threat is on grey levels of 8 bits; `label` and `attack` (row
+    of the suite that broke it first, -1 for none), int64 `[N]`. The metadata name suite, attacks, norm, eps, range,
+    space and levels, and what `about` adds.
     """
     if found.images is None:
         raise ValueError("the outcomes hold no images; run the suite with keep_images=True")
@@ -43,14 +45,18 @@ def save_images(path: Path, clean: Tensor, found: Outcomes, suite: Suite, **abou
         "low": threat.low,
         "high": threat.high,
         "space": threat.space,
+        "levels": threat.levels,
         **about,
     }
     image, label = torch.from_numpy(found.images), torch.from_numpy(found.label)
-    write_tensors(path, {"image": image, "clean": clean.float(), "label": label, "attack": first}, metadata)
+    clean = clean.float()
+    if threat.levels == EIGHT_BITS:
+        image, clean = (shade(values, EIGHT_BITS).to(torch.uint8) for values in (image, clean))
+    write_tensors(path, {"image": image, "clean": clean, "label": label, "attack": first}, metadata)
 
 
 def load_images(path: Path) -> tuple[dict[str, Tensor], Threat, dict[str, Any]]:
-    """Tensors, threat and metadata of a file of `save_images`.
+    """Tensors (images as float32), threat and metadata of a file of `save_images`.
 
     UserError for a file that is damaged or no such file, or whose images leave the threat that it names.
     """
@@ -61,9 +67,11 @@ def load_images(path: Path) -> tuple[dict[str, Tensor], Threat, dict[str, Any]]:
         raise UserError(f"{path} holds no adversarial images: it lacks {', '.join(missing)}; {_ADVICE}")
     try:
         threat = _threat(about)
+        if threat.levels == EIGHT_BITS:
+            tensors |= {name: _floats(name, tensors[name]) for name in ("image", "clean")}
         _check_shapes(tensors, about)
-        check_images(tensors["clean"], tensors["label"], threat.low, threat.high)
-        verify(threat, tensors["image"], tensors["clean"], "image")
+        check_images(tensors["clean"], tensors["label"], threat.low, threat.high, threat.levels)
+        verify(threat, tensors["image"], tensors["clean"], "image", slack=tolerance(threat))
     except (RuntimeError, UserError) as error:
         reason = " ".join(str(error).split())[:300]
         raise UserError(f"{path} is not what it says: {reason}; {_ADVICE}") from None
@@ -82,7 +90,18 @@ def _threat(about: dict[str, Any]) -> Threat:
             raise UserError(f"{name}={value!r}: a finite number is needed")
     made = _NORMS[norm]
     span = {} if made is Flips else {"low": about["low"], "high": about["high"]}
+    if about.get("levels") is not None:
+        if made is not Linf:
+            raise UserError(f"levels={about['levels']!r} for {norm}: that is for Linf")
+        span["levels"] = about["levels"]
     return made(about["eps"], **span, space=about["space"])
+
+
+def _floats(name: str, values: Tensor) -> Tensor:
+    """Grey values of 8 bits as a network sees them."""
+    if values.dtype != torch.uint8:
+        raise UserError(f"{name} of {values.dtype} where levels={EIGHT_BITS}: needed is uint8")
+    return shades(values, EIGHT_BITS, torch.empty(0))
 
 
 def _check_shapes(tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
@@ -113,8 +132,8 @@ def _check_shapes(tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
 def rejudge(model: nn.Module, path: Path, batch_size: int = 128) -> dict[str, Any]:
     """The accuracy of a model on saved adversarial images: its own, or another's (then a transfer attack).
 
-    Returns `clean` and `adversarial` as {"accuracy", "interval", "n"}, the threat as `norm`, `eps`, `space`, the
-    `suite` that made the images, and `draws` for a model that draws random numbers.
+    Returns `clean` and `adversarial` as {"accuracy", "interval", "n"}, the threat as `norm`, `eps`, `space`, `levels`,
+    the `suite` that made the images, and `draws` for a model that draws random numbers.
     """
     tensors, threat, about = load_images(path)
     view = Encoded(model) if threat.space == "encoded" else model
@@ -130,5 +149,5 @@ def rejudge(model: nn.Module, path: Path, batch_size: int = 128) -> dict[str, An
                 margins.append(judge(view, xb, yb)[0].cpu())
         rates[name] = rate((torch.cat(margins) < 0).numpy())
     draws = fresh_draws(view, image, label, batch_size=batch_size) if judge.votes > 1 else None
-    facts = {key: about.get(key) for key in ("suite", "norm", "eps", "space", "name")}
+    facts = {key: about.get(key) for key in ("suite", "norm", "eps", "space", "levels", "name")}
     return {**rates, **facts, "draws": draws}

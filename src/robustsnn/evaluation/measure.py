@@ -17,6 +17,7 @@ from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Data, Judge, device_of, fresh_draws, tensors
 from robustsnn.evaluation.masking import checks, rule_sets
 from robustsnn.evaluation.probe import PROBE, Probe
+from robustsnn.evaluation.rounded import rounded
 from robustsnn.evaluation.running import encode_images, run_suite
 from robustsnn.models import Encoded
 from robustsnn.outcome import Outcomes, breaks, rate, tabulate
@@ -105,7 +106,7 @@ def evaluate(
 
     Returns `clean`, `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr,
     `curve` as a list with `eps`, `breaks` (which attacks broke the same samples), `checks` and, of these,
-    `flags`; `draws` for a model that draws random numbers.
+    `flags`; `rounded`, where images are kept, see there; `draws` for a model that draws random numbers.
     """
     x, y = data = tensors(data)
     judge = judge_of(model, x, suite(eps))
@@ -131,7 +132,7 @@ def evaluate(
         points.append({"eps": radius, **rate(standing)})
         if radius == eps:
             used = fit_to(model, at, x, judge)
-            threat = {"norm": at.threat.norm, "eps": eps, "space": at.threat.space}
+            threat = {"norm": at.threat.norm, "eps": eps, "space": at.threat.space, "levels": at.threat.levels}
             entry = {
                 "clean": clean,
                 "suite": at.name,
@@ -141,6 +142,7 @@ def evaluate(
                 **tabulate(found, used.members(), eps, at.survivors_only),
                 "worst_case": {**rate(standing), **threat},
             }
+            entry["rounded"] = rounded(model, at.threat, found, judge, batch_size, seed)
             entry |= _inspect(model, x, y, used, found, judge, batch_size, seed)
             if keep_images is not None:
                 keep_images(found, used)

@@ -86,7 +86,7 @@ def run_suite(
     x, y = tensors(data)
     # A suite in encoded space sees the images behind the encoder, so the range is checked there again.
     encoded = suite.threat.space == "encoded"
-    check_images(x, y, *((0.0, 1.0) if encoded else (suite.threat.low, suite.threat.high)))
+    check_images(x, y, *((0.0, 1.0) if encoded else (suite.threat.low, suite.threat.high)), suite.threat.levels)
     device = device_of(model, x)
     view = Encoded(model) if encoded else None
     judge = judge if judge is not None else judge_of(model, x, suite)

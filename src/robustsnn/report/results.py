@@ -53,6 +53,7 @@ class Result:
     """Everything measured on one model. `space`: 'pixel', 'encoded' or '' (not saved).
 
     `survivors_only`: every attack met only what all before it left; else every column starts anew.
+    `levels`: of a threat on grey levels. `rounded`: how many of how many broken images stand again on 8 bits.
     `crafting`: the precision that attacks were crafted in, '' where it was not saved.
     """
 
@@ -73,6 +74,8 @@ class Result:
     cost: dict[str, float] = field(default_factory=dict)
     seed: float | None = None
     crafting: str = ""
+    levels: int | None = None
+    rounded: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,8 @@ def _result(value: Any, where: str) -> Result:
         cost=_numbers(value.get("cost") or {}, ("forwards", "backwards"), f"{where}.cost"),
         seed=number(value.get("seed"), f"{where}.seed"),
         crafting=text(mapping(value.get("precision") or {}, f"{where}.precision"), "crafting"),
+        levels=None if value.get("levels") is None else whole(value["levels"], f"{where}.levels"),
+        rounded=_rounded(value.get("rounded"), f"{where}.rounded"),
     )
 
 
@@ -150,6 +155,14 @@ def _draws(value: Any, where: str) -> Draws | None:
     value = mapping(value, where)
     mean, std, least, most = (_share(value.get(key), f"{where}.{key}") for key in ("mean", "std", "least", "most"))
     return Draws(whole(value.get("n"), f"{where}.n"), mean, std, least, most)
+
+
+def _rounded(value: Any, where: str) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    value = mapping(value, where)
+    standing, of = (whole(value.get(key), f"{where}.{key}") for key in ("standing", "of"))
+    return standing, of
 
 
 def _curve(value: Any, where: str) -> tuple[tuple[float, Rate], ...]:

@@ -63,7 +63,7 @@ def apart(one: Rate, other: Rate) -> bool:
 
 
 def threat(model: Model, result: Result) -> tuple[str, ...]:
-    """What two accuracies under attack must have in common to be compared: images, threat, space, suite, crafting."""
+    """What two accuracies under attack must have in common to be compared: images, threat, suite, crafting."""
     eps = "" if result.eps is None else eps_text(result.eps)
     images = "" if result.worst_case is None else str(result.worst_case.n)
     return (
@@ -73,6 +73,7 @@ def threat(model: Model, result: Result) -> tuple[str, ...]:
         result.norm,
         eps,
         result.space,
+        str(result.levels),
         result.suite,
         result.crafting or "float32",  # which was the only one when it was not saved yet
     )
@@ -148,7 +149,17 @@ def _under_attack(group: Sequence[tuple[Model, Result]], say_test: bool, say_dat
     start = f"At {threat_text(result)}{where}, after every attack of {suite},"
     if not say_test:
         start = f"After every attack{where},"
-    return _rates(rates, start, "keeps", "") + _draws(group)
+    return _rates(rates, start, "keeps", "") + _draws(group) + _rounded(group)
+
+
+def _rounded(group: Sequence[tuple[Model, Result]]) -> list[str]:
+    """A sentence per model some of whose broken images are not broken as files of 8 bits."""
+    return [
+        f"{model.name}: {result.rounded[0]} of the {result.rounded[1]} broken images are classified correctly again "
+        f"when they are rounded to 8 bits; a suite NAME-8bit searches there."
+        for model, result in group
+        if result.rounded is not None and result.rounded[0]
+    ]
 
 
 def _draws(group: Sequence[tuple[Model, Result]]) -> list[str]:

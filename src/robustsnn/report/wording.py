@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustsnn.report.results import Draws, Rate, Result
+from robustsnn.units import grid_words
 
 
 def eps_text(eps: float) -> str:
@@ -22,9 +23,9 @@ def space_text(space: str) -> str:
 
 
 def threat_text(result: Result) -> str:
-    """'Linf 8/255 in pixel space': the norm, the size and what is changed; says which of them was not saved."""
+    """'Linf 8/255 in pixel space': norm, size, what is changed, grey levels if any; says what was not saved."""
     size = "an eps not saved" if result.eps is None else eps_text(result.eps)
-    return f"{result.norm or 'eps ='} {size} in {space_text(result.space)}"
+    return f"{result.norm or 'eps ='} {size} in {space_text(result.space)}{grid_words(result.levels)}"
 
 
 def test_text(result: Result) -> str:
