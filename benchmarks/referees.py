@@ -1,4 +1,4 @@
-"""What a suite of ours leaves standing, and what published attack packages still break of it.
+"""What our suites leave standing, what published attacks still break of it, and the time that both take.
 
     python -m venv referees && . referees/bin/activate      a fresh environment; the package does not need any of it
     pip install torch==2.13.0                               first, so that nothing below brings another
@@ -6,14 +6,16 @@
     pip install --no-deps -r benchmarks/requirements-referees.txt
     pip install requests tqdm GitPython                     all that they import; torchattacks asks for more
 
-    python benchmarks/referees.py --models vanilla SR AT "SR*"
-    python benchmarks/referees.py --models VGG-11 WRN-16-4 "WRN-16-4 AT" --precision bfloat16
+    python benchmarks/referees.py --models vanilla SR AT "SR*" --eps 16/255 --n 100 --json OUT
+    python benchmarks/referees.py --models VGG-11 WRN-16-4 --precision bfloat16 --suites quick --referees PGD50
 
-The networks are trained into --out/runs, or taken from there: the demo's four on digits, and large ones briefly
-on drawn images. Every referee runs its package's own code on the network's own autograd gradient and attacks
-the test images that are classified correctly; the four parts of AutoAttack (standard) follow one another, each on what
-is left, as there. All results are judged here: within eps (+1e-6, in float64), in [0, 1], and misclassified by a fresh
-forward pass. "Missed" are images that our suite leaves standing and some referee breaks.
+The networks are trained into --out/runs, or taken from there: the demo's four and an unusual one ("phase AT") on
+digits, and large ones briefly on drawn images. A referee attacks the test images that are classified correctly: by its
+package's own code on the network's own autograd gradient, or (ASSG) by `published_assg.py`, which brings a gradient of
+its own. The four parts of AutoAttack (standard) follow one another, each on what is left, as there. All results are
+judged here: within eps (+1e-6, in float64), in [0, 1], and misclassified by a fresh forward pass. "Missed" are images
+that a suite of ours leaves standing and some referee breaks. Seconds are those of a clock on the wall, by default
+with one thread; the JSON has processor seconds too, which other programs disturb less.
 
 The network is wrapped before a referee sees it, to count passes. The wrapper is needed for another reason too:
 torchattacks takes images for normalised ones if the network has attributes `mean` and `std`, as ours has.
@@ -26,10 +28,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +43,23 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+import published_assg
 import robustsnn
-from arguments import THREADS_HELP, Parser, context, output, positive
+from arguments import Parser, context, output, positive
 from robustsnn import demo
 from robustsnn.attacks.threat import TOLERANCE, Linf
 from robustsnn.bench.machine import quiet
 from robustsnn.bench.show import heading
-from robustsnn.bench.timing import clock
 from robustsnn.build import suite
-from robustsnn.config import Config, DataConfig, ModelConfig, SurrogateConfig, TrainConfig
+from robustsnn.config import (
+    Config,
+    DataConfig,
+    EncoderConfig,
+    ModelConfig,
+    NeuronConfig,
+    SurrogateConfig,
+    TrainConfig,
+)
 from robustsnn.errors import UserError
 from robustsnn.evaluation import run_suite
 from robustsnn.files import write_arrays, write_json
@@ -62,6 +74,7 @@ try:
     import foolbox
     import pyautoattack
     import torchattacks
+    from pyautoattack.square import SquareAttack
 except ImportError as error:
     sys.exit(f"referees.py: a referee cannot be used ({error}); see the first lines of this file for the installation")
 
@@ -84,7 +97,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Referee:
-    """An attack of another package; `key` tells all its settings but eps and seed."""
+    """An attack that others published; `key` tells all its settings but eps and seed."""
 
     name: str
     key: str
@@ -101,6 +114,7 @@ class Verdict:
     margin: np.ndarray
     distance: np.ndarray
     seconds: float
+    processor: float
     forwards: int
     backwards: int
 
@@ -126,9 +140,19 @@ class Counted(nn.Module):
         self.backwards += len(gradient)
 
 
+def unusual() -> Config:
+    """AT with another code, another neuron and another surrogate than the demo's."""
+    at = demo.configs(seed=1, epochs=14)["AT"]
+    phase, neuron = EncoderConfig("phase", {"period": 8}), NeuronConfig(tau=0.5, reset="soft")
+    model = ModelConfig(steps=8, encoder=phase, neuron=neuron, surrogate=SurrogateConfig("sigmoid", 12.0))
+    train = replace(at.train, optimiser="adam", lr=3e-3, weight_decay=0.0)
+    return replace(at, name="phase AT", model=model, train=train)
+
+
 def subjects() -> dict[str, Subject]:
-    """The demo's networks, and large ones trained just long enough to be accurate."""
-    made = {name: Subject(config, 360, ("40/255", "16/255")) for name, config in demo.configs().items()}
+    """The networks on digits, and large ones trained just long enough to be accurate."""
+    digits = demo.configs() | {"phase AT": unusual()}
+    made = {name: Subject(config, 360, ("40/255", "16/255")) for name, config in digits.items()}
     train = TrainConfig(
         epochs=2,
         batch_size=50,
@@ -174,7 +198,21 @@ def referees(eps: float, seed: int) -> list[Referee]:
 
         return run
 
+    def assg(steps: int, scales: tuple[float, ...]) -> Referee:
+        name = f"ASSG {steps}x{len(scales)}"
+        code = digest(inspect.getsource(published_assg))
+        key = f"ASSG + SA-PGD as published, {steps} steps, starts with a = {scales}, {code}"
+        attack = partial(published_assg.attack, eps=eps, steps=steps, scales=scales)
+        return Referee(name, key, attack, 1.5 * steps * (1 + len(scales)))
+
+    def square(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        attack = SquareAttack(model, norm="Linf", n_queries=20000, eps=eps, seed=seed, device="cpu")
+        return attack.perturb(x, y)
+
     made = [
+        assg(100, (0.435,)),  # the scale of the source's ablations
+        assg(300, published_assg.SCALES),
+        Referee("Square 20k", "pyautoattack Square, 20000 queries, schedule drawn out to them", square, 10000),
         Referee("PGD10", "torchattacks PGD, 10 steps of eps/4, random start", pgd(10), 30),
         Referee("PGD50", "torchattacks PGD, 50 steps of eps/20, random start", pgd(50), 150),
         Referee("APGD-CE", "torchattacks APGD, 100 steps, ce", apgd("ce"), 300),
@@ -188,7 +226,7 @@ def referees(eps: float, seed: int) -> list[Referee]:
         ),
     ]
     parts: tuple[str, ...] = ()
-    for part, cost in (("apgd-ce", 300), ("apgd-t", 1000), ("fab-t", 1000), ("square", 2000)):
+    for part, cost in (("apgd-ce", 300), ("apgd-t", 1500), ("fab-t", 2000), ("square", 2500)):
         made.append(Referee(f"AA {part}", f"AutoAttack standard, {part}", auto(part), cost, parts))
         parts = (*parts, f"AA {part}")
     return made
@@ -217,8 +255,22 @@ def judge(model: nn.Module, z: Tensor, x: Tensor, y: Tensor, eps: float, name: s
     return (~correct(logits, y) & allowed).numpy(), margin(logits, y).numpy(), distance.numpy()
 
 
-def timer(device: torch.device = CPU) -> float:
-    return time.process_time() if clock(device) == "processor" else time.perf_counter()
+class Watch:
+    """Seconds since it was made, of the wall clock and of the processor."""
+
+    def __init__(self) -> None:
+        self.wall, self.processor = time.perf_counter(), time.process_time()
+
+    def read(self) -> tuple[float, float]:
+        return time.perf_counter() - self.wall, time.process_time() - self.processor
+
+
+def together(verdicts: list[Verdict]) -> Verdict:
+    """Of attacks that followed one another: what any of them broke, and the sum of costs."""
+    sums = {name: sum(getattr(v, name) for v in verdicts) for name in ("seconds", "processor", "forwards", "backwards")}
+    least, hit = np.array([v.margin for v in verdicts]), np.array([v.distance for v in verdicts])
+    broken = np.any([v.broken for v in verdicts], axis=0)
+    return Verdict(broken, np.fmin.reduce(least), hit.max(0), **sums)
 
 
 class Trial:
@@ -241,7 +293,8 @@ class Trial:
     def kept(self, label: str, key: tuple[Any, ...], make: Callable[[], Verdict]) -> Verdict:
         """The verdict of that name and key from the folder, or made now."""
         file = f"{self.name} {label}".lower().replace("*", "-at").replace(" ", "-").replace("/", "-")
-        path = self.options.out / "outcomes" / f"{file}-{digest(self.key, *key)[:12]}.npz"
+        known = digest(self.key, *key, *(field.name for field in fields(Verdict)))
+        path = self.options.out / "outcomes" / f"{file}-{known[:12]}.npz"
         if path.exists():
             with np.load(path) as saved:
                 return Verdict(**{name: saved[name] if saved[name].ndim else saved[name].item() for name in saved})
@@ -261,15 +314,15 @@ class Trial:
                 lambda forwards: tell(min(1.0, (forwards + 2 * model.backwards) / max(1, expected))),
             )
             n = len(self.x)
-            verdict = Verdict(np.zeros(n, bool), np.full(n, np.nan), np.zeros(n), 0.0, 0, 0)
+            verdict = Verdict(np.zeros(n, bool), np.full(n, np.nan), np.zeros(n), 0.0, 0.0, 0, 0)
             if not bool(at.any()):
                 return verdict
             with frozen(model):
                 torch.manual_seed(self.options.seed)
                 x, y = self.x[at].clone(), self.y[at].clone()
-                started = timer()
+                watch = Watch()
                 z = referee.attack(model, x, y).detach()
-                verdict.seconds = timer() - started
+                verdict.seconds, verdict.processor = watch.read()
                 verdict.forwards, verdict.backwards = model.forwards, model.backwards
                 found = judge(model, z, self.x[at], self.y[at], eps, f"{self.name}, {referee.name}")
                 verdict.broken[at], verdict.margin[at], verdict.distance[at] = found
@@ -279,19 +332,19 @@ class Trial:
         label = f"{referee.name} {show_fraction(eps)}"
         return self.kept(label, (referee.key, eps, self.options.seed, at, package), make)
 
-    def ours(self, eps: float, progress: Progress) -> Verdict:
-        """Our suite, and what it breaks."""
-        made, seed = suite(self.options.suite)(eps), self.options.seed
+    def ours(self, name: str, eps: float, progress: Progress) -> Verdict:
+        """A suite of ours, and what it breaks."""
+        made, seed = suite(name)(eps), self.options.seed
 
         def make() -> Verdict:
-            started = timer()
+            watch = Watch()
             model = Counted(self.network, self.options.precision)
             found = run_suite(model, (self.x, self.y), made, batch_size=len(self.x), seed=seed, progress=progress)
-            seconds = timer() - started
+            spent = watch.read()
             broken = found.correct & ~found.standing()
             hit = np.where(found.broken, found.distance, 0).max(0)
             least = np.where(found.attacked, found.margin, -np.inf).max(0)
-            return Verdict(broken, least, hit, seconds, model.forwards, model.backwards)
+            return Verdict(broken, least, hit, *spent, model.forwards, model.backwards)
 
         # The code that the outcome depends on is part of the key, since the version stands still between releases.
         rooms = [Path(robustsnn.__file__).parent / room for room in ("attacks", "evaluation", "neurons")]
@@ -300,9 +353,8 @@ class Trial:
 
     def compare(self, eps: float, progress: Progress) -> dict[str, Any]:
         """All referees, then ours."""
-        skip = self.options.skip_autoattack
-        chosen = [r for r in referees(eps, self.options.seed) if not (skip and r.name.startswith("AA"))]
-        total = sum(referee.cost for referee in chosen) + OURS
+        chosen = [r for r in referees(eps, self.options.seed) if group(r.name) in self.options.referees]
+        total = sum(referee.cost for referee in chosen) + OURS * len(self.options.suites)
         done = 0.0
         verdicts: dict[str, Verdict] = {}
         for referee in chosen:
@@ -316,99 +368,148 @@ class Trial:
             verdicts[referee.name] = self.referee(referee, eps, at, tell)
             done += referee.cost
             tell(1.0, done=done - referee.cost)
+        ours: dict[str, Verdict] = {}
+        for name in self.options.suites:
 
-        def forward(part: int, whole: int, text: str) -> None:
-            progress(round(1e4 * (done + OURS * part / whole)), round(1e4 * total), f"{self.name}, ours: {text}")
+            def forward(part: int, whole: int, text: str, name: str = name, done: float = done) -> None:
+                share = done + OURS * part / whole
+                progress(round(1e4 * share), round(1e4 * total), f"{self.name}, {name}: {text}")
 
-        ours = self.ours(eps, forward)
+            ours[name] = self.ours(name, eps, forward)
+            done += OURS
         return self.summary(eps, verdicts, ours)
 
-    def summary(self, eps: float, verdicts: dict[str, Verdict], ours: Verdict) -> dict[str, Any]:
+    def summary(self, eps: float, parts: dict[str, Verdict], ours: dict[str, Verdict]) -> dict[str, Any]:
         """One row of the result; counts of images."""
         clean = self.standing.numpy()
-        rows: dict[str, Any] = {}
-        broken = np.zeros(len(clean), bool)
-        autoattack = np.zeros(len(clean), bool)
-        for name, verdict in verdicts.items():
-            broken |= verdict.broken
-            hit = verdict.broken
-            if name.startswith("AA"):
-                hit = autoattack = autoattack | verdict.broken
-            rows[name] = {"standing": int((clean & ~hit).sum()), **costs(verdict)}
-        missed = broken & clean & ~ours.broken
-        by = {name: np.flatnonzero(missed & v.broken).tolist() for name, v in verdicts.items()}
+        verdicts = {
+            name: together([v for part, v in parts.items() if group(part) == name]) for name in map(group, parts)
+        }
+        union = np.any([verdict.broken for verdict in verdicts.values()], axis=0) & clean
+
+        def entry(verdict: Verdict) -> dict[str, Any]:
+            broken = int((verdict.broken & clean).sum())
+            costs = {name: round(getattr(verdict, name), 1) for name in ("seconds", "processor")}
+            passes = {"forwards": verdict.forwards, "gradients": verdict.backwards}
+            speed = round(broken / max(verdict.seconds, 1e-9), 3)
+            return {"standing": int(clean.sum()) - broken, **costs, **passes, "broken_per_second": speed}
+
+        def missing(verdict: Verdict, other: Verdict) -> list[int]:
+            """Images that the other attack broke alone."""
+            return np.flatnonzero(other.broken & clean & ~verdict.broken).tolist()
+
+        def times(verdict: Verdict, other: Verdict) -> list[float]:
+            """Seconds over seconds, of the wall clock and of the processor."""
+            clocks = ("seconds", "processor")
+            return [round(getattr(verdict, name) / max(getattr(other, name), 1e-9), 3) for name in clocks]
+
+        suites = {}
+        for name, verdict in ours.items():
+            missed = int((union & ~verdict.broken).sum())
+            suites[name] = {
+                **entry(verdict),
+                "missed": missed,
+                "missed_percent": round(100 * missed / max(1, int(union.sum())), 2),
+                "missed_by": {n: hits for n, v in verdicts.items() if (hits := missing(verdict, v))},
+                "behind": {n: len(hits) for n, v in ours.items() if (hits := missing(verdict, v))},
+                "only_ours": int((clean & verdict.broken & ~union).sum()),
+                "times": {n: times(verdict, v) for n, v in (verdicts | ours).items() if n in ("AutoAttack", *ours)},
+            }
         return {
             "model": self.name,
             "eps": show_fraction(eps),
             "n": len(clean),
             "clean": int(clean.sum()),
-            "referees": rows,
-            "standing_after_referees": int((clean & ~broken).sum()),
-            "suite": self.options.suite,
-            "ours": {"standing": int((clean & ~ours.broken).sum()), **costs(ours)},
-            "missed": int(missed.sum()),
-            "missed_by": {name: hits for name, hits in by.items() if hits},
-            "missed_margins": {
-                name: [float(f"{v.margin[i]:.4g}") for i in by[name]] for name, v in verdicts.items() if by[name]
-            },
-            "only_ours": int((clean & ours.broken & ~broken).sum()),
+            "referees": {name: entry(verdict) for name, verdict in verdicts.items()},
+            "parts": {name: entry(verdict) for name, verdict in parts.items() if name not in verdicts},
+            "standing_after_referees": int((clean & ~union).sum()),
+            "suites": suites,
         }
 
 
-OURS = 2000  # forward passes per image of our suite, about, for the estimate
+MUST = ["ASSG 100x1", "ASSG 300x5", "Square 20k", "PGD50", "AutoAttack"]
+SUITES = ["quick", "reliable", "exhaustive"]
+OURS = 5000  # forward passes per image of a suite of ours, about, for the estimate
 
 
-def costs(verdict: Verdict) -> dict[str, Any]:
-    return {"seconds": round(verdict.seconds, 1), "forwards": verdict.forwards, "gradients": verdict.backwards}
+def existing(names: list[str]) -> list[str]:
+    """Those of the suites that there are; UserError if there is none."""
+    found = []
+    for name in names:
+        try:
+            suite(name)
+            found.append(name)
+        except UserError as error:
+            if not found and name == names[-1]:
+                raise
+            print(f"skipped: {error}", file=sys.stderr)
+    return found
+
+
+def group(referee: str) -> str:
+    """The referee of which this is a part."""
+    return "AutoAttack" if referee.startswith("AA ") else referee
 
 
 def tables(rows: list[dict[str, Any]]) -> list[Table]:
-    """Images that stand, and what it cost."""
-    names = list(rows[0]["referees"])
-    standing = Table(title="images that stand (AA: after it and the parts before it)")
-    cost = Table(title="seconds / thousand gradients (AA square: none, forward passes only)")
-    for table in (standing, cost):
-        for column in ("model", "eps"):
-            table.add_column(column, no_wrap=True)
-    heads = ("n", "clean", *names, "all referees", "ours", "only ours breaks", "ours missed")
-    for column in heads:
-        standing.add_column(column, justify="right")
-    for column in (*names, "ours"):
-        cost.add_column(column, justify="right")
+    """What the referees leave, what our suites leave and miss, and what all cost."""
+    names, suites = list(rows[0]["referees"]), list(rows[0]["suites"])
+    standing = Table(title="images that stand after each attack")
+    cost = Table(title="seconds / thousand gradients (Square: none, forward passes only)")
+    ours = Table(
+        title="suites; missed: % of what the referees break; behind: images that only the other suite breaks;\n"
+        "seconds and their ratios: wall, processor; broken images per second of the wall clock"
+    )
+    others = [other for other in ("AutoAttack", "reliable") if other in (*names, *suites)]
+    compared = ("missed", "only ours breaks", "behind", "seconds", *(f"/ {other}" for other in others))
+    for table, columns in (
+        (standing, ("n", "clean", *names, "all referees", *suites)),
+        (cost, (*names, *suites)),
+        (ours, ("suite", "stand", *compared, "broken / s", "of AutoAttack")),
+    ):
+        for column in ("model", "eps", *columns):
+            table.add_column(column, justify="left" if column in ("model", "eps", "suite") else "right", no_wrap=True)
     for row in rows:
-        found = [str(row["referees"][name]["standing"]) for name in names]
-        last = (row["standing_after_referees"], row["ours"]["standing"], row["only_ours"])
-        missed = f"{row['missed']} ({100 * row['missed'] / row['n']:.1f} %)"
-        counts = (str(row["n"]), str(row["clean"]), *found, *map(str, last), missed)
-        standing.add_row(row["model"], row["eps"], *counts)
-        spent = [*(row["referees"][name] for name in names), row["ours"]]
-        cost.add_row(row["model"], row["eps"], *(f"{c['seconds']:.0f} / {c['gradients'] / 1e3:.0f}" for c in spent))
-    return [standing, cost]
+        start = row["model"], row["eps"]
+        found = row["referees"] | row["suites"]
+        left = {name: str(found[name]["standing"]) for name in found} | {"": str(row["standing_after_referees"])}
+        standing.add_row(*start, str(row["n"]), str(row["clean"]), *(left[name] for name in (*names, "", *suites)))
+        cost.add_row(*start, *(f"{c['seconds']:.0f} / {c['gradients'] / 1e3:.0f}" for c in found.values()))
+        for name, c in row["suites"].items():
+            missed = f"{c['missed']} ({c['missed_percent']:.1f} %)"
+            behind = ", ".join(f"{other} {count}" for other, count in c["behind"].items())
+            ratios = ["{:.2f}, {:.2f}".format(*c["times"][other]) for other in others]
+            speeds = [f"{found[n]['broken_per_second']:.2g}" if n in found else "" for n in (name, "AutoAttack")]
+            figures = (missed, str(c["only_ours"]), behind, f"{c['seconds']:.0f}, {c['processor']:.0f}", *ratios)
+            ours.add_row(*start, name, left[name], *figures, *speeds)
+    return [standing, cost, ours]
 
 
 def main() -> None:
     known = subjects()
+    names = list(dict.fromkeys(group(referee.name) for referee in referees(0.1, 0)))
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", nargs="+", choices=known, default=list(known), help="default: all")
     parser.add_argument("--n", type=positive, help="test images; default 360 for digits, 64 for the large networks")
     parser.add_argument("--eps", nargs="+", help='radii such as "8/255"; default: each network\'s own')
     parser.add_argument("--seed", type=int, default=0, help="of referees and ours; default %(default)s")
-    parser.add_argument("--suite", default="reliable", help="ours; default %(default)s")
+    parser.add_argument(
+        "--suites", nargs="+", default=SUITES, help="ours; unknown ones are skipped; default: %(default)s"
+    )
+    parser.add_argument("--referees", nargs="+", choices=names, default=MUST, help="default: %(default)s")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="default %(default)s")
-    parser.add_argument("--skip-autoattack", action="store_true", help="leave out the longest referee")
     parser.add_argument("--out", type=Path, default=Path("runs/referees"), help="runs, outcomes; default %(default)s")
-    parser.add_argument("--threads", type=positive, help=THREADS_HELP)
+    parser.add_argument("--threads", type=positive, default=1, help="of torch; default %(default)s")
     parser.add_argument("--json", type=output, metavar="OUT", help="write all figures to this file")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    torch.set_num_threads(options.threads)
     quiet()
     versions = {name: module.__version__ for name, module in PACKAGES.items()}
     document = {**context(CPU), **versions, "precision": options.precision, "seed": options.seed}
     print(heading(document), flush=True)
     rows: list[dict[str, Any]] = []
     try:
-        suite(options.suite)
+        options.suites = existing(options.suites)
         jobs = [(name, fraction(eps)) for name in options.models for eps in options.eps or known[name].eps]
         weights = [known[name].cost * (options.n or known[name].n) for name, _ in jobs]
         with Display(15) as display:
@@ -429,8 +530,9 @@ def main() -> None:
     for table in tables(rows):
         console.print(table)
     for row in rows:
-        if row["missed"]:
-            print(f"{row['model']}, {row['eps']}: missed images by referee {row['missed_by']}")
+        for name, c in row["suites"].items():
+            if c["missed"]:
+                print(f"{row['model']}, {row['eps']}: {name} misses images, by referee {c['missed_by']}")
 
 
 if __name__ == "__main__":
