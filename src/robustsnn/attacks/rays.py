@@ -19,8 +19,8 @@ from robustsnn.types import Images, Labels
 BLOCK = 100
 """Random flips that are drawn at once."""
 
-PRECISION = 1e-3
-"""To how much of the data range a decision radius is found; that of the released code."""
+PRECISION = 1 / 64
+"""To how much of eps a decision radius is found (the source: to 0.001, whatever eps is)."""
 
 
 def halving(entries: int) -> list[tuple[int, int]]:
@@ -97,9 +97,8 @@ class _Directions:
         self.attempt = Attempt.none(x)
         self.left = torch.full_like(y, attack.queries + 1)  # one is for the clean image
         self.broken = torch.zeros_like(y, dtype=torch.bool)
-        self.reach = self.threat.high - self.threat.low
         # As far as the range goes, until a ray is found that meets the decision.
-        self.radius = x.new_full((len(x),), self.reach)
+        self.radius = x.new_full((len(x),), self.threat.high - self.threat.low)
         self.direction = torch.where(streams.uniform(x.shape[1:].numel()).to(x) < 0.5, -1, 1).to(x)  # [B, n]
         self.numbers, self.turn = x.new_zeros(0), 0
 
@@ -149,7 +148,7 @@ class _Directions:
     def bisect(self, at: Tensor, direction: Tensor, low: Tensor) -> None:
         """Draw the radius tighter: misclassified at the radius itself, not at `low`."""
         while len(at):
-            unsure = (self.radius[at] - low > PRECISION * self.reach) & (self.left[at] > 0)
+            unsure = (self.radius[at] - low > PRECISION * self.threat.eps) & (self.left[at] > 0)
             at, direction, low = at[unsure], direction[unsure], low[unsure]
             middle = (low + self.radius[at]) / 2
             wrong = self.wrong(at, direction, middle)

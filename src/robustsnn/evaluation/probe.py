@@ -51,7 +51,9 @@ def quantised(model: nn.Module, x: Tensor, threat: Threat) -> bool:
         predicted = model(x).argmax(1)
         margins = torch.stack(
             [
-                margin(model((x + NOISE * (threat.high - threat.low) * shift).clamp(threat.low, threat.high)), predicted)
+                margin(
+                    model((x + NOISE * (threat.high - threat.low) * shift).clamp(threat.low, threat.high)), predicted
+                )
                 for shift in noise
             ]
         )
