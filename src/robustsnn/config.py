@@ -373,6 +373,7 @@ ATTACKS = {
     "sa_pgd": "step-adaptive PGD: per-entry step, halved on schedule",
     "MinimumNorm": "fast minimum-norm attack: the nearest misclassified point",
     "Square": "random search with square windows; sees no gradient",
+    "RayS": "search over sign directions by decisions alone, for one-hot or quantised outputs",
     "RandomSearch": "uniform, Gaussian or corner noise; sees no gradient",
     "SparseFlips": "L0: flips as few entries of binary inputs as possible",
     "Transfer": "any gradient attack, crafted on another model",

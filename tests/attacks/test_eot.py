@@ -13,6 +13,7 @@ from robustsnn.attacks import (
     Linf,
     MinimumNorm,
     RandomSearch,
+    RayS,
     Square,
     Streams,
     Transfer,
@@ -154,6 +155,7 @@ def test_more_draws_break_more_of_a_shaky_model():
 SEARCHES = [
     RandomSearch(Linf(0.03), "corners", 30),
     Square(Linf(0.02), 40),
+    RayS(Linf(0.02), 40),
     Square(L2(0.1), 40),
     MinimumNorm(Linf(0.02), steps=8, restarts=2),
     MinimumNorm(L2(0.05), steps=8, targets=2),
@@ -259,7 +261,7 @@ def test_with_draws_reaches_every_member_and_keeps_the_price_of_square():
         for (_, before), (_, after) in pairs:
             inner = after.attack if isinstance(after, Transfer) else after
             assert inner.draws == 10
-            if isinstance(after, Square):
+            if isinstance(after, Square | RayS):
                 assert after.queries * after.draws == before.queries == 5000
             elif isinstance(after, Transfer):
                 assert after == replace(before, attack=replace(before.attack, draws=10))

@@ -16,6 +16,7 @@ from robustsnn.attacks import (
     Linf,
     MinimumNorm,
     RandomSearch,
+    RayS,
     Source,
     Square,
     Suite,
@@ -128,6 +129,7 @@ def test_reliable_holds_what_is_known_to_break_networks():
     by_rule = {repr(attack.rule) for attack in attacks if isinstance(attack, Attack)}
     assert by_rule == {repr(rule) for rule in WIDE}
     assert any(isinstance(a, Square) and a.queries == 5000 for a in attacks)
+    assert any(isinstance(a, RayS) and a.queries == 5000 for a in attacks)
     assert any(isinstance(a, RandomSearch) and a.kind == "corners" for a in attacks)
     assert any(isinstance(a, MinimumNorm) for a in attacks)
     assert {a.source for a in attacks if isinstance(a, Transfer)} == set(SOURCES)
@@ -186,12 +188,12 @@ def test_for_classes_puts_the_margin_in_place_of_losses_that_are_not_defined():
 
 
 def test_without_rules_keeps_one_of_what_becomes_equal():
-    suite = reliable(EPS).without_rules()
+    suite = reliable(EPS).without_rules().without_decisions()
     attacks = [attack for _, attack in suite.members()]
     assert all(getattr(attack, "rule", None) is None for attack in attacks)
     assert len({repr(attack) for attack in attacks}) == len(attacks)
     assert {type(a) for a in attacks} == {Attack, MinimumNorm, RandomSearch, Square}
-    own = [attack for _, attack in reliable(EPS).members() if getattr(attack, "rule", None) is None]
+    own = [attack for _, attack in reliable(EPS).without_decisions().members() if getattr(attack, "rule", None) is None]
     assert {repr(attack) for attack in own} == {repr(attack) for attack in attacks}
 
 

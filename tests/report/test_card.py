@@ -178,6 +178,7 @@ def test_the_table_of_citations_knows_what_the_library_knows() -> None:
         ("Attack(step=APGD(alpha=16/255), rule=RGA(gamma=0.2), steps=100)", {"autoattack", "rga"}),
         ("Attack(step=SAPGD(alpha=8/255), rule=ASSG(surrogate=Arctan(sharpness=2.0)))", {"assg"}),
         ("Square(threat=Linf(eps=8/255))", {"square"}),
+        ("RayS(threat=Linf(eps=8/255), queries=5000)", {"rays"}),
     ],
 )
 def test_an_attack_is_known_by_its_parts(attack: str, papers: set[str]) -> None:

@@ -10,6 +10,7 @@ from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.minimum import MinimumNorm
 from robustsnn.attacks.noise import RandomSearch
 from robustsnn.attacks.presets import Norm, ball
+from robustsnn.attacks.rays import RayS
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.start import AtImage, Boundary, Uniform
 from robustsnn.attacks.step import APGD, SAPGD, GradientStep, Momentum
@@ -82,7 +83,8 @@ def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source]
     * steps: APGD with 100 steps on cross-entropy and DLR, SA-PGD, momentum and plain PGD under `STRONG`;
     * targets: APGD towards each of nine rivals under three rules, and a minimum-norm attack;
     * restarts: five more of APGD under the adaptive rule and the network's own;
-    * black box: random corners and noise, Square with 5000 queries, and transfer from the sources if any.
+    * black box: random corners and noise, Square with 5000 queries, RayS with as many where outputs are quantised,
+      and transfer from the sources if any.
     """
     threat = ball(norm, eps)
     apgd = APGD(2 * threat.eps)
@@ -107,6 +109,7 @@ def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source]
     restarts = [auto(rule, margin, 50, restarts=5) for rule in STRONG[:2]]
     blind: list[Attacker] = [RandomSearch(threat, kind, 100) for kind in ("corners", "uniform")]
     blind.append(Square(threat))
+    blind += [RayS(threat)] if norm == "Linf" else []  # kept for quantised outputs, see `fit_to`
     columns: list[tuple[str, tuple[Attacker, ...]]] = [
         ("first", tuple(first)),
         ("smoothed encoder", tuple(smoothed)),

@@ -9,6 +9,7 @@ from typing import Any
 from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.grey import EIGHT_BITS
+from robustsnn.attacks.rays import RayS
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.threat import Threat
 from robustsnn.attacks.transfer import Transfer
@@ -78,6 +79,10 @@ class Suite:
         """For a model whose encoder rounds nothing: attacks that smooth it would be those that do not."""
         return self.map(lambda attack: attack if getattr(attack, "smoothing", None) is None else None)
 
+    def without_decisions(self) -> Suite:
+        """For a model whose margins say more than its decisions: searches by decisions alone are left out."""
+        return self.map(lambda attack: None if isinstance(attack, RayS) else attack)
+
     def for_classes(self, classes: int) -> Suite:
         """With the margin in place of losses that are not defined for so few classes."""
 
@@ -93,8 +98,8 @@ class Suite:
         """For a model that draws random numbers: gradients and queries are means over so many draws.
 
         An attack that says draws > 1 itself keeps its number; one in a `Transfer` is changed as any other. Square
-        makes 1/draws of its queries (at least one), so that its forward passes stay what they were. Those of the
-        other attacks are multiplied, except that `SparseFlips.queries` bounds passes.
+        and RayS make 1/draws of their queries (at least one), so that their forward passes stay what they were. Those
+        of the other attacks are multiplied, except that `SparseFlips.queries` bounds passes.
         """
 
         def averaged(attack: Any) -> Attacker:
@@ -102,7 +107,7 @@ class Suite:
                 return replace(attack, attack=averaged(attack.attack))  # type: ignore[arg-type]
             if getattr(attack, "draws", None) != 1:
                 return attack
-            if isinstance(attack, Square):
+            if isinstance(attack, Square | RayS):
                 attack = replace(attack, queries=max(1, attack.queries // draws))
             return replace(attack, draws=draws)
 

@@ -10,7 +10,7 @@ from robustsnn.attacks.suites import Suite
 from robustsnn.encoders import rounds
 from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Judge, device_of, judge_for
-from robustsnn.evaluation.probe import has_gradient
+from robustsnn.evaluation.probe import PROBE, has_gradient, quantised
 from robustsnn.models import Encoded
 from robustsnn.modes import evaluating
 from robustsnn.neurons import neuron_layers
@@ -48,19 +48,22 @@ def judge_of(model: nn.Module, x: Tensor, suite: Suite) -> Judge:
 
 
 def fit_to(model: nn.Module, suite: Suite, x: Tensor, judge: Judge) -> Suite:
-    """The suite as this model can be attacked: without rules, smoothing, losses or single draws that
-    do not apply to it.
+    """The suite as this model can be attacked: without rules, smoothing, searches by decisions, losses or single
+    draws that do not apply to it.
 
     Where the logits are not connected to the input, only attacks that need no gradient are left. `x` are images,
     also for a suite in encoded space. UserError if nothing is left.
     """
-    view, first = model, x[:1].to(device_of(model, x))
+    view, probed = model, x[:PROBE].to(device_of(model, x))
+    first = probed[:1]
     with seeded(0, "fit"), torch.no_grad(), evaluating(model):  # what it draws here changes no numbers elsewhere
         classes = model(first).shape[-1]
         if suite.threat.space == "encoded":
             view = Encoded(model)
-            first = view.encode(first)
+            probed = view.encode(probed)
+            first = probed[:1]
         connected = has_gradient(view, first)
+        blind = suite.without_decisions() != suite and quantised(view, probed, suite.threat)
     if not connected:
         members = suite.members()
         if not any(attack.black_box for _, attack in members):
@@ -73,6 +76,8 @@ def fit_to(model: nn.Module, suite: Suite, x: Tensor, judge: Judge) -> Suite:
         suite = suite.without_rules()
     if suite.threat.space == "encoded" or not rounds(model):
         suite = suite.without_smoothing()
+    if not blind:
+        suite = suite.without_decisions()
     if first.ndim < 4:  # vectors have no squares
         suite = suite.map(lambda attack: None if isinstance(attack, Square) else attack)
     if judge.votes > 1:

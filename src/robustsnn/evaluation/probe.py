@@ -17,6 +17,7 @@ from robustsnn.attacks.start import AtImage, Uniform
 from robustsnn.attacks.step import GradientStep
 from robustsnn.attacks.streams import Streams
 from robustsnn.attacks.suites import Suite
+from robustsnn.attacks.threat import Threat
 from robustsnn.evaluation.judge import Judge
 from robustsnn.losses import margin
 from robustsnn.modes import evaluating, frozen
@@ -26,6 +27,9 @@ from robustsnn.seeds import derived, seeded
 PROBE = 64
 """How many images are probed."""
 
+NOISE, NOISY = 0.1, 8
+"""Size, in units of the data range, and number of the noisy copies by which quantised outputs are known."""
+
 
 def has_gradient(model: nn.Module, x: Tensor) -> bool:
     """Whether logits in eval mode are connected to the input."""
@@ -33,6 +37,28 @@ def has_gradient(model: nn.Module, x: Tensor) -> bool:
         leaf = x[:1].detach().clone().requires_grad_()
         logits = model(leaf)
         return logits.requires_grad and torch.autograd.grad(logits.sum(), leaf, allow_unused=True)[0] is not None
+
+
+def quantised(model: nn.Module, x: Tensor, threat: Threat) -> bool:
+    """Whether a search that compares margins is blind: images mostly keep theirs, to the last bit, under noise.
+
+    One-hot outputs and saturated probabilities are so, and logits rounded to a few levels. The noise is uniform, of
+    `NOISE` times the data range whatever eps is: ordinary logits of a spiking network are constant on small
+    neighbourhoods too, but not that far. Margins are those to the predicted class.
+    """
+    noise = 2 * Streams.of(None, x).uniform(NOISY, *x.shape[1:]).to(x).transpose(0, 1) - 1
+    with torch.no_grad(), evaluating(model):
+        predicted = model(x).argmax(1)
+        margins = torch.stack(
+            [
+                margin(
+                    model((x + NOISE * (threat.high - threat.low) * shift).clamp(threat.low, threat.high)), predicted
+                )
+                for shift in noise
+            ]
+        )
+    kept = (margins == margins.mode(0).values).float().mean()
+    return bool(kept > 0.4)
 
 
 @dataclass

@@ -43,6 +43,7 @@ PAPERS = {
     "rfgsm": "F. Tramèr et al. Ensemble Adversarial Training: Attacks and Defenses. ICLR 2018. arXiv 1705.07204",
     "autoattack": "F. Croce, M. Hein. Reliable evaluation of adversarial robustness with an ensemble of diverse "
     "parameter-free attacks. ICML 2020. arXiv 2003.01690",
+    "rays": "J. Chen, Q. Gu. RayS: A Ray Searching Method for Hard-label Adversarial Attack. KDD 2020.",
     "square": "M. Andriushchenko et al. Square Attack: a query-efficient black-box adversarial attack via random "
     "search. ECCV 2020. arXiv 1912.00049",
     "fmn": "M. Pintor et al. Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints. NeurIPS 2021. "
@@ -84,6 +85,7 @@ ATTACKS = {
     r"\bSAPGD\(|\bASSG\(": "assg",
     r"\bMinimumNorm\(": "fmn",
     r"\bSquare\(": "square",
+    r"\bRayS\(": "rays",
     r"\bSparseFlips\(|\bPDSG\(": "pdsg",
     r"\bRGA\(": "rga",
     r"\bBPTR\(": "rat",
