@@ -49,6 +49,11 @@ class Attacker(Protocol):
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt: ...
 
 
+def goes_on(attack: Attacker) -> bool:
+    """Whether an attack begins where others ended: its `run` takes `worst`, the worst points known so far."""
+    return getattr(attack, "goes_on", False)
+
+
 def at_least(attack: object, **least: int) -> None:
     """UserError where a field of the attack is below its least value."""
     for name, value in least.items():

@@ -54,6 +54,62 @@ class Threat(Protocol):
         ...
 
     def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The least and the largest value that each entry can take."""
+        ...
+
+    def sample(self, x: Tensor, generator: Randomness) -> Tensor:
+        """A random point of the ball around x, cut to the range."""
+        ...
+
+    def steepest(self, gradient: Tensor, size: float | Tensor) -> Tensor:
+        """The displacement of norm `size` (a number or `[B, 1, ...]`) along which g^T d is largest."""
+        ...
+
+    def project(self, z: Tensor, x: Tensor) -> Tensor:
+        """A point of ball and range near z."""
+        ...
+
+    def distance(self, z: Tensor, x: Tensor) -> Tensor:
+        """||z - x|| per sample, float64 `[B]`."""
+        ...
+
+
+def tolerance(threat: Threat) -> float:
+    """`TOLERANCE` in units of the data range."""
+    return TOLERANCE * max(1.0, abs(threat.low), abs(threat.high))
+
+
+def per_sample(values: Tensor, like: Tensor) -> Tensor:
+    """`[B]` as `[B, 1, 1, ...]`, to broadcast over the samples of `like`."""
+    return values.view(-1, *(1,) * (like.ndim - 1))
+
+
+@dataclass(frozen=True)
+class _Ball:
+    eps: float
+    low: float = 0.0
+    high: float = 1.0
+    space: Space = "pixel"
+
+    norm: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high:
+            raise UserError(f"data range [{self.low}, {self.high}]: low must be below high")
+        if self.space not in ("pixel", "encoded"):
+            raise UserError(f"space={self.space!r}: allowed are 'pixel' and 'encoded'")
+        largest = self.largest()
+        if not 0 <= self.eps <= largest:
+            hint = f"; {self.eps:g} grey levels of 255 are eps={self.eps:g}/255" if 1 < self.eps <= 255 else ""
+            raise UserError(
+                f"eps={self.eps!r} for {self.norm} on data in [{self.low:g}, {self.high:g}]: "
+                f"allowed is 0 to {largest:g}{hint}"
+            )
+
+    def largest(self) -> float:
+        return self.high - self.low
+
+    def bounds(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """max(x - eps, low) and min(x + eps, high), a rounding error nearer to x: inside the ball in float64 too."""
         # An entry of the range and its shift are each rounded by half a unit in the last place at most.
         shift = max(0.0, self.eps - torch.finfo(x.dtype).eps * max(abs(self.low), abs(self.high)))

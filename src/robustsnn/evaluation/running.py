@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attempt import Attacker, Attempt
+from robustsnn.attacks.attempt import Attacker, Attempt, goes_on
 from robustsnn.attacks.streams import Streams
 from robustsnn.attacks.suites import Suite
 from robustsnn.attacks.threat import check_images, verify
@@ -96,6 +96,8 @@ def run_suite(
             raise UserError(f"the source {source.name} is the attacked model itself, which makes no black box")
     suite = fit_to(model, suite, x, judge)
     members = suite.members()
+    # Attacks that go on from the worst points find them in the files too, after an interruption.
+    keeps = keep_images or any(goes_on(attack) for _, attack in members)
     chosen = None if candidates is None else np.asarray(candidates, dtype=bool)
     folder = None
     if out is not None:
@@ -131,7 +133,7 @@ def run_suite(
             xb = encode(view, xb, start, seed)
             check_images(xb, yb, suite.threat.low, suite.threat.high)
         work = _Batch(view or model, judge, xb, yb, start, seed, precision)
-        part, done = Outcomes.empty(len(members), len(xb), tuple(xb.shape[1:]) if keep_images else None), 0
+        part, done = Outcomes.empty(len(members), len(xb), tuple(xb.shape[1:]) if keeps else None), 0
         if path is not None and path.exists():
             shape = part.images.shape if part.images is not None else None
             part, done = Outcomes.load(path, attacks=len(members), n=len(xb))
@@ -157,7 +159,8 @@ def run_suite(
         parts.append(part)
     if not parts:
         raise UserError(f"shard {shard.index}/{shard.count} is empty: there are fewer batches; use fewer shards")
-    return Outcomes.join(parts)
+    found = Outcomes.join(parts)
+    return found if keep_images else replace(found, images=None)
 
 
 def encode_images(model: nn.Module, x: Tensor, batch_size: int, seed: int) -> Tensor:
@@ -190,18 +193,32 @@ class _Batch:
         with self._seeded(*path), computing(precision, x.device):
             return self.judge(self.model, x, y)
 
-    def _craft(self, attack: Attacker, at: Tensor, precision: Precision) -> tuple[Attempt, Tensor, Tensor]:
-        """What an attack makes of the samples `at`, its distances and its margins; the same draws at each call."""
+    def _craft(
+        self, attack: Attacker, at: Tensor, precision: Precision, worst: Tensor | None
+    ) -> tuple[Attempt, Tensor, Tensor]:
+        """What an attack makes of the samples `at`, its distances and its margins; the same draws at each call.
+
+        `worst` are the worst points so far of all samples, where they are kept.
+        """
         name, x, y = repr(attack), self.x[at], self.y[at]
         streams = Streams([derived(self.seed, "attack", name, self.start + i) for i in at.tolist()], x.device)
         with self._seeded(name, "attack"), computing(precision, x.device):
-            attempt = attack.run(self.model, x, y, generator=streams)
+            known = {"worst": worst[at.cpu()].to(x)} if worst is not None and goes_on(attack) else {}
+            attempt = attack.run(self.model, x, y, generator=streams, **known)
         distance = verify(attack.threat, attempt.images, x, attack)
         margins, _ = self._judged(attempt.images, y, name, "judge")
         attempt.forwards += self.judge.votes  # the judgement costs forwards too
         return attempt, distance, margins
 
-    def _again(self, attack: Attacker, at: Tensor, attempt: Attempt, distance: Tensor, margins: Tensor) -> None:
+    def _again(
+        self,
+        attack: Attacker,
+        at: Tensor,
+        worst: Tensor | None,
+        attempt: Attempt,
+        distance: Tensor,
+        margins: Tensor,
+    ) -> None:
         """Craft in float32, in place, what stands in float32 and was crafted as if it were misclassified."""
         stands = (margins < 0).nonzero()[:, 0]
         if not len(stands):
@@ -212,7 +229,7 @@ class _Batch:
         hollow = stands[~(coarse < 0)]
         if not len(hollow):
             return
-        found, far, judged = self._craft(attack, at[hollow], "float32")
+        found, far, judged = self._craft(attack, at[hollow], "float32", worst)
         attempt.images[hollow], distance[hollow], margins[hollow] = found.images, far, judged
         for count in ("forwards", "backwards"):
             getattr(attempt, count)[hollow] += getattr(found, count)
@@ -232,16 +249,17 @@ class _Batch:
         if not len(at):
             return
         which = torch.from_numpy(at).to(self.x.device)
-        attempt, distance, margins = self._craft(attack, which, self.precision)
+        worst = None if part.images is None else torch.from_numpy(part.images)
+        attempt, distance, margins = self._craft(attack, which, self.precision, worst)
         if self.precision != "float32":
-            self._again(attack, which, attempt, distance, margins)
+            self._again(attack, which, worst, attempt, distance, margins)
         judged = margins.cpu().numpy()
         part.attacked[row, at] = True
         if part.images is not None:
             before = np.where(part.attacked[:row, at], part.margin[:row, at], -np.inf)
-            worst = np.maximum(before.max(0, initial=-np.inf), part.clean_margin[at])
+            largest = np.maximum(before.max(0, initial=-np.inf), part.clean_margin[at])
             # Once broken, always the same image: that of the attack which broke it first.
-            worse = at[~(judged <= worst) & (worst < 0)]
+            worse = at[~(judged <= largest) & (largest < 0)]
             part.images[worse] = attempt.images.cpu().numpy()[np.isin(at, worse)]
         part.margin[row, at] = judged
         part.broken[row, at] = ~(judged < 0)
