@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.suites import Suite
+from robustsnn.depth import depth
 from robustsnn.errors import UserError
 from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.fitting import fit_to, judge_of
@@ -105,7 +106,8 @@ def evaluate(
 
     Returns `clean`, `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr,
     `curve` as a list with `eps`, `breaks` (which attacks broke the same samples), `checks` and, of these,
-    `flags`; `draws` for a model that draws random numbers.
+    `flags`; `draws` for a model that draws random numbers; `depth`, what was broken by how many passes and what
+    more of them would break. `worst_case` says `at_most` where `depth` gives a reason to.
     """
     x, y = data = tensors(data)
     judge = judge_of(model, x, suite(eps))
@@ -142,6 +144,8 @@ def evaluate(
                 "worst_case": {**rate(standing), **threat},
             }
             entry |= _inspect(model, x, y, used, found, judge, batch_size, seed)
+            entry["depth"] = depth(found, standing, [flag["name"] for flag in entry["flags"]])
+            entry["worst_case"]["at_most"] = bool(entry["depth"]["at_most"])
             if keep_images is not None:
                 keep_images(found, used)
     return {**entry, "curve": points}
