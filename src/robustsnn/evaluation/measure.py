@@ -160,13 +160,17 @@ def _inspect(
     draws, sets = None, None
     if judge.votes > 1 and found.images is not None:
         draws = fresh_draws(view, torch.from_numpy(found.images), y, seed=seed)
-    at = np.flatnonzero(found.correct)[:PROBE]
+    at, left = np.flatnonzero(found.correct)[:PROBE], np.flatnonzero(found.standing())[:PROBE]
     if suite.threat.space == "encoded":
         # All batches up to the last probed image, so that a random encoder hands over what was attacked.
-        batches = int(at.max(initial=0)) // batch_size + 1
+        batches = int(max(at.max(initial=0), left.max(initial=0))) // batch_size + 1
         x = encode_images(model, x[: batches * batch_size], batch_size, seed)
-    xp, yp = x[at].to(device), y[at].to(device)
-    probe = Probe(view, xp, yp, found.standing()[at], suite, judge, seed)
+
+    def probed(which: np.ndarray, survivors: Probe | None = None) -> Probe:
+        xp, yp = x[which].to(device), y[which].to(device)
+        return Probe(view, xp, yp, found.standing()[which], suite, judge, seed, survivors)
+
+    probe = probed(at, probed(left))
     with seeded(seed, "checks"):
         made = [check.report() for check in checks(probe, found, suite.members())]
         if suite.survivors_only and len(at):

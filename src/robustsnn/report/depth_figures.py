@@ -109,7 +109,7 @@ def _said(model: Model, depth: Depth) -> Said:
     )
     sentences = [_forecast(depth.doubling), *_margins(depth)]
     if depth.at_most:
-        sentences.append(f"Why the worst case is said to be at most: {'; '.join(depth.at_most)}.")
+        sentences.append(f"Its worst case is printed as at most, because {'; and because '.join(depth.at_most)}.")
     return Said(model, sentences, picture, drawn)
 
 

@@ -30,6 +30,10 @@ _BOUND = (
     "lower it. Intervals are 95 % (Clopper-Pearson) for the sampling of the test images; they say nothing "
     "about another training seed."
 )
+_AT_MOST = (
+    "Where a figure is given as at most, the attacks were still breaking images when they ended. More effort would "
+    "lower it, and may change an order that it is part of."
+)
 
 
 def summary(models: Sequence[Model]) -> list[tuple[str, list[str]]]:
@@ -51,7 +55,8 @@ def summary(models: Sequence[Model]) -> list[tuple[str, list[str]]]:
             split = [(f"Under attack: {test_text(group[0][1])}", figures + strong)]
         parts += [(about, sentences) for about, sentences in split if sentences]
     if any(result.worst_case or result.columns for _, result in evaluated):
-        parts.append(("How to read this", [_BOUND]))
+        falling = any(result.worst_case and result.worst_case.at_most for _, result in evaluated)
+        parts.append(("How to read this", [_BOUND, _AT_MOST] if falling else [_BOUND]))
     cautions = _cautions(models, len(by_threat), len(by_data))
     return [*parts, ("Caution", cautions)] if cautions else parts
 
