@@ -258,9 +258,8 @@ def _convergence(probe: Probe) -> list[Check]:
         if not _many(int(fell.sum()), n, 0.02):
             fell |= left.run(attack, np.flatnonzero(left.standing & ~fell))
     more = int(fell.sum())
-    text = (
-        f"up to {2 * longest} steps, and {steps} from 3 starts, break {more} of {n} images that the suite left standing"
-    )
+    longer_runs = f"up to {2 * longest} steps, and {steps} from 3 starts,"
+    text = f"{longer_runs} break {more} of {n} images that the suite left standing"
     return [Check(FLAGS["not-converged"], _many(more, n, 0.02), text, more / max(1, n))]
 
 
