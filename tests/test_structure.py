@@ -31,6 +31,7 @@ ROWS = (
     {"encoders"},
     {"models", "attacks"},
     {"objectives", "data", "outcome"},
+    {"depth"},
     {"train", "evaluation", "report", "parsing"},
     {"analysis", "build", "grid", "slurm"},
     {"runs", "api", "bench"},
@@ -42,6 +43,7 @@ ROWS = (
 ONLY = {
     "data": {"errors", "files"},
     "outcome": {"errors", "files"},
+    "depth": {"outcome"},
     "report": {"errors", "files", "units", "config", "exhibit"},
     "exhibit": {"errors", "files"},
     "parsing": {"errors", "config"},
@@ -56,6 +58,7 @@ WITHOUT_TORCH = {
     "config",
     "progress",
     "outcome",
+    "depth",
     "exhibit",
     "jobs",
     "grid",

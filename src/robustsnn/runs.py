@@ -320,20 +320,24 @@ def make_results(models: dict[str, Any]) -> dict[str, Any]:
 
 
 def summary(entry: dict[str, Any]) -> str:
-    """One line of a model's entry: clean and worst-case accuracy with intervals."""
+    """One line of a model's entry: clean and worst-case accuracy with intervals; "at most" where it still falls."""
     worst, draws, crafting = entry["worst_case"], entry.get("draws"), entry["precision"]["crafting"]
     coarse = "" if crafting == "float32" else f" crafted in {crafting}"
     space = f"{entry['space']} space{grid_words(entry['levels'])}"
     spread = ""
     if draws:
         spread = f" (majority of 21 passes; single draws {100 * draws['mean']:.1f} % +- {100 * draws['std']:.1f})"
+    reasons = entry.get("depth", {}).get("at_most", [])
+    why = f" (at most: {'; '.join(reasons)})" if reasons else ""
     return (
         f"clean {show_rate(entry['clean'])}, worst case of {entry['suite']}{coarse} at {entry['norm']} "
-        f"eps {show_fraction(entry['eps'])} in {space} {show_rate(worst)}, n = {worst['n']}{spread}"
+        f"eps {show_fraction(entry['eps'])} in {space} {show_rate(worst)}, n = {worst['n']}{spread}{why}"
     )
 
 
 def show_rate(part: dict[str, Any]) -> str:
-    """Accuracy in percent with its interval."""
+    """Accuracy in percent with its interval; "at most" where the attacks had not converged."""
     low, high = part["interval"]
-    return f"{100 * part['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    return (
+        f"{'at most ' if part.get('at_most') else ''}{100 * part['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    )

@@ -18,6 +18,7 @@ from robustsnn.errors import UserError
 from robustsnn.evaluation import Judge, evaluate, input_gradient, pictures, run_suite
 from robustsnn.losses import margin
 from robustsnn.outcome import Outcomes, clopper_pearson, rate
+from robustsnn.runs import summary
 
 EPS = 0.08
 
@@ -238,6 +239,12 @@ def test_results_entry():
         assert text.startswith("Attack(threat=Linf(eps=0.03)")
         assert attack["column"] in entry["columns"]
         assert attack["broken"] <= attack["attacked"] <= 36
+    points = entry["depth"]["points"]
+    assert points[0] == {"passes": 1, **rate(np.arange(40) < 40 * points[0]["accuracy"])}
+    assert accuracies[0] >= points[0]["accuracy"] >= points[-1]["accuracy"] == accuracies[2]
+    assert entry["depth"]["survivors"]["n"] == entry["depth"]["next_doubling"]["standing"] == 40 * accuracies[2]
+    assert entry["worst_case"]["at_most"] == bool(entry["depth"]["at_most"])
+    assert ("at most" in summary(entry)) == entry["worst_case"]["at_most"]
     last = [a for a in entry["attacks"].values() if a["column"] == "PGD10"][-1]
     assert last["accuracy"] == entry["columns"]["PGD10"]["accuracy"]
 
@@ -255,7 +262,8 @@ def test_a_random_model_is_flagged():
             return Linear(2)(x) + torch.randn(len(x), 2)
 
     _, x, y = problem(20)
-    assert [f["name"] for f in evaluate(Noisy(), (x, y), lambda e: suite(fgsm(e)), EPS)["flags"]] == ["random"]
+    flags = evaluate(Noisy(), (x, y), lambda e: suite(fgsm(e)), EPS)["flags"]
+    assert [flag["name"] for flag in flags if flag["masking"]] == ["random"]
 
 
 def test_a_model_that_answers_nan_is_flagged_and_wrong_not_random():

@@ -214,9 +214,12 @@ def test_the_probe_holds_the_codes_that_were_attacked(monkeypatch):
 
     monkeypatch.setattr(measure, "Probe", keep)
     entry = evaluate(model, (x, y), lambda eps: suite(fgsm(eps)).encoded(), EPS, batch_size=6, seed=5)
-    (probe,) = probes
+    survivors, probe = probes
+    assert probe.survivors is survivors
     assert 0 < len(probe.x) == round(16 * entry["clean"]["accuracy"]) < 16
-    assert bool((Judge()(probe.model, probe.x, probe.y)[0] < 0).all())  # fresh codes are wrong now and then
+    assert 0 < len(survivors.x) == round(16 * entry["worst_case"]["accuracy"])
+    for one in probes:  # fresh codes are wrong now and then
+        assert bool((Judge()(one.model, one.x, one.y)[0] < 0).all())
 
 
 @pytest.mark.parametrize("encoded", [False, True])

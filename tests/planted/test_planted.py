@@ -18,10 +18,10 @@ from robustsnn.attacks.presets import apgd
 from robustsnn.attacks.sparse import Flips, SparseFlips
 from robustsnn.attacks.square import Square
 from robustsnn.errors import UserError
-from robustsnn.evaluation import Judge, evaluate
+from robustsnn.evaluation import Judge, evaluate, run_suite
 from robustsnn.evaluation.flags import FLAGS
 from robustsnn.evaluation.masking import checks
-from robustsnn.evaluation.probe import Probe
+from robustsnn.evaluation.probe import PROBE, Probe
 from robustsnn.losses import margin
 from robustsnn.modes import precision
 from robustsnn.neurons import ASSG, RGA
@@ -154,6 +154,25 @@ def test_a_suite_with_too_few_steps_is_not_converged_and_not_masked():
 
     flags = raised(evaluate(plain(), data(), attacks, EPS))
     assert flags == {"not-converged"}
+
+
+def test_survivors_beyond_the_probe_are_attacked_longer():
+    """The first 64 images all fall to the suite, so only survivors that come later can fall to longer attacks."""
+    model, (x, y) = plain(), data(200)
+
+    def attacks(eps):
+        return suite(pgd(eps, 2, alpha=eps / 3, random_start=False, loss=margin))
+
+    found = run_suite(model, (x, y), attacks(0.16))
+    order = np.argsort(~found.broken[0], kind="stable")
+    assert found.broken.sum() >= PROBE
+    entry = evaluate(model, (x[order], y[order]), attacks, 0.16)
+    (check,) = (check for check in entry["checks"] if check["name"] == "not-converged")
+    assert check["raised"]
+    tried, more = min(PROBE, int(found.standing().sum())), int(re.search(r"break (\d+) of", check["message"])[1])
+    assert check["message"].endswith(f"break {more} of {tried} images that the suite left standing")
+    assert check["value"] == more / tried
+    assert entry["worst_case"]["at_most"]
 
 
 def test_checks_of_clean_images_are_made_where_none_is_classified_correctly():

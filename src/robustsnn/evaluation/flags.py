@@ -139,10 +139,11 @@ _ALL = (
     Flag(
         "not-converged",
         False,
-        "twice the suite's largest number of gradient steps breaks more than 2 % of the probed images, and at least 2, "
-        "that the suite left standing",
+        "longer runs and new starts break more than 2 % of the images that the suite left standing (at most 64 are "
+        "tried), and at least 2: twice the suite's largest number of gradient steps, and SA-PGD from three starts with "
+        "three times that number, at most 300, under ASSG and the own rule",
         "The accuracy reported is still falling with the effort of the attack.",
-        "Use more steps and restarts, or the suite reliable.",
+        "Use more steps and restarts, or the suite reliable; read the figure as at most.",
     ),
     Flag(
         "random",

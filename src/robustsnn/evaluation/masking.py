@@ -14,16 +14,18 @@ import numpy as np
 import torch
 
 from robustsnn.attacks.attack import Attack
+from robustsnn.attacks.corners import CornerSearch
 from robustsnn.attacks.minimum import MinimumNorm
 from robustsnn.attacks.noise import RandomSearch
 from robustsnn.attacks.square import Square
-from robustsnn.attacks.step import APGD
+from robustsnn.attacks.start import Boundary
+from robustsnn.attacks.step import APGD, SAPGD
 from robustsnn.evaluation.flags import FLAGS, Check
 from robustsnn.evaluation.judge import repeats
 from robustsnn.evaluation.probe import Probe
-from robustsnn.losses import margin
+from robustsnn.losses import cross_entropy, margin
 from robustsnn.modes import evaluating
-from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule
+from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule, ResetFlow
 from robustsnn.outcome import Outcomes, breaks
 
 
@@ -236,18 +238,32 @@ def _radii(probe: Probe) -> list[Check]:
 
 
 def _convergence(probe: Probe) -> list[Check]:
-    """The suite's longest gradient attacks with twice the steps, on what the suite left standing."""
+    """Longer runs, new starts and a search on what the suite left standing, until the flag is raised or none is left.
+
+    First two of the suite's longest gradient attacks with twice their steps; then SA-PGD from three starts under the
+    adaptive rule with a detached reset and under the own one; then a search over corners that begins at random. Steps
+    are three times the suite's largest number, at most 300, and queries ten times that, so that the check of a short
+    suite is short.
+    """
     counted = [attack for attack in probe.gradient_attacks if isinstance(attack, Attack | MinimumNorm)]
     if not counted:
         return []
-    n, left = len(probe.x), int(probe.standing.sum())
+    threat, draws, left = probe.suite.threat, probe.draws, probe.survivors or probe
     longest = max(attack.steps for attack in counted)
-    fell = np.zeros(n, bool)
-    for attack in [attack for attack in counted if attack.steps == longest][:4]:
-        fell |= probe.run(replace(attack, steps=2 * longest), np.flatnonzero(probe.standing & ~fell))
+    longer: list[Any] = [replace(a, steps=2 * longest, restarts=1) for a in counted if a.steps == longest][:2]
+    steps, rules = min(300, 3 * longest), (ResetFlow(ASSG(), "detached"), None) if probe.spiking else (None,)
+    step = SAPGD(threat.eps) if threat.norm == "Linf" else APGD(2 * threat.eps)
+    longer += [Attack(threat, step, Boundary(), rule, cross_entropy, steps, 3, draws=draws) for rule in rules]
+    if threat.norm == "Linf":
+        longer.append(CornerSearch(threat, 10 * steps, draws=draws))
+    n, fell = int(left.standing.sum()), np.zeros(len(left.x), bool)
+    for attack in longer:
+        if not _many(int(fell.sum()), n, 0.02):
+            fell |= left.run(attack, np.flatnonzero(left.standing & ~fell))
     more = int(fell.sum())
-    text = f"{2 * longest} steps break {more} of the {left} probed images that stood after {longest}"
-    return [Check(FLAGS["not-converged"], _many(more, n, 0.02), text, more / n)]
+    longer_runs = f"up to {2 * longest} steps, {steps} from 3 starts and a search of {10 * steps} queries"
+    text = f"{longer_runs} break {more} of {n} images that the suite left standing"
+    return [Check(FLAGS["not-converged"], _many(more, n, 0.02), text, more / max(1, n))]
 
 
 def _black_box(probe: Probe, found: Outcomes, members: list[tuple[str, Any]]) -> Check:
@@ -264,10 +280,11 @@ def _black_box(probe: Probe, found: Outcomes, members: list[tuple[str, Any]]) ->
     # What a black-box attack broke first, no gradient attack of its column was shown.
     missed = np.all(found.attacked[white] & ~found.broken[white], axis=0)
     alone &= missed[at]
-    if not any(isinstance(attack, Square) for _, attack in members):
+    if not any(isinstance(attack, CornerSearch | Square) for _, attack in members):
         alone |= probe.run(RandomSearch(threat, "uniform", 50, draws=probe.draws), np.flatnonzero(probe.standing))
+        small = CornerSearch if threat.norm == "Linf" else Square
         if threat.norm in ("Linf", "L2") and probe.x.ndim >= 4:
-            alone |= probe.run(Square(threat, 300, draws=probe.draws), np.flatnonzero(probe.standing & ~alone))
+            alone |= probe.run(small(threat, 300, draws=probe.draws), np.flatnonzero(probe.standing & ~alone))
     first, of = int(alone.sum()), f"of {n} probed images fall to black-box attacks and not to gradient attacks"
     for rule in probe.rules[:8]:
         longer = probe.pgd(rule, 50)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.suites import Suite
+from robustsnn.depth import depth
 from robustsnn.errors import UserError
 from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.fitting import fit_to, judge_of
@@ -106,7 +107,9 @@ def evaluate(
 
     Returns `clean`, `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr,
     `curve` as a list with `eps`, `breaks` (which attacks broke the same samples), `checks` and, of these,
-    `flags`; `rounded`, where images are kept, see there; `draws` for a model that draws random numbers.
+    `flags`; `rounded`, where images are kept, see there; `draws` for a model that draws random numbers; `depth`,
+    what was broken by how many passes and what
+    more of them would break. `worst_case` says `at_most` where `depth` gives a reason to.
     """
     x, y = data = tensors(data)
     judge = judge_of(model, x, suite(eps))
@@ -144,6 +147,8 @@ def evaluate(
             }
             entry["rounded"] = rounded(model, at.threat, found, judge, batch_size, seed)
             entry |= _inspect(model, x, y, used, found, judge, batch_size, seed)
+            entry["depth"] = depth(found, standing, [flag["name"] for flag in entry["flags"]])
+            entry["worst_case"]["at_most"] = bool(entry["depth"]["at_most"])
             if keep_images is not None:
                 keep_images(found, used)
     return {**entry, "curve": points}
@@ -158,13 +163,17 @@ def _inspect(
     draws, sets = None, None
     if judge.votes > 1 and found.images is not None:
         draws = fresh_draws(view, torch.from_numpy(found.images), y, seed=seed)
-    at = np.flatnonzero(found.correct)[:PROBE]
+    at, left = np.flatnonzero(found.correct)[:PROBE], np.flatnonzero(found.standing())[:PROBE]
     if suite.threat.space == "encoded":
         # All batches up to the last probed image, so that a random encoder hands over what was attacked.
-        batches = int(at.max(initial=0)) // batch_size + 1
+        batches = int(max(at.max(initial=0), left.max(initial=0))) // batch_size + 1
         x = encode_images(model, x[: batches * batch_size], batch_size, seed)
-    xp, yp = x[at].to(device), y[at].to(device)
-    probe = Probe(view, xp, yp, found.standing()[at], suite, judge, seed)
+
+    def probed(which: np.ndarray, survivors: Probe | None = None) -> Probe:
+        xp, yp = x[which].to(device), y[which].to(device)
+        return Probe(view, xp, yp, found.standing()[which], suite, judge, seed, survivors)
+
+    probe = probed(at, probed(left))
     with seeded(seed, "checks"):
         made = [check.report() for check in checks(probe, found, suite.members())]
         if suite.survivors_only and len(at):

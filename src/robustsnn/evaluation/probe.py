@@ -72,6 +72,7 @@ class Probe:
         suite: what was run, fitted to the model.
         judge: who says what is broken.
         seed: of what is drawn.
+        survivors: a probe of images of the whole evaluation that the suite left standing; None for those of x.
     """
 
     model: nn.Module
@@ -81,6 +82,7 @@ class Probe:
     suite: Suite
     judge: Judge
     seed: int
+    survivors: Probe | None = None
 
     @cached_property
     def connected(self) -> bool:

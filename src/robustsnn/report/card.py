@@ -18,8 +18,9 @@ from robustsnn.report.analysis_sections import in_words
 from robustsnn.report.card_limits import limits
 from robustsnn.report.citations import citations
 from robustsnn.report.metrics import Epoch
+from robustsnn.report.rates import Rate
 from robustsnn.report.reading import Model, Run, models_of, read_runs
-from robustsnn.report.results import Rate, Result
+from robustsnn.report.results import Result
 from robustsnn.report.settings import objective_words
 from robustsnn.report.trail_file import TrailFile
 
@@ -167,7 +168,7 @@ def _rates(result: Result) -> list[tuple[str, str, str, str]]:
 
 def _cells(rate: Rate) -> tuple[str, str, str]:
     return (
-        wording.percent(rate.accuracy),
+        wording.accuracy_text(rate),
         wording.interval_text(rate) or "not saved",
         "not saved" if rate.n is None else str(rate.n),
     )

@@ -12,8 +12,8 @@ from robustsnn.report.charts import Axes, Series, line_chart
 from robustsnn.report.downloads import Figure, stem
 from robustsnn.report.marks import short
 from robustsnn.report.metrics import Epoch
+from robustsnn.report.rates import Rate
 from robustsnn.report.reading import Model
-from robustsnn.report.results import Rate
 from robustsnn.report.scales import SHARES, nice_ticks
 from robustsnn.report.tables import Cell, Table
 from robustsnn.report.wording import count, eps_text, percent, rate_text, space_text

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from robustsnn.report.rates import Rate
 from robustsnn.report.reading import Model
-from robustsnn.report.results import Rate, Result
+from robustsnn.report.results import Result
 from robustsnn.report.summary import apart, threat
 from robustsnn.report.tables import Cell, Table
-from robustsnn.report.wording import draws_text, interval_text, percent, test_text
+from robustsnn.report.wording import accuracy_text, draws_text, interval_text, test_text
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Entry:
 
     @property
     def percent(self) -> str:
-        return "" if self.rate is None else percent(self.rate.accuracy)
+        return "" if self.rate is None else accuracy_text(self.rate)
 
     @property
     def interval(self) -> str:
@@ -121,10 +122,11 @@ def _standing(rate: Rate, best: Sequence[Rate]) -> str:
 def _words(rate: Rate | None) -> str:
     if rate is None:
         return "\N{EN DASH}"
+    at_most = "at most " if rate.at_most else ""
     if rate.interval is None:
-        return f"{100 * rate.accuracy:.1f}"
+        return f"{at_most}{100 * rate.accuracy:.1f}"
     low, high = rate.interval
-    return f"{100 * rate.accuracy:.1f} ({100 * low:.1f}\N{EN DASH}{100 * high:.1f})"
+    return f"{at_most}{100 * rate.accuracy:.1f} ({100 * low:.1f}\N{EN DASH}{100 * high:.1f})"
 
 
 def _numbers(rate: Rate | None) -> list[Cell]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from robustsnn.report.marks import marker, short, style
+from robustsnn.report.rates import Rate
 from robustsnn.report.reading import Model
-from robustsnn.report.results import Rate
 from robustsnn.report.tables import Cell, Table
 from robustsnn.report.wording import rate_text, test_text
 

@@ -14,6 +14,7 @@ from robustsnn.report.attack_table import attack_tables
 from robustsnn.report.blocks import Part, parts
 from robustsnn.report.citations import citations
 from robustsnn.report.curves import eps_curves, training
+from robustsnn.report.depth_figures import depths
 from robustsnn.report.downloads import Figure, download
 from robustsnn.report.main_table import MainTable, main_table
 from robustsnn.report.overview import overview, overview_table
@@ -73,6 +74,12 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
         "overview_figure": Figure("overview", [drawing], overview_table(models), _OVERVIEW),
         "main": table,
         "marked": any(entry.standing for _, row in table.rows for entry in row),
+        "at_most": [
+            (model, model.result.depth.at_most)
+            for model in models
+            if model.result and model.result.depth and model.result.depth.at_most
+        ],
+        "depths": depths(models),
         "curves": eps_curves(models),
         "gallery": pictures,
         "gallery_attacks": _attacks_shown(pictures),

@@ -9,20 +9,13 @@ from typing import Any
 
 from robustsnn.errors import UserError
 from robustsnn.report.breaks import Breaks, read_breaks
+from robustsnn.report.depth import Depth, read_depth
 from robustsnn.report.fields import items, mapping, number, refuse, text, truth, whole
+from robustsnn.report.rates import Rate, read_rate, read_share
 from robustsnn.report.signs import Check, Flag, read_checks, read_flags
 
 SCHEMA = 2
 SPACES = ("pixel", "encoded")
-
-
-@dataclass(frozen=True)
-class Rate:
-    """A share of `n` images classified correctly, with its 95 % interval where one was saved."""
-
-    accuracy: float
-    interval: tuple[float, float] | None
-    n: int | None
 
 
 @dataclass(frozen=True)
@@ -76,6 +69,7 @@ class Result:
     crafting: str = ""
     levels: int | None = None
     rounded: tuple[int, int] | None = None
+    depth: Depth | None = None
 
 
 @dataclass(frozen=True)
@@ -112,9 +106,9 @@ def _result(value: Any, where: str) -> Result:
     space = value.get("space")
     if space is not None and space not in SPACES:
         raise refuse(f"{where}.space", space, " or ".join(map(repr, SPACES)))
-    rates = {name: _rate(entry, f"{where}.columns.{name}") for name, entry in columns.items()}
+    rates = {name: read_rate(entry, f"{where}.columns.{name}") for name, entry in columns.items()}
     return Result(
-        clean=_rate(value.get("clean"), f"{where}.clean"),
+        clean=read_rate(value.get("clean"), f"{where}.clean"),
         suite=text(value, "suite"),
         norm=text(value, "norm"),
         eps=number(value.get("eps"), f"{where}.eps"),
@@ -123,7 +117,7 @@ def _result(value: Any, where: str) -> Result:
         columns={name: rate for name, rate in rates.items() if rate is not None},
         attacks=tuple(_attack(name, entry, f"{where}.attacks.{name}") for name, entry in attacks.items()),
         breaks=read_breaks(value.get("breaks"), f"{where}.breaks"),
-        worst_case=_rate(value.get("worst_case"), f"{where}.worst_case"),
+        worst_case=read_rate(value.get("worst_case"), f"{where}.worst_case"),
         curve=_curve(value.get("curve"), f"{where}.curve"),
         flags=tuple(read_flags(value.get("flags"), f"{where}.flags")),
         checks=tuple(read_checks(value.get("checks"), f"{where}.checks")),
@@ -133,6 +127,7 @@ def _result(value: Any, where: str) -> Result:
         crafting=text(mapping(value.get("precision") or {}, f"{where}.precision"), "crafting"),
         levels=None if value.get("levels") is None else whole(value["levels"], f"{where}.levels"),
         rounded=_rounded(value.get("rounded"), f"{where}.rounded"),
+        depth=read_depth(value.get("depth"), f"{where}.depth"),
     )
 
 
@@ -144,7 +139,7 @@ def _attack(name: str, value: Any, where: str) -> Attack:
         label=text(value, "label") or name,
         black_box=truth(value.get("black_box", False), f"{where}.black_box"),
         column=text(value, "column"),
-        standing=_rate(value, where) if "accuracy" in value else None,
+        standing=read_rate(value, where) if "accuracy" in value else None,
         numbers=_numbers(value, keys, where),
     )
 
@@ -153,7 +148,7 @@ def _draws(value: Any, where: str) -> Draws | None:
     if value is None:
         return None
     value = mapping(value, where)
-    mean, std, least, most = (_share(value.get(key), f"{where}.{key}") for key in ("mean", "std", "least", "most"))
+    mean, std, least, most = (read_share(value.get(key), f"{where}.{key}") for key in ("mean", "std", "least", "most"))
     return Draws(whole(value.get("n"), f"{where}.n"), mean, std, least, most)
 
 
@@ -168,33 +163,11 @@ def _rounded(value: Any, where: str) -> tuple[int, int] | None:
 def _curve(value: Any, where: str) -> tuple[tuple[float, Rate], ...]:
     points: dict[float, Rate] = {}
     for entry in items(value, where):
-        eps, rate = number(mapping(entry, where).get("eps"), f"{where}.eps"), _rate(entry, where)
+        eps, rate = number(mapping(entry, where).get("eps"), f"{where}.eps"), read_rate(entry, where)
         if eps is None or rate is None:
             raise UserError(f"{where}: the point {entry!r} has no eps; evaluate the run again")
         points[eps] = rate
     return tuple(sorted(points.items()))
-
-
-def _rate(value: Any, where: str) -> Rate | None:
-    if value is None:
-        return None
-    value = mapping(value, where)
-    pair = value.get("interval")
-    interval = None
-    if pair is not None:
-        ends = [number(end, f"{where}.interval") for end in items(pair, f"{where}.interval")]
-        if len(ends) != 2 or ends[0] is None or ends[1] is None or not 0 <= ends[0] <= ends[1] <= 1:
-            raise refuse(f"{where}.interval", pair, "[low, high] in [0, 1]")
-        interval = (ends[0], ends[1])
-    n = number(value.get("n"), f"{where}.n")
-    return Rate(_share(value.get("accuracy"), f"{where}.accuracy"), interval, None if n is None else int(n))
-
-
-def _share(value: Any, where: str) -> float:
-    share = number(value, where)
-    if share is None or not 0 <= share <= 1:
-        raise refuse(where, value, "a share in [0, 1]")
-    return share
 
 
 def _numbers(value: Any, keys: tuple[str, ...], where: str) -> dict[str, float]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from robustsnn.report.rates import Rate
 from robustsnn.report.reading import Model
-from robustsnn.report.results import Attack, Rate, Result
+from robustsnn.report.results import Attack, Result
 from robustsnn.report.wording import count, listing, percent
 
 

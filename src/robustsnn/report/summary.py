@@ -6,10 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import TypeVar
 
+from robustsnn.report.rates import Rate
 from robustsnn.report.reading import Model
-from robustsnn.report.results import Rate, Result
+from robustsnn.report.results import Result
 from robustsnn.report.strength import by_attack
-from robustsnn.report.wording import count, draws_text, eps_text, listing, percent, rate_text, test_text, threat_text
+from robustsnn.report.wording import (
+    accuracy_text,
+    count,
+    draws_text,
+    eps_text,
+    listing,
+    percent,
+    rate_text,
+    test_text,
+    threat_text,
+)
 
 Key = TypeVar("Key")
 _CLASSES = {"digits": 10, "turned_digits": 20, "digit_events": 10, "cifar10": 10, "cifar100": 100, "cifar10_dvs": 10}
@@ -18,6 +29,10 @@ _BOUND = (
     "An accuracy under attack is an upper bound on the true robust accuracy: a stronger attack can only "
     "lower it. Intervals are 95 % (Clopper-Pearson) for the sampling of the test images; they say nothing "
     "about another training seed."
+)
+_AT_MOST = (
+    "Where a figure is given as at most, the attacks were still breaking images when they ended. More effort would "
+    "lower it, and may change an order that it is part of."
 )
 
 
@@ -40,7 +55,8 @@ def summary(models: Sequence[Model]) -> list[tuple[str, list[str]]]:
             split = [(f"Under attack: {test_text(group[0][1])}", figures + strong)]
         parts += [(about, sentences) for about, sentences in split if sentences]
     if any(result.worst_case or result.columns for _, result in evaluated):
-        parts.append(("How to read this", [_BOUND]))
+        falling = any(result.worst_case and result.worst_case.at_most for _, result in evaluated)
+        parts.append(("How to read this", [_BOUND, _AT_MOST] if falling else [_BOUND]))
     cautions = _cautions(models, len(by_threat), len(by_data))
     return [*parts, ("Caution", cautions)] if cautions else parts
 
@@ -105,13 +121,13 @@ def _rates(rates: Mapping[str, Rate], start: str, verb: str, adverb: str) -> lis
     for position, (name, rate) in enumerate(rates.items()):
         of = f" of {images}" if position == 0 else ""
         word = f" {verb}" if position == 0 else ""
-        parts.append(f"{name}{word} {percent(rate.accuracy)}{of}{ending if position == 0 else ''} {_range(rate)}")
+        parts.append(f"{name}{word} {accuracy_text(rate)}{of}{ending if position == 0 else ''} {_range(rate)}")
     figures = f"{start} {'; '.join(part.rstrip() for part in parts)}."
     return [text for text in (figures, _order(rates)) if text]
 
 
 def _range(rate: Rate) -> str:
-    return rate_text(rate).removeprefix(percent(rate.accuracy)).strip()
+    return rate_text(rate).removeprefix(accuracy_text(rate)).strip()
 
 
 def _order(rates: Mapping[str, Rate]) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustsnn.report.results import Draws, Rate, Result
+from robustsnn.report.rates import Rate
+from robustsnn.report.results import Draws, Result
 from robustsnn.units import grid_words
 
 
@@ -45,6 +46,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def accuracy_text(rate: Rate) -> str:
+    """'12.2 %', or 'at most 12.2 %' where the attacks had not converged."""
+    return f"{'at most ' if rate.at_most else ''}{percent(rate.accuracy)}"
+
+
 def figure(value: float | None) -> str:
     """A count or a mean: '37', '2.513', from five digits on '12 345'; a dash for None."""
     if value is None:
@@ -62,7 +68,7 @@ def interval_text(rate: Rate) -> str:
 
 def rate_text(rate: Rate) -> str:
     """A rate with its interval: '12.2 % [9.0, 16.0]'."""
-    return f"{percent(rate.accuracy)} {interval_text(rate)}".rstrip()
+    return f"{accuracy_text(rate)} {interval_text(rate)}".rstrip()
 
 
 def function_text(name: str) -> str:
