@@ -1,101 +1,205 @@
 """The exact worst case of a tiny spiking network in a Linf ball: proved, or found, or out of time.
 
-The network is written as a mixed-integer linear program, see `encoding`.
+Branch and bound over the trains of the first layer (see `trains`), which fix everything that follows:
 
-What the answers mean:
+1. The box of images allows each first neuron a range of trains, neighbours in its current. All combinations are shown
+   to the rest of the network itself; those that are misclassified remain, often few. Where there are too many
+   combinations for that, the range of a neuron is cut in two first.
+2. The remaining combinations span a range of trains per neuron, which cuts a polytope out of the box. A linear program
+   finds the image that lies deepest in it, or that there is none, and then all these combinations are impossible.
+   Otherwise a neuron is chosen, and the combinations are split by its train. A combination alone that has an image is
+   a misclassified image.
+
+What the answers mean, for currents of the first layer in real arithmetic and d the tolerance:
 
 * "broken": the point that comes along is misclassified by the network as it is, in its own float32 forward pass.
-* "robust": no point of the ball is misclassified in real arithmetic, nor by any rounding that moves potentials and
-  margins by less than d, since within d of the threshold a spike may go either way. As sure as HiGHS is of the
-  infeasibility of a program; d is well above its own tolerance and above the rounding of tiny float32 networks.
-* "undecided": time ran out, or a train of the first layer that is misclassified is possible only within d of its
-  borders, where rounding decides.
-
-A solution fixes the trains of the first layer, and these all that follows. So each solution is moved to the middle of
-the set of images with these trains (a linear program) and shown to the network; if that is right there, these trains
-are cut off and the search goes on.
+* "robust": whatever trains are possible in the ball, the network classifies them right; also those for which the
+  currents miss a border by less than d, so rounding that moves them less does not matter. It is as sure as HiGHS is of
+  the optimum of a linear program; d is a hundred times its own tolerance, and above the rounding of small networks in
+  float32. A tie is misclassified, as everywhere.
+* "undecided": time ran out, or misclassified trains are possible only within d of their borders, where rounding
+  decides, and no image was found.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.encoding import Encoding
-from robustsnn.attacks.stages import stages
 from robustsnn.attacks.threat import Linf, check_images
-from robustsnn.errors import UserError
-from robustsnn.losses import correct
+from robustsnn.attacks.trains import Array, Choice, first_layer
+from robustsnn.losses import check_logits, correct, margin
 from robustsnn.modes import evaluating
+
+CHUNK = 1 << 16
+"""Combinations that pass through the network at once."""
+
+Status = Literal["robust", "broken", "undecided"]
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
     """What was decided, the misclassified image `[C, H, W]` if one was found, and the cost."""
 
-    status: Literal["robust", "broken", "undecided"]
+    status: Status
     image: Tensor | None
-    binaries: int  # of the program, a measure of its size
+    combinations: int  # of trains that were shown to the network
+    programs: int  # linear programs solved
     seconds: float
 
 
 class Exact:
-    """The solver for one network, a `Classifier` of layers in sequence with direct coding, for tiny ones.
+    """The solver for one network on the CPU: a `Classifier` of layers in sequence, with direct coding.
+
+    The cost grows with the number of first neurons whose train the ball leaves open, about fourfold per neuron; what
+    follows may be any network.
 
     Args:
-        model: all that lies between its neurons is affine in eval mode; see `stages`.
-        tolerance: d.
+        model: images -> logits; in eval mode, the layers before its first neurons are affine.
+        tolerance: d, in units of the current.
+        table: so many combinations of trains are tried at once.
     """
 
-    def __init__(self, model: nn.Module, tolerance: float = 1e-5) -> None:
+    def __init__(self, model: nn.Module, tolerance: float = 1e-5, table: int = 1 << 20) -> None:
         self.model = model
         self.tolerance = tolerance
-        self.network, self.steps = stages(model)
+        self.table = table
+        self.first = first_layer(model)
 
     def decide(self, x: Tensor, y: int, eps: float, *, free: Tensor | None = None, seconds: float = 60.0) -> Verdict:
         """Whether an image within eps of x `[C, H, W]` and within [0, 1] is not classified as y.
 
         Args:
             free: bool `[C, H, W]`, the pixels that may change; all, if None.
-            seconds: after which it is undecided.
+            seconds: after so many it is undecided.
         """
-        begun = time.perf_counter()
         check_images(x[None], torch.tensor([y]))
-        threat = Linf(eps)
-        classes = len(self.network[-1].bias)
-        if not 0 <= y < classes:
-            raise UserError(f"label {y} given to a model of {classes} classes; allowed are 0 to {classes - 1}")
-        clean = x.detach().double().cpu()
+        with evaluating(self.model), torch.no_grad():
+            check_logits(self.model(x[None]), torch.tensor([y]))
+            return _Search(self, x, y, eps, free, seconds).verdict()
+
+
+class _Search:
+    """One image: which combinations of trains are misclassified, and whether an image in the box has one."""
+
+    def __init__(self, exact: Exact, x: Tensor, y: int, eps: float, free: Tensor | None, seconds: float) -> None:
+        self._exact, self._first, self._d = exact, exact.first, exact.tolerance
+        self._x, self._y, self._threat = x, torch.tensor([y]), Linf(eps)
+        clean = x.double()
         low, high = (clean - eps).clamp_min(0), (clean + eps).clamp_max(1)
         if free is not None:
             low, high = torch.where(free, low, clean), torch.where(free, high, clean)
-        box = low.flatten().numpy(), high.flatten().numpy()
-        encoded = Encoding(self.network, self.steps, *box, self.tolerance)
+        self._low, self._high = low.flatten().numpy(), high.flatten().numpy()
+        self._least, self._most = exact.first.range(self._low, self._high, exact.tolerance)
+        self._combinations = self._programs = 0
+        self._begun = time.perf_counter()
+        self._end = self._begun + seconds
 
-        def verdict(status: Literal["robust", "broken", "undecided"], image: Tensor | None = None) -> Verdict:
-            return Verdict(status, image, encoded.program.binaries, time.perf_counter() - begun)
-
-        decided = True
-        for rival in encoded.rivals(y):
-            while True:
-                left = seconds - (time.perf_counter() - begun)
-                answer = encoded.program.solve(left, also=encoded.margin(rival, y)) if left > 0 else None
-                if answer is None or answer.values is None:
-                    decided &= answer is not None and answer.closed
+    def verdict(self) -> Verdict:
+        image, sure = None, True
+        try:
+            for choices in self._misclassified():
+                image, decided = self._reached(choices)
+                sure &= decided
+                if image is not None:
                     break
-                slack, pixels = encoded.middle(answer.values)
-                image = threat.project(torch.from_numpy(pixels).view_as(x).to(x), x)
-                if self._wrong(image, y):
-                    return verdict("broken", image)
-                decided &= abs(slack) > self.tolerance
-                encoded.cut_off(answer.values)
-        return verdict("robust" if decided else "undecided")
+        except TimeoutError:
+            sure = False
+        status: Status = "broken" if image is not None else "robust" if sure else "undecided"
+        return Verdict(status, image, self._combinations, self._programs, time.perf_counter() - self._begun)
 
-    @torch.no_grad()
-    def _wrong(self, image: Tensor, y: int) -> bool:
-        with evaluating(self.model):
-            return not bool(correct(self.model(image[None]), torch.tensor([y], device=image.device)))
+    def _misclassified(self) -> Iterator[Choice]:
+        """Step 1: all combinations `[B, n]` that the network gets wrong, in portions."""
+        parts = [(self._least, self._most)]
+        while parts:
+            least, most = parts.pop()
+            if np.prod(most - least + 1.0) <= self._exact.table:
+                yield self._wrong(least, most)
+                continue
+            slack, pixels = self._deepest(least, most)
+            if slack < -self._d:
+                continue
+            i = int((most - least).argmax())
+            middle = (least[i] + most[i]) // 2
+            lower, upper = (least, _changed(most, i, middle)), (_changed(least, i, middle + 1), most)
+            # The part that the deepest image lies in comes first, from the end of the list.
+            parts += [upper, lower] if self._first.cell(pixels)[i] <= middle else [lower, upper]
+
+    def _wrong(self, least: Choice, most: Choice) -> Choice:
+        """The combinations between `least` and `most` that are misclassified, or closer to it than d."""
+        sizes = tuple(most - least + 1)
+        count = int(np.prod(sizes))
+        self._combinations += count
+        found = []
+        for start in range(0, count, CHUNK):
+            self._check_time()
+            choices = np.stack(np.unravel_index(np.arange(start, min(start + CHUNK, count)), sizes), 1) + least
+            logits = self._first.logits(choices)
+            found.append(choices[(margin(logits, self._y.expand(len(logits))) >= -self._d).numpy()])
+        return np.concatenate(found)
+
+    def _reached(self, choices: Choice) -> tuple[Tensor | None, bool]:
+        """Step 2: a misclassified image with one of these trains; if there is none, whether that is sure."""
+        parts, sure = [choices] if len(choices) else [], True
+        while parts:
+            self._check_time()
+            choices = parts.pop()
+            least, most = choices.min(0), choices.max(0)
+            slack, pixels = self._deepest(least, most)
+            if slack < -self._d:
+                continue
+            cell = self._first.cell(pixels)
+            other = choices != cell
+            if len(choices) == 1 or not other.any(1).all():
+                image = self._threat.project(torch.from_numpy(pixels).view_as(self._x).to(self._x), self._x)
+                if not bool(correct(self._exact.model(image[None]), self._y)):
+                    return image, True
+            if len(choices) == 1:
+                sure = False
+                continue
+            i = int(np.where(most > least, other.sum(0), -1).argmax())
+            nearest_last = sorted(set(choices[:, i].tolist()), key=lambda train: -abs(train - cell[i]))
+            parts += [choices[choices[:, i] == train] for train in nearest_last]
+        return None, sure
+
+    def _deepest(self, least: Choice, most: Choice) -> tuple[float, Array]:
+        """The pixels whose currents lie deepest within a range of cells, and the distance to its nearest border.
+
+        That is the largest s with A x + b >= break + s below and A x + b <= break - s above, at most 1, and negative
+        where no image of the box has these trains. Borders that the box does not reach are left out.
+        """
+        from scipy.optimize import linprog  # here: it takes a while to load
+
+        first = self._first
+        above, below = np.flatnonzero(least > self._least), np.flatnonzero(most < self._most)
+        if not len(above) and not len(below):
+            return 1.0, (self._low + self._high) / 2
+        self._programs += 1
+        weights = np.concatenate([-first.weight[above], first.weight[below]])
+        limits = [first.bias[above] - first.breaks[least[above] - 1], first.breaks[most[below]] - first.bias[below]]
+        pixels = np.stack([self._low, self._high], 1)
+        found = linprog(
+            np.append(np.zeros(len(pixels)), -1.0),
+            A_ub=np.pad(weights, ((0, 0), (0, 1)), constant_values=1.0),
+            b_ub=np.concatenate(limits),
+            bounds=np.concatenate([pixels, [[-np.inf, 1.0]]]),
+        )
+        if found.status != 0:
+            raise RuntimeError(f"a linear program that has a solution was not solved: {found.message}")
+        return float(found.x[-1]), found.x[:-1]
+
+    def _check_time(self) -> None:
+        if time.perf_counter() > self._end:
+            raise TimeoutError
+
+
+def _changed(choice: Choice, i: int, to: int) -> Choice:
+    changed = choice.copy()
+    changed[i] = to
+    return changed
