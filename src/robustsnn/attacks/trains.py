@@ -30,6 +30,8 @@ def cells(neuron: LIF, steps: int) -> tuple[Array, NDArray[np.float32]]:
 
     trains[j] is what it fires for breaks[j - 1] <= c < breaks[j], half open as u >= theta is. While the train stays
     the same, u[t] = a c + e with a > 0, so u[t] >= theta is a bound on c, and a step cuts an interval in at most two.
+    Under soft reset some bounds coincide, and rounding leaves an interval between them where there is none: what is
+    narrower than 1e-9 theta is left out.
     """
     parts: list[tuple[float, float, tuple[int, ...], float, float]] = [(-np.inf, np.inf, (), 0.0, 0.0)]
     for _ in range(steps):
@@ -43,6 +45,7 @@ def cells(neuron: LIF, steps: int) -> tuple[Array, NDArray[np.float32]]:
                 after = (0.0, 0.0) if neuron.reset == "hard" else (a, e - neuron.theta)
                 cut.append((max(low, at), high, (*train, 1), *after))
         parts = sorted(cut)
+    parts = [part for part in parts if part[1] - part[0] > 1e-9 * neuron.theta]
     return np.array([part[0] for part in parts[1:]]), np.array([part[2] for part in parts], dtype=np.float32)
 
 
