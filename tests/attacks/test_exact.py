@@ -197,7 +197,7 @@ def test_nothing_breaks_what_is_proved_and_larger_balls_keep_what_is_broken(neur
         assert row == sorted(row, reverse=True)  # robust, then broken
     for column, eps in list(enumerate(radii))[1:]:
         proved = torch.tensor([row[column] == "robust" for row in table])
-        for attack in [a for _, a in quick(eps).members()] + [RandomSearch(Linf(eps), 500, "corners")]:
+        for attack in [a for _, a in quick(eps).members()] + [RandomSearch(Linf(eps), "corners", 500)]:
             found = attack.run(model, x, y).images
             assert correct(model(found), y)[proved].all()
     assert 0 < sum(row[1] == "robust" for row in table) < 8
