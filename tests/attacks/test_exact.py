@@ -187,15 +187,15 @@ def test_a_misclassified_image_is_broken_at_no_distance_and_so_is_a_tie():
 
 @pytest.mark.parametrize("neuron", [IF(), LIF(tau=0.5, reset="soft")], ids=repr)
 def test_nothing_breaks_what_is_proved_and_larger_balls_keep_what_is_broken(neuron):
-    model = mlp(neuron, 3, pixels=16, width=8, classes=4)
+    model = mlp(neuron, 3, pixels=16, width=8, classes=4, seed=3)
     exact, x = Exact(model), images(8, (1, 1, 16))
     y = model(x).argmax(1)
-    radii = (0.01, 0.03, 0.1)
+    radii = (0.01, 0.02, 0.03)
     table = [[exact.decide(image, int(label), eps).status for eps in radii] for image, label in zip(x, y, strict=True)]
     for row in table:
         assert "undecided" not in row
         assert row == sorted(row, reverse=True)  # robust, then broken
-    for column, eps in list(enumerate(radii))[1:]:
+    for column, eps in enumerate(radii):
         proved = torch.tensor([row[column] == "robust" for row in table])
         for attack in [a for _, a in quick(eps).members()] + [RandomSearch(Linf(eps), "corners", 500)]:
             found = attack.run(model, x, y).images
