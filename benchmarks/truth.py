@@ -153,22 +153,27 @@ def impossible(rows: Sequence[dict[str, Any]]) -> int:
     )
 
 
-def show(rows: Sequence[dict[str, Any]], suites: Sequence[str]) -> None:
-    """The table, and the share that each suite misses over all networks."""
-    print("images left standing; +u: undecided too")
-    head = ["network", "eps", "pixels", "right", "truth", *suites, "longest"]
-    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
-    for row in rows:
-        count = {status: row["truth"].count(status) for status in ("robust", "broken", "undecided", "wrong")}
-        truth = f"{count['robust']}" + (f" +{count['undecided']}u" if count["undecided"] else "")
-        cells = [row["name"], show_fraction(row["eps"]), row["pixels"], len(row["truth"]) - count["wrong"], truth]
-        cells += [sum(row["standing"][suite]) for suite in suites] + [f"{row['longest']:.1f} s"]
-        print("| " + " | ".join(map(str, cells)) + " |")
-    for suite in suites:
-        hits, n = missed(rows, suite)
-        low, high = clopper_pearson(hits, n)
-        print(f"{suite} misses {hits} of {n} truly broken images: {100 * hits / max(1, n):.1f} % ", end="")
-        print(f"[{100 * low:.1f}, {100 * high:.1f}]")
+def head(suites: Sequence[str]) -> str:
+    """The first lines of the table."""
+    cells = ["network", "eps", "pixels", "right", "truth", *suites, "longest"]
+    return "| " + " | ".join(cells) + " |\n|" + "---|" * len(cells)
+
+
+def line(row: dict[str, Any], suites: Sequence[str]) -> str:
+    """Of one network, the images left standing."""
+    truth = row["truth"]
+    robust, open_ = truth.count("robust"), truth.count("undecided")
+    cells = [row["name"], show_fraction(row["eps"]), row["pixels"], len(truth) - truth.count("wrong")]
+    cells += [f"{robust} to {robust + open_}" if open_ else robust, *(sum(row["standing"][suite]) for suite in suites)]
+    return "| " + " | ".join(map(str, [*cells, f"{row['longest']:.1f} s"])) + " |"
+
+
+def summary(rows: Sequence[dict[str, Any]], suite: str) -> str:
+    """The share of truly broken images that a suite misses, over all networks."""
+    hits, n = missed(rows, suite)
+    low, high = clopper_pearson(hits, n)
+    share = f"{100 * hits / max(1, n):.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{suite} misses {hits} of {n} truly broken images: {share}"
 
 
 def known(names: Sequence[str]) -> list[str]:
@@ -197,14 +202,15 @@ def main() -> int:
     suites, data = known(options.suites), digits()
     small = replace(data, **{part: shrunk(getattr(data, part)) for part in ("train", "validation", "test")})
     rows = []
+    print(f"of {options.n} test images, those left standing\n{head(suites)}")
     for name in options.networks:
         tiny = NETWORKS[name]
         seen = small if tiny.small else data
         for objective, seed in ((o, s) for o in OBJECTIVES for s in range(options.seeds)):
             model = trained(tiny, OBJECTIVES[objective], seen, seed)
             rows.append({"name": f"{name}, {objective}, seed {seed}"} | row(model, seen, suites, options, seed))
-            print(f"done: {rows[-1]['name']}", file=sys.stderr, flush=True)
-    show(rows, suites)
+            print(line(rows[-1], suites), flush=True)
+    print("\n".join(summary(rows, suite) for suite in suites))
     if options.json:
         settings = {key: str(value) for key, value in vars(options).items()}
         write_json(options.json, {"provenance": provenance(), "settings": settings, "rows": rows})

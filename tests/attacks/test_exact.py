@@ -150,7 +150,7 @@ def test_the_data_range_cuts_the_ball():
 @pytest.mark.parametrize("steps", [1, 2, 4])
 def test_it_agrees_with_a_fine_grid(neuron, steps):
     seen = set()
-    for seed in range(8):
+    for seed in range(5):
         model = mlp(neuron, steps, seed=seed)
         exact = Exact(model)
         for x in images(2, (1, 1, 3), seed=seed):
@@ -195,12 +195,11 @@ def test_nothing_breaks_what_is_proved_and_larger_balls_keep_what_is_broken(neur
     for row in table:
         assert "undecided" not in row
         assert row == sorted(row, reverse=True)  # robust, then broken
-    for column, eps in enumerate(radii):
-        proved = torch.tensor([row[column] == "robust" for row in table])
-        for attack in [a for _, a in quick(eps).members()] + [RandomSearch(Linf(eps), "corners", 500)]:
-            found = attack.run(model, x, y).images
-            assert correct(model(found), y)[proved].all()
-    assert 0 < sum(row[1] == "robust" for row in table) < 8
+    proved = torch.tensor([row[1] == "robust" for row in table])
+    assert 0 < int(proved.sum()) < 8
+    for attack in [a for _, a in quick(radii[1]).members()] + [RandomSearch(Linf(radii[1]), "corners", 500)]:
+        found = attack.run(model, x, y).images
+        assert correct(model(found), y)[proved].all()
 
 
 def test_it_does_not_matter_how_many_combinations_are_tried_at_once():
