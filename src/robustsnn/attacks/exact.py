@@ -4,7 +4,7 @@ Branch and bound over the trains of the first layer (see `trains`), which fix ev
 
 1. The box of images allows each first neuron a range of trains, neighbours in its current. All combinations are shown
    to the rest of the network itself; those that are misclassified remain, often few. Where there are too many
-   combinations for that, the range of a neuron is cut in two first.
+   combinations for that, the range of a neuron is cut in two first, and parts that no image reaches are left out.
 2. The remaining combinations span a range of trains per neuron, which cuts a polytope out of the box. A linear program
    finds the image that lies deepest in it, or that there is none, and then all these combinations are impossible.
    Otherwise a neuron is chosen, and the combinations are split by its train. A combination alone that has an image is
@@ -17,8 +17,8 @@ What the answers mean, for currents of the first layer in real arithmetic and d 
   currents miss a border by less than d, so rounding that moves them less does not matter. It is as sure as HiGHS is of
   the optimum of a linear program; d is a hundred times its own tolerance, and above the rounding of small networks in
   float32. A tie is misclassified, as everywhere.
-* "undecided": time ran out, or misclassified trains are possible only within d of their borders, where rounding
-  decides, and no image was found.
+* "undecided": time ran out, or what rounding decides is all that is left: misclassified trains within d of their
+  borders, or logits within d of a tie.
 """
 
 from __future__ import annotations
@@ -37,9 +37,6 @@ from robustsnn.attacks.trains import Array, Choice, first_layer
 from robustsnn.losses import check_logits, correct, margin
 from robustsnn.modes import evaluating
 
-CHUNK = 1 << 16
-"""Combinations that pass through the network at once."""
-
 Status = Literal["robust", "broken", "undecided"]
 
 
@@ -57,16 +54,16 @@ class Verdict:
 class Exact:
     """The solver for one network on the CPU: a `Classifier` of layers in sequence, with direct coding.
 
-    The cost grows with the number of first neurons whose train the ball leaves open, about fourfold per neuron; what
-    follows may be any network.
+    The cost grows with the combinations of trains that a ball leaves open, exponentially with the number of first
+    neurons; what follows may be any network.
 
     Args:
-        model: images -> logits; in eval mode, the layers before its first neurons are affine.
+        model: images -> logits; in eval mode, the layers before its first neurons are affine. They are read once.
         tolerance: d, in units of the current.
         table: so many combinations of trains are tried at once.
     """
 
-    def __init__(self, model: nn.Module, tolerance: float = 1e-5, table: int = 1 << 20) -> None:
+    def __init__(self, model: nn.Module, tolerance: float = 1e-5, table: int = 1 << 13) -> None:
         self.model = model
         self.tolerance = tolerance
         self.table = table
@@ -118,6 +115,7 @@ class _Search:
         """Step 1: all combinations `[B, n]` that the network gets wrong, in portions."""
         parts = [(self._least, self._most)]
         while parts:
+            self._check_time()
             least, most = parts.pop()
             if np.prod(most - least + 1.0) <= self._exact.table:
                 yield self._wrong(least, most)
@@ -134,15 +132,10 @@ class _Search:
     def _wrong(self, least: Choice, most: Choice) -> Choice:
         """The combinations between `least` and `most` that are misclassified, or closer to it than d."""
         sizes = tuple(most - least + 1)
-        count = int(np.prod(sizes))
-        self._combinations += count
-        found = []
-        for start in range(0, count, CHUNK):
-            self._check_time()
-            choices = np.stack(np.unravel_index(np.arange(start, min(start + CHUNK, count)), sizes), 1) + least
-            logits = self._first.logits(choices)
-            found.append(choices[(margin(logits, self._y.expand(len(logits))) >= -self._d).numpy()])
-        return np.concatenate(found)
+        choices = np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), 1) + least
+        self._combinations += len(choices)
+        logits = self._first.logits(choices)
+        return choices[(margin(logits, self._y.expand(len(logits))) >= -self._d).numpy()]
 
     def _reached(self, choices: Choice) -> tuple[Tensor | None, bool]:
         """Step 2: a misclassified image with one of these trains; if there is none, whether that is sure."""
