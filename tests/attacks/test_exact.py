@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from helpers import images
+from helpers import benchmark, images
 from robustsnn.attacks import RandomSearch, quick
 from robustsnn.attacks.exact import Exact
 from robustsnn.attacks.threat import Linf, verify
@@ -279,3 +279,13 @@ def test_a_first_layer_that_is_off_is_seen_by_the_grid(field):
             wrong = not correct(model(points), y.expand(len(points))).all()
             mistakes += exact.decide(x, int(y), 0.1).status != ("broken" if wrong else "robust")
     assert mistakes
+
+
+def test_the_benchmark_counts_what_is_missed_and_sees_a_proof_that_is_refuted():
+    truth = ["wrong", "robust", "broken", "broken", "undecided"]
+    rows = [{"truth": truth, "standing": {"quick": [False, True, True, False, False]}}]
+    with benchmark("truth") as script:
+        assert script.missed(rows, "quick") == (1, 2)
+        assert script.impossible(rows) == 0
+        rows[0]["standing"]["quick"][1] = False
+        assert script.impossible(rows) == 1
