@@ -201,7 +201,7 @@ def main() -> int:
     torch.set_num_threads(1)
     suites, data = known(options.suites), digits()
     small = replace(data, **{part: shrunk(getattr(data, part)) for part in ("train", "validation", "test")})
-    rows = []
+    about, rows = provenance(), []  # before the work: the code may change under a long run
     print(f"of {options.n} test images, those left standing\n{head(suites)}")
     for name in options.networks:
         tiny = NETWORKS[name]
@@ -213,7 +213,7 @@ def main() -> int:
     print("\n".join(summary(rows, suite) for suite in suites))
     if options.json:
         settings = {key: str(value) for key, value in vars(options).items()}
-        write_json(options.json, {"provenance": provenance(), "settings": settings, "rows": rows})
+        write_json(options.json, {"provenance": about, "settings": settings, "rows": rows})
     wrong = impossible(rows)
     print(f"proved robust and yet broken: {wrong}" if wrong else "no suite broke an image that is proved robust")
     return int(wrong > 0)
