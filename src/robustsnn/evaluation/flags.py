@@ -140,8 +140,9 @@ _ALL = (
         "not-converged",
         False,
         "longer runs and new starts break more than 2 % of the images that the suite left standing (at most 64 are "
-        "tried), and at least 2: twice the suite's largest number of gradient steps, and SA-PGD from three starts with "
-        "three times that number, at most 300, under ASSG and the own rule",
+        "tried), and at least 2: twice the suite's largest number of gradient steps; SA-PGD from three starts with "
+        "three times that number, at most 300, under ASSG with a detached reset and under the own rule; and a search "
+        "over corners of ten times as many queries",
         "The accuracy reported is still falling with the effort of the attack.",
         "Use more steps and restarts, or the suite reliable; read the figure as at most.",
     ),
