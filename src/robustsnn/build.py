@@ -52,6 +52,7 @@ T = TypeVar("T")
 SUITES: dict[str, Callable[..., Suite]] = {
     "quick": attacks.quick,
     "reliable": attacks.reliable,
+    "exhaustive": attacks.exhaustive,
     "autoattack": attacks.autoattack,
     "paper-sr": attacks.paper_sr,
     "paper-sr-10": attacks.paper_sr_10,
@@ -62,7 +63,7 @@ SUITES: dict[str, Callable[..., Suite]] = {
 RULES: dict[str, GradientRule] = {rule.label: rule for rule in (*PAPER_RULES, BPTR(), HART(), PDSG(), ASSG())}
 """Gradient rules by their label."""
 LOSSES: dict[str, Loss] = {loss.__name__: loss for loss in (cross_entropy, margin, dlr, true_probability)}
-_OF_ANY_NORM = ("quick", "reliable", "autoattack")
+_OF_ANY_NORM = ("quick", "reliable", "exhaustive", "autoattack")
 
 
 def suite(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> Callable[[float | str], Suite]:

@@ -352,8 +352,9 @@ ENCODERS = {
     "frames": Entry("event frames as they are", "robustsnn.encoders:Frames"),
 }
 SUITES = {
-    "quick": "a first look: under a tenth of the cost of reliable",
-    "reliable": "the figure to report: all gradient rules, losses and steps, Square, transfer from --source",
+    "quick": "a first look: about a tenth of the cost of reliable",
+    "reliable": "the figure to report: all gradient rules, long runs, a search over corners, transfer from --source",
+    "exhaustive": "reliable with ten times its budget: for a last table, and to see how deep reliable goes",
     "autoattack": "APGD-CE, APGD-T, a minimum-norm attack and Square by the network's own gradient",
     "paper-sr": "tables 1-2 of the SR paper: FGSM, RFGSM, PGD10/30/50, APGD10, each over four gradient rules; "
     "black-box columns with --source",

@@ -19,6 +19,7 @@ from robustsnn.attacks.published import paper_sr as paper_sr
 from robustsnn.attacks.published import paper_sr_10 as paper_sr_10
 from robustsnn.attacks.published import paper_trail as paper_trail
 from robustsnn.attacks.rays import RayS as RayS
+from robustsnn.attacks.reliable import exhaustive as exhaustive
 from robustsnn.attacks.reliable import quick as quick
 from robustsnn.attacks.reliable import reliable as reliable
 from robustsnn.attacks.sparse import SparseFlips as SparseFlips

@@ -1,4 +1,4 @@
-"""Search over the corners of the ball: flips of single entries, pairs and windows, with a memory of what they gain."""
+"""Search over the ball entry by entry: flips between its ends, windows and values between, and a memory of gains."""
 
 from __future__ import annotations
 
@@ -25,24 +25,26 @@ class CornerSearch:
     """Randomised tabu search over the corners of an Linf ball, by the margin alone.
 
     A network of spikes is a piecewise constant function: its surrogate gradient points the way only on average, and the
-    last steps to a misclassified point are better found by trying. A point here has every entry at one end of its
-    interval, `threat.bounds`. In a round each image is offered `width` neighbours, all in one forward pass; the best
-    one that is not tabu becomes the current point, also where it is worse than the one before (that is how the search
-    leaves a local maximum), and its entries are tabu for a random number of rounds unless they would beat the best
-    margin so far. Neighbours are
+    last steps to a misclassified point are better found by trying. The search begins at a corner: every entry at one
+    end of its interval, `threat.bounds`. In a round each image is offered `width` neighbours, all in one forward pass;
+    the best one that is not tabu becomes the current point, also where it is worse than the one before (that is how
+    the search leaves a local maximum), and its entries are tabu for 5 to 11 rounds unless they would beat the best
+    margin so far. The neighbours are
 
-    * flips of single entries: those whose flip gained most when it was last tried (the memory; a flip that was made
-      has its gain turned round), and random ones;
-    * flips of a window of random side in one channel or all, for images whose entries are too many to try one by one.
+    * flips of the entries that gained most when their flip was last tried (the memory; the gain of a flip that was made
+      is turned round);
+    * flips of random entries, and one random entry set to a random value of its interval, since a code that rounds
+      or counts is not monotonic between the ends;
+    * a window of random side, in one channel or all, set to one end.
 
     After `patience` rounds without a new best, the search goes on from the best point with a random tenth of its
     entries flipped.
 
-    The first point is the corner nearest to what `begin_at` says, if the caller has worse points than the
-    images themselves, and a random corner otherwise.
+    The first point is the corner nearest to the worst point of the attacks before, where the caller knows one, and a
+    random corner otherwise.
 
-    Sources: tabu search for binary programs (Glover 1989); single flips as an attack: Moon et al., ICML 2019 (by
-    local search), Square (windows).
+    Sources: tabu search for binary programs (Glover 1989); flips of pixels between the ends as an attack: Moon et
+    al., ICML 2019 (local search), windows: Andriushchenko et al., ECCV 2020 (Square).
 
     Args:
         threat: Linf.
@@ -56,7 +58,7 @@ class CornerSearch:
     threat: Threat
     queries: int = 5000
     width: int = 8
-    patience: int = 200
+    patience: int = 100
     draws: int = 1
     black_box: ClassVar[bool] = True
     goes_on: ClassVar[bool] = True
@@ -64,7 +66,7 @@ class CornerSearch:
     def __post_init__(self) -> None:
         if self.threat.norm != "Linf":
             raise UserError(f"CornerSearch on {self.threat.norm}: a ball with corners is needed, Linf")
-        at_least(self, queries=1, width=2, patience=1, draws=1)
+        at_least(self, queries=1, width=4, patience=1, draws=1)
 
     @property
     def label(self) -> str:
@@ -91,9 +93,13 @@ class CornerSearch:
 
 
 class _Corners:
-    """The images that stand, their current corners, and what the search remembers; `at` are positions in the batch."""
+    """The images that stand, their current points, and what the search remembers; `at` are positions in the batch.
+
+    Points are `[n, entries]` here, and every state belongs to one sample.
+    """
 
     BLOCK = 50  # rounds whose random numbers are drawn at once
+    PER_SAMPLE = ("at", "y", "low", "high", "z", "gain", "tabu", "margin", "best", "best_z", "idle")
 
     def __init__(self, attack: CornerSearch, model: nn.Module, x: Images, y: Labels, streams: Streams) -> None:
         self.attack, self.model, self.shape = attack, model, x.shape[1:]
@@ -102,95 +108,91 @@ class _Corners:
         self.low, self.high = (end.flatten(1) for end in attack.threat.bounds(x))
         self.chunk = max(len(x), 64)  # images per forward pass: what the caller's batch says fits into memory
         self.left, self.turn = attack.queries, 0
-        self.up = torch.zeros_like(self.low, dtype=torch.bool)  # which end each entry is at
-        self.gain = torch.zeros_like(self.low)  # of a flip, as last seen
+        self.z = self.best_z = x.flatten(1)
+        self.gain = torch.zeros_like(self.low)  # of a flip to the other end, as last seen
         self.tabu = torch.zeros_like(self.low, dtype=torch.int32)  # until which round
-        self.margin = self.low.new_full((len(x),), -torch.inf, dtype=torch.float32)
-        self.best, self.best_up = self.margin.clone(), self.up
+        self.margin = self.best = self.low.new_full((len(x),), -torch.inf, dtype=torch.float32)
         self.idle = torch.zeros_like(y)
+        self.windows = attack.width // 8 if len(self.shape) >= 3 and min(self.shape[-2:]) >= 2 else 0
+        self.known = attack.width // 2
+        self.singles = attack.width - self.windows
         self.numbers = self.low.new_zeros(0)
-        pictures = len(self.shape) >= 3 and min(self.shape[-2:]) >= 2
-        self.windows = attack.width // 4 if pictures else 0
-        self.known = (attack.width - self.windows + 1) // 2
 
     def begin(self, worst: Images | None) -> None:
         """Who is misclassified from the start is left alone; the others get their first corner."""
-        x = self.attempt.images.flatten(1)
         verdict = judged(self.model, self.attempt.images, self.y, self.attack.draws)
         self.attempt.forwards += self.attack.draws
-        start = self.streams.uniform(x.shape[1]).to(x)
-        point = self.low + start * (self.high - self.low) if worst is None else worst.flatten(1)
-        self.up = point - self.low > (self.high - self.low) / 2
-        self.best_up = self.up
+        drawn = self.streams.uniform(self.z.shape[1]).to(self.z)
+        near = self.low + drawn * (self.high - self.low) if worst is None else worst.flatten(1)
+        self.z = self.best_z = torch.where(near - self.low > self.high - near, self.high, self.low)
         self.keep(verdict.stands)
-        if len(self.at) and self.left:
-            value, stands = self.offer(self.up[:, None])
-            self.move(self.up[:, None], value, stands, torch.zeros(len(self.at), device=x.device))
+        if len(self.at):
+            self.move(self.z[:, None], self.offer(self.z[:, None]), self.z.new_zeros(len(self.at)))
 
     def keep(self, stand: Tensor) -> None:
         """Go on with these samples alone."""
         if bool(stand.all()):
             return
-        for name in ("at", "y", "low", "high", "up", "gain", "tabu", "margin", "best", "best_up", "idle"):
+        for name in self.PER_SAMPLE:
             setattr(self, name, getattr(self, name)[stand])
         self.streams = self.streams[stand.nonzero()[:, 0]]
         self.numbers = self.numbers[stand] if len(self.numbers) else self.numbers
 
-    def offer(self, up: Tensor) -> tuple[Tensor, Tensor]:
-        """Query corners `[n, K, entries]`: their margins, and which of them stand, `[n, K]`."""
-        n, k = up.shape[:2]
-        z = torch.where(up, self.high[:, None], self.low[:, None]).view(n * k, *self.shape)
-        y = self.y.repeat_interleave(k)
+    def offer(self, z: Tensor) -> Tensor:
+        """Query the points `[n, K, entries]`: their margins `[n, K]`, infinite where they break their sample."""
+        n, k = z.shape[:2]
+        points, y = z.reshape(n * k, *self.shape), self.y.repeat_interleave(k)
         parts = [
-            judged(self.model, z[i : i + self.chunk], y[i : i + self.chunk], self.attack.draws)
+            judged(self.model, points[i : i + self.chunk], y[i : i + self.chunk], self.attack.draws)
             for i in range(0, n * k, self.chunk)
         ]
         self.attempt.forwards[self.at] += k * self.attack.draws
         self.left -= k
-        value = torch.cat([part.loss for part in parts]).view(n, k)
-        stands = torch.cat([part.stands for part in parts]).view(n, k)
-        # What is misclassified is worse than all that is not, whatever its margin.
-        return torch.where(stands, value.nan_to_num(NEVER), torch.inf), stands
+        value, stands = torch.cat([part.loss for part in parts]), torch.cat([part.stands for part in parts])
+        return torch.where(stands, value.nan_to_num(NEVER), torch.inf).view(n, k)
 
     def round(self) -> None:
         """Offer each image its neighbours, and move."""
         width = min(self.attack.width, self.left)
         if width < 1 or not bool((self.high > self.low).any()):
-            self.finish()
+            self.write(torch.ones_like(self.at, dtype=torch.bool), self.best_z)
+            self.keep(torch.zeros_like(self.at, dtype=torch.bool))
             return
         k = self.turn % self.BLOCK
         if k == 0:
-            self.numbers = self.streams.uniform(self.BLOCK, self.attack.width + 1 + 5 * self.windows).to(self.low)
+            self.numbers = self.streams.uniform(self.BLOCK, self.singles + 2 + 5 * self.windows).to(self.low)
         self.turn += 1
-        numbers = self.numbers[:, k]
-        chosen = self.singles(numbers[:, : self.attack.width - self.windows])[:, :width]
-        up = self.up[:, None].repeat(1, width, 1)
-        picked = torch.zeros_like(up)  # which entries a neighbour is free to change
-        picked[:, : chosen.shape[1]].scatter_(2, chosen[:, :, None], True)
-        up ^= picked
-        for i in range(chosen.shape[1], width):
-            j = self.attack.width + 1 + 5 * (i - chosen.shape[1])
-            picked[:, i], end = self.window(numbers[:, j : j + 5])
-            up[:, i] = torch.where(picked[:, i], end, up[:, i])
-        value, stands = self.offer(up)
-        found = (value[:, : chosen.shape[1]] - self.margin[:, None]).nan_to_num(0.0)
-        self.gain.scatter_(1, chosen, found.to(self.gain))
-        tabu = ((up != self.up[:, None]) & (self.tabu > self.turn)[:, None]).any(2)
-        value = torch.where(tabu & (value <= self.best[:, None]), NEVER, value)
-        self.move(up, value, stands, numbers[:, self.attack.width])
+        tenure, between, u = self.numbers[:, k, 0], self.numbers[:, k, 1], self.numbers[:, k, 2:]
+        middle = (self.low + self.high) / 2
+        other = torch.where(self.z > middle, self.low, self.high)
+        chosen = self.entries(u[:, : self.singles])
+        values = other.gather(1, chosen)
+        inside = self.low + between[:, None] * (self.high - self.low)
+        values[:, -1] = inside.gather(1, chosen[:, -1:])[:, 0]
+        z = self.z[:, None].repeat(1, self.attack.width, 1)
+        z[:, : self.singles].scatter_(2, chosen[:, :, None], values[:, :, None])
+        for i in range(self.windows):
+            mask, high = self.window(u[:, self.singles + 5 * i :][:, :5])
+            z[:, self.singles + i] = torch.where(mask, torch.where(high, self.high, self.low), self.z)
+        z = z[:, :width]
+        value = self.offer(z)
+        flips = min(width, self.singles - 1)
+        gained = value[:, :flips] - self.margin[:, None]
+        self.gain.scatter_(1, chosen[:, :flips], gained.clamp(NEVER, -NEVER).to(self.gain))
+        tabu = ((z != self.z[:, None]) & (self.tabu > self.turn)[:, None]).any(2)
+        self.move(z, torch.where(tabu & (value <= self.best[:, None]), NEVER, value), tenure)
 
-    def singles(self, u: Tensor) -> Tensor:
-        """Entries to flip, `[n, singles]`: those of largest remembered gain that are not tabu, and random ones."""
-        entries = self.gain.shape[1]
+    def entries(self, u: Tensor) -> Tensor:
+        """Entries to change, `[n, singles]`: those of largest remembered gain that are not tabu, and random ones."""
+        count = self.gain.shape[1]
         score = torch.where((self.tabu > self.turn) | (self.high <= self.low), NEVER, self.gain)
-        known = score.topk(min(self.known, entries), dim=1).indices
-        return torch.cat([known, (u[:, known.shape[1] :] * entries).long().clamp_max(entries - 1)], 1)
+        known = score.topk(min(self.known, count), dim=1).indices
+        return torch.cat([known, (u[:, known.shape[1] :] * count).long().clamp_max(count - 1)], 1)
 
     def window(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        """A square window in all channels or in one, `[n, entries]`, and the end to which it is set, `[n, 1]`."""
+        """A square window in all channels or in one, `[n, entries]`, and whether its end is the high one, `[n, 1]`."""
         channels, height, width = self.shape[:-2].numel(), *self.shape[-2:]
-        largest = max(min(height, width) // 2, 2)
-        side = (largest ** u[:, 0].double()).round()[:, None]
+        side = (max(min(height, width) // 2, 2) ** u[:, 0].double()).round()[:, None]
         spans = []
         for i, length in ((1, height), (2, width)):
             begin = (u[:, i, None].double() * (length - side + 1)).floor()
@@ -201,41 +203,34 @@ class _Corners:
         mask = chosen[:, :, None, None] & spans[0][:, None, :, None] & spans[1][:, None, None, :]
         return mask.flatten(1), u[:, 4, None] < 0.5
 
-    def move(self, up: Tensor, value: Tensor, stands: Tensor, u: Tensor) -> None:
+    def move(self, z: Tensor, value: Tensor, u: Tensor) -> None:
         """Take the best of the neighbours; those of samples that it breaks are their result."""
         best, which = value.max(1)
-        rows = torch.arange(len(up), device=up.device)
-        chosen = torch.where((best > NEVER)[:, None], up[rows, which], self.up)
-        changed = chosen != self.up
+        taken = best > NEVER
+        point = torch.where(taken[:, None], z[torch.arange(len(z), device=z.device), which], self.z)
+        changed = point != self.z
         self.gain = torch.where(changed, -self.gain, self.gain)
-        until = (self.turn + 5 + (7 * u).int())[:, None]  # tabu for 5 to 11 rounds
-        self.tabu = torch.where(changed, until, self.tabu)
-        self.up, self.margin = chosen, torch.where(best > NEVER, best, self.margin)
+        self.tabu = torch.where(changed, (self.turn + 5 + (7 * u).int())[:, None], self.tabu)
+        self.z, self.margin = point, torch.where(taken, best, self.margin)
         better = best > self.best
-        self.best = torch.where(better, best, self.best)
-        self.best_up = torch.where(better[:, None], chosen, self.best_up)
+        self.best, self.best_z = torch.where(better, best, self.best), torch.where(better[:, None], point, self.best_z)
         self.idle = torch.where(better, 0, self.idle + 1)
-        broken = ~stands[rows, which] & (best > NEVER)
+        broken = best == torch.inf
         if bool(broken.any()):
-            self.write(broken, chosen)
+            self.write(broken, point)
             self.keep(~broken)
         self.kick()
 
     def kick(self) -> None:
-        """Samples without a new best for long go on near the best; what they are there is found at the next round."""
+        """Samples without a new best for long go on near the best; the margin there is taken for that of the best."""
         tired = (self.idle >= self.attack.patience).nonzero()[:, 0]
         if len(tired):
-            flipped = self.streams[tired].uniform(self.up.shape[1]).to(self.up.device) < 0.1
-            self.up[tired] = self.best_up[tired] ^ flipped
+            flipped = self.streams[tired].uniform(self.z.shape[1]).to(self.z.device) < 0.1
+            base, low, high = self.best_z[tired], self.low[tired], self.high[tired]
+            other = torch.where(base > (low + high) / 2, low, high)
+            self.z[tired], self.margin[tired] = torch.where(flipped, other, base), self.best[tired]
             self.idle[tired] = 0
-            self.margin[tired] = self.best[tired]
 
-    def write(self, which: Tensor, up: Tensor) -> None:
-        """These corners are the result of these samples."""
-        z = torch.where(up, self.high, self.low)[which]
-        self.attempt.images[self.at[which]] = z.view(-1, *self.shape)
-
-    def finish(self) -> None:
-        """The worst corners of the samples that stand."""
-        self.write(torch.ones_like(self.at, dtype=torch.bool), self.best_up)
-        self.keep(torch.zeros_like(self.at, dtype=torch.bool))
+    def write(self, which: Tensor, z: Tensor) -> None:
+        """These points are the result of these samples."""
+        self.attempt.images[self.at[which]] = z[which].view(-1, *self.shape)

@@ -12,7 +12,7 @@ from robustsnn.errors import UserError
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 
-RELIABLE = ("reliable", "autoattack")
+RELIABLE = ("reliable", "exhaustive", "autoattack")
 """Suites whose figure is to be reported: their attacks get exact forward passes too."""
 
 
