@@ -14,13 +14,18 @@ import numpy as np
 import torch
 
 from robustsnn.attacks.attack import Attack
+from robustsnn.attacks.binary import Flips
 from robustsnn.attacks.minimum import MinimumNorm
 from robustsnn.attacks.noise import RandomSearch
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.step import APGD
+from robustsnn.evaluation.consistency import answers, consistency, lasting
 from robustsnn.evaluation.flags import FLAGS, Check
 from robustsnn.evaluation.judge import repeats
+from robustsnn.evaluation.obedience import obedience
 from robustsnn.evaluation.probe import Probe
+from robustsnn.evaluation.relation import relation
+from robustsnn.evaluation.resolution import coarse, stuck
 from robustsnn.losses import margin
 from robustsnn.modes import evaluating
 from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule
@@ -34,7 +39,13 @@ def checks(probe: Probe, found: Outcomes, members: list[tuple[str, Any]]) -> lis
     """
     made = _answers(found)
     if len(probe.x):
-        made += [*_repeats(probe), *_gradients(probe, found), *_attacks(probe, found, members)]
+        same, any_seed = repeats(probe.model, probe.x)
+        first = answers(probe)
+        made += [*_repeats(probe, same, any_seed), *_gradients(probe, found)]
+        if same and any_seed:  # otherwise what follows cannot be told apart from chance
+            made += [_coupling(probe), *consistency(probe)]
+        made += _attacks(probe, found, members)
+        made.append(lasting(probe, found, first, same))
     order = list(FLAGS)
     return sorted(made, key=lambda check: order.index(check.flag.name))
 
@@ -71,22 +82,17 @@ def _answers(found: Outcomes) -> list[Check]:
     ]
 
 
-def _repeats(probe: Probe) -> list[Check]:
-    """What forward passes of the probe tell."""
-    model, x = probe.model, probe.x
-    same, any_seed = repeats(model, x)
-    with torch.no_grad(), evaluating(model):
-        logits = model(x)
+def _repeats(probe: Probe, same: bool, any_seed: bool) -> list[Check]:
+    """What forward passes of the probe tell; `same` and `any_seed` are what `repeats` found."""
+    logits = answers(probe)
     made = [
-        Check(FLAGS["state"], not same, f"logits {'repeat' if same else 'do not repeat'} under equal random seeds"),
         Check(
             FLAGS["random"],
             same and not any_seed,
             f"logits {'are the same' if any_seed else 'differ'} under different random seeds",
         ),
+        coarse(probe),
     ]
-    if same and any_seed:  # otherwise it cannot be told apart from chance
-        made.append(_coupling(probe))
     sums = logits.float().sum(1)
     probabilities = bool(((logits >= 0) & (logits <= 1)).all()) and bool(((sums - 1).abs() < 1e-4).all())
     text = f"the outputs are {'' if probabilities else 'no '}probabilities"
@@ -143,7 +149,11 @@ def _gradients(probe: Probe, found: Outcomes) -> list[Check]:
         Check(FLAGS["nan-gradient"], nan + met > 0, text, max(nan / n, met / max(1, tried))),
     ]
     made += [_direction(probe), *_agreement(probe)]
+    if probe.judge.votes == 1 and not isinstance(probe.suite.threat, Flips):  # binary inputs cannot be differenced
+        made += relation(probe)
+    made += stuck(probe)
     if probe.spiking:
+        made += obedience(probe)
         single = len(probe.rules) < 2
         names = [rule.label if rule is not None else "own" for rule in probe.rules]
         shown = ", ".join(names[:6]) + (", ..." if len(names) > 6 else "")
