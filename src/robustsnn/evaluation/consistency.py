@@ -79,7 +79,6 @@ def _logits(probe: Probe, z: Tensor) -> Iterator[tuple[str, Tensor]]:
     with evaluating(model), torch.enable_grad():
         yield "with parameters that ask for a gradient", moved(recorded(z))
     with torch.no_grad(), evaluating(model):
-        yield "for images that ask for a gradient", moved(recorded(leaf))
         model.train()
         model.eval()
         yield "after a change to train mode and back", moved(recorded(z))

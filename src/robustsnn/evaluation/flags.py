@@ -215,7 +215,7 @@ _ALL = (
         "call-dependent",
         True,
         "for more than 10 % of the probed images and at least 2, the logits change with the way of asking: while a "
-        "gradient is recorded, for inputs or parameters that ask for a gradient, after a backward pass or a change of "
+        "gradient is recorded, with parameters that ask for a gradient, after a backward pass or a change of "
         "mode, in another order, or in smaller batches (not looked at where the flags random or state are raised)",
         "The attack talks to another function than the judge.",
         "Look for branches on autograd, mode, batch size or counters.",

@@ -25,10 +25,10 @@ def stuck(probe: Probe) -> list[Check]:
     if probe.spiking:
         return []
     threat = probe.suite.threat
-    found = differences(probe, probe.x, 1e-4 * (threat.high - threat.low), "still", 8)
+    found = differences(probe, probe.x, 1e-5 * (threat.high - threat.low), "still", 8)
     still = float((found.rises == 0).float().mean())
     sloped = float((probe.gradient(None).nan_to_num().flatten(1).abs().amax(1) > 0).float().mean())
-    if still < 0.9 or sloped < 0.5:
+    if still < 0.5 or sloped < 0.5:
         return []
     text = f"{100 * still:.0f} % of small steps leave the margin as it is, and yet there is a gradient: a surrogate "
     return [Check(FLAGS["single-surrogate"], True, text + "inside the model, which no gradient rule can replace", 1.0)]
