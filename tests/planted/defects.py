@@ -269,6 +269,13 @@ def only_a_corner(gradient: Tensor) -> Tensor:
     return kept
 
 
+def every_other(gradient: Tensor) -> Tensor:
+    """The gradient of every other column; the rest is lost."""
+    kept = gradient.clone()
+    kept[..., ::2] = 0
+    return kept
+
+
 def near(x: Tensor) -> Tensor:
     """x; the gradient turns round for images farther than 0.7 EPS from all clean ones."""
     known = data()[0].flatten(1)
@@ -358,6 +365,7 @@ PLANTED = (
     Planted("gradient-mismatch", "a gradient of the wrong sign", front(lambda x: backward(x, torch.neg))),
     Planted("unrelated-gradient", "the gradient of an untrained network", Decoy),
     Planted("unrelated-gradient", "a gradient that turns round near the decision boundary", output(repelling)),
+    Planted("lost-entries", "a gradient of every other column", front(lambda x: backward(x, every_other))),
     Planted("unsteady-gradient", "every second gradient of the wrong sign", Alternating),
     Planted("unsteady-gradient", "a gradient that turns round for the margin alone", output(picky)),
     Planted("rules-without-effect", "neurons with a forward pass of their own", neurons(Stubborn), spiking, two_rules),

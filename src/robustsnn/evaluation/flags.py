@@ -106,6 +106,15 @@ _ALL = (
         "gradients.",
     ),
     Flag(
+        "lost-entries",
+        True,
+        "moving only the entries of the images whose gradient is below a thousandth of the largest (under the own and "
+        "each reference rule, at a corner of the threat and at the opposite one) changes the margin by more than half "
+        "of what moving all entries does, for 8 images or more",
+        "An attack leaves alone what it has no gradient for, so the budget there is not spent.",
+        "Look for masks, detached branches and dropped gradients between the image and the first layer.",
+    ),
+    Flag(
         "unsteady-gradient",
         True,
         "for more than 10 % of the probed images and at least 2, the input gradient changes by more than 30 % when it "

@@ -54,12 +54,16 @@ def reach(probe: Probe) -> float:
     return max(threat.eps, least) if threat.norm == "Linf" else least
 
 
-def differences(probe: Probe, z: Tensor, size: float, name: str, directions: int = DIRECTIONS) -> Differences:
-    """Of the margin at z; `name` tells its random directions from others."""
+def differences(
+    probe: Probe, z: Tensor, size: float, name: str, directions: int = DIRECTIONS, among: Tensor | None = None
+) -> Differences:
+    """Of the margin at z, moving all entries or those `among` them; `name` tells its random directions from others."""
     threat, draws = probe.suite.threat, generator(probe.seed, "differences", name)
     moves, rises = [], []
     for _ in range(directions):
         step = size * corners(z, draws)
+        if among is not None:
+            step = torch.where(among, step, 0)
         ahead, behind = ((z + side * step).clamp(threat.low, threat.high) for side in (1, -1))
         moves.append(ahead - behind)
         rises.append((probe.margins(ahead) - probe.margins(behind)).nan_to_num())
@@ -71,11 +75,11 @@ def corners(like: Tensor, draws: torch.Generator) -> Tensor:
     return (2 * torch.randint(2, like.shape, generator=draws) - 1).to(like)
 
 
-def corner(probe: Probe) -> Tensor:
-    """A random corner of the threat around each image (for L2 a point of the sphere)."""
+def corner(probe: Probe, side: int = 1) -> Tensor:
+    """A random corner of the threat around each image (for L2 a point of the sphere); the opposite one for side -1."""
     threat = probe.suite.threat
     noise = corners(probe.x, generator(probe.seed, "corner"))
-    return threat.project(probe.x + threat.steepest(noise, threat.eps), probe.x)
+    return threat.project(probe.x + threat.steepest(noise, side * threat.eps), probe.x)
 
 
 def crossing(probe: Probe) -> Tensor | None:
