@@ -138,8 +138,9 @@ def _gradients(probe: Probe, z: Tensor) -> Iterator[tuple[str, Tensor]]:
         yield "from J^T v, which is not linear in v (sizes)", moved(8 * pulled(z, v / 8, y), one)
         with torch.no_grad(), evaluating(model):
             logits = model(z).float()
-        rival = logits.scatter(1, y[:, None], -torch.inf).argmax(1)
-        marks = torch.zeros_like(logits).scatter(1, rival[:, None], 1.0).scatter(1, y[:, None], -1.0)
+        with torch.enable_grad():
+            leaf = logits.requires_grad_()
+            marks = torch.autograd.grad(margin(leaf, y).sum(), leaf)[0]  # shared by rivals that are equal
         rest = torch.randn(logits.shape, generator=draws).to(logits)
         yield (
             "from J^T v, which is not linear in v (margin)",
