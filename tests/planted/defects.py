@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from robustsnn.encoders import BPDA
 from robustsnn.losses import margin
 from robustsnn.models import Plan, vgg
 from robustsnn.neurons import ASSG, IF, RGA, STBP, Neurons, Triangle
+from robustsnn.neurons.fused import fire
 
 EPS = 0.1
 Model = Callable[[Tensor], Tensor]
@@ -101,6 +102,71 @@ class Ruled(nn.Module):
         return self.network(x)
 
 
+class Units(nn.Module):
+    """Neurons whose currents and threshold are both multiplied by a power of two: the spikes are the same."""
+
+    def __init__(self, like: Neurons) -> None:
+        super().__init__()
+        self.neurons = Neurons(replace(like.neuron, theta=256 * like.neuron.theta), like.steps, like.rule)
+
+    def forward(self, current: Tensor) -> Tensor:
+        return self.neurons(256 * current)
+
+
+class Stubborn(Neurons):
+    """Neurons with a forward pass of their own, which keeps to the first rule."""
+
+    def __init__(self, like: Neurons) -> None:
+        super().__init__(like.neuron, like.steps, like.rule)
+        self.kept = like.rule
+
+    def forward(self, current: Tensor) -> Tensor:
+        return fire(current, self.steps, self.neuron, self.kept)
+
+
+class Step(torch.autograd.Function):
+    """1 from 0 on, differentiated by a triangle."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:
+        ctx.save_for_backward(u)
+        return (u >= 0).to(u)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Tensor:
+        return upstream[0] * (1 - ctx.saved_tensors[0].abs()).clamp_min(0)
+
+
+class Own(nn.Module):
+    """Integrate-and-fire neurons with a hard reset in plain torch."""
+
+    def __init__(self, like: Neurons) -> None:
+        super().__init__()
+        self.steps, self.theta = like.steps, like.neuron.theta
+
+    def forward(self, current: Tensor) -> Tensor:
+        spikes, v = [], torch.zeros_like(current[0])
+        for now in current.expand(self.steps, *current.shape[1:]):
+            u = v + now
+            spikes.append(Step.apply(u - self.theta))
+            v = u * (1 - spikes[-1])
+        return torch.stack(spikes)
+
+
+def neurons(change: Callable[[Neurons], nn.Module]) -> Callable[[nn.Module], nn.Module]:
+    """Put in the place of each layer of neurons."""
+
+    def plant(network: nn.Module) -> nn.Module:
+        network = copy.deepcopy(network)
+        for module in list(network.modules()):
+            for name, child in list(module.named_children()):
+                if isinstance(child, Neurons):
+                    setattr(module, name, change(child))
+        return network
+
+    return plant
+
+
 @dataclass(frozen=True)
 class Reversed:
     """STBP with the wrong sign."""
@@ -126,6 +192,47 @@ class Carrying(nn.Module):
         return logits + 1e-2 * kept
 
 
+class Wearing(nn.Module):
+    """Moves the classes by one from the fiftieth call on."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.calls = network, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        logits = self.network(x)
+        return logits if self.calls < 50 else logits.roll(1, 1)
+
+
+class Alternating(nn.Module):
+    """Every second gradient has the wrong sign; logits have no memory."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network, self.sign = network, 1
+
+    def turn(self, gradient: Tensor) -> Tensor:
+        self.sign = -self.sign
+        return self.sign * gradient
+
+    def forward(self, x: Tensor) -> Tensor:
+        return backward(self.network(x), self.turn)
+
+
+class Decoy(nn.Module):
+    """The values of a network and the gradient of another, which was never trained."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.network, self.other = network, nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shown = self.other(x)
+        return shown + (self.network(x) - shown).detach()
+
+
 class Frozen(nn.Module):
     """Leaves no graph."""
 
@@ -138,10 +245,34 @@ class Frozen(nn.Module):
         return self.network(x)
 
 
+def repelling(logits: Tensor) -> Tensor:
+    """The logits; their gradient turns round where the two largest are close."""
+    first, second = logits.detach().topk(2).values.unbind(1)
+    close = (first - second < 2)[:, None]
+    return backward(logits, lambda g: torch.where(close, -g, g))
+
+
+def picky(logits: Tensor) -> Tensor:
+    """The logits; a gradient that concerns two of them alone, as that of the margin, turns round."""
+    return backward(logits, lambda g: torch.where((g != 0).sum(1, keepdim=True) <= 2, -g, g))
+
+
+def shy(logits: Tensor) -> Tensor:
+    """Other logits while a gradient is recorded."""
+    return logits.roll(1, 1) if logits.requires_grad else logits
+
+
 def only_a_corner(gradient: Tensor) -> Tensor:
     """The gradient of one pixel, that no digit reaches; the others are lost."""
     kept = torch.zeros_like(gradient)
     kept[..., 0, 0] = gradient[..., 0, 0]
+    return kept
+
+
+def every_other(gradient: Tensor) -> Tensor:
+    """The gradient of every other column; the rest is lost."""
+    kept = gradient.clone()
+    kept[..., ::2] = 0
     return kept
 
 
@@ -243,6 +374,13 @@ PLANTED = (
     Planted("nan-gradient", "a square root at black pixels", front(lambda x: x + 1e-6 * x.sqrt())),
     Planted("nan-logits", "a logarithm of a logit", output(lambda z: z + 1e-9 * (z[:, :1] + 1).log())),
     Planted("gradient-mismatch", "a gradient of the wrong sign", front(lambda x: backward(x, torch.neg))),
+    Planted("unrelated-gradient", "the gradient of an untrained network", Decoy),
+    Planted("unrelated-gradient", "a gradient that turns round near the decision boundary", output(repelling)),
+    Planted("lost-entries", "a gradient of every other column", front(lambda x: backward(x, every_other))),
+    Planted("unsteady-gradient", "every second gradient of the wrong sign", Alternating),
+    Planted("unsteady-gradient", "a gradient that turns round for the margin alone", output(picky)),
+    Planted("rules-without-effect", "neurons with a forward pass of their own", neurons(Stubborn), spiking, two_rules),
+    Planted("blind-rules", "potentials in units of 1/256", neurons(Units), spiking, two_rules),
     Planted(
         "rules-disagree",
         "an own rule of the wrong sign",
@@ -258,6 +396,8 @@ PLANTED = (
     Planted("not-converged", "one rule that is too narrow", honest=spiking, suite=narrow, honest_suite=thorough),
     Planted("random", "noise in eval mode", output(lambda z: z + 0.1 * torch.randn_like(z))),
     Planted("state", "logits that carry over to the next call", Carrying),
+    Planted("state", "classes that move after fifty calls", Wearing),
+    Planted("call-dependent", "other logits while a gradient is recorded", output(shy)),
     Planted("coupled", "images scaled by the mean of the batch", front(lambda x: x * (0.3 / x.mean()))),
     Planted(
         "coupled", "statistics of the batch", front(lambda x: 0.4 + 0.4 * F.batch_norm(x, None, None, training=True))
@@ -265,6 +405,8 @@ PLANTED = (
     Planted("no-gradient", "pixels that are detached", front(Tensor.detach), suite=blind),
     Planted("no-gradient", "logits computed without gradients", Frozen, suite=blind),
     Planted("probabilities", "a softmax at the end", output(lambda z: z.softmax(1))),
+    Planted("coarse-logits", "logits rounded to steps of eight", output(BPDA(lambda z: 8 * (z / 8).round()))),
     Planted("ties", "logits that are counts", output(BPDA(lambda z: (z / 8).round()))),
+    Planted("single-surrogate", "spikes in plain torch", neurons(Own), spiking, two_rules),
     Planted("single-surrogate", "a suite with one rule", honest=spiking, suite=one_rule, honest_suite=two_rules),
 )

@@ -94,6 +94,37 @@ _ALL = (
         "Check the model's backward pass, its surrogate, and what is detached; use other gradient rules.",
     ),
     Flag(
+        "unrelated-gradient",
+        True,
+        "at the images, near the boundary, at a corner of the threat, or after a step without gradients, the mean "
+        "correlation of central differences of the margin along 32 random corners with what the gradient foresees is "
+        "below 0.1 for the own gradient and each reference rule; or where the margin is smooth on steps of half a grey "
+        "level, below 0.5 there",
+        "The gradient belongs to another function than the one that is judged, at least where attacks go: it was "
+        "taken from another image, network or noise, turned round near the boundary, or its surrogate sees nothing.",
+        "Check the model's backward pass and hooks; attack by transfer from a model without them, and without "
+        "gradients.",
+    ),
+    Flag(
+        "lost-entries",
+        True,
+        "moving only the entries of the images whose gradient is below a thousandth of the largest (under the own and "
+        "each reference rule, at a corner of the threat and at the opposite one) changes the margin by more than half "
+        "of what moving all entries does, for 8 images or more",
+        "An attack leaves alone what it has no gradient for, so the budget there is not spent.",
+        "Look for masks, detached branches and dropped gradients between the image and the first layer.",
+    ),
+    Flag(
+        "unsteady-gradient",
+        True,
+        "for more than 10 % of the probed images and at least 2, the input gradient changes by more than 30 % when it "
+        "is asked for again, in another order or batch, with parameters that ask for a gradient, or because the "
+        "backward pass is not linear in what the loss hands it",
+        "A gradient is a linear map that depends on the image alone. One that depends on who asks, or how often, sends "
+        "attacks astray although each single look at it may be right.",
+        "Look for hooks and custom backward passes with a memory, a threshold or an eye on the batch.",
+    ),
+    Flag(
         "rules-disagree",
         True,
         "the own gradient of a spiking network has a mean cosine below 0.1 with that of every reference rule "
@@ -101,6 +132,24 @@ _ALL = (
         "Surrogates differ in scale and width, but on a healthy network they point to the same side. An own "
         "gradient that agrees with none is useless to an attacker who trusts it.",
         "Do not report attacks by the own gradient alone; use the suite reliable.",
+    ),
+    Flag(
+        "rules-without-effect",
+        True,
+        "a neuron layer that is called, or all of them, leaves the input gradient as it is when its rule is replaced "
+        "by one that answers 1 to everything",
+        "The layer differentiates by something else than the rule it is given, for example in a forward pass of its "
+        "own. All rules of a suite are then one attack, and agreement among them says nothing.",
+        "Let subclasses of Neurons call its forward, or attack without gradients.",
+    ),
+    Flag(
+        "blind-rules",
+        True,
+        "at least half of the own gradient and the reference rules (arctan 2, RGA, ASSG) have a mean correlation below "
+        "0.1 with differences of the margin at all points of `unrelated-gradient`",
+        "Fixed surrogates fit potentials of the size of the threshold. Where most rules see nothing, for example "
+        "because of other units, a suite has fewer attacks than it seems.",
+        "Trust only the rules that see; use the suite reliable, and scale the surrogates to the potentials.",
     ),
     Flag(
         "one-step-beats-iterative",
@@ -114,9 +163,8 @@ _ALL = (
     Flag(
         "black-box-beats-white-box",
         True,
-        "attacks that see no gradient (those of the suite, and a short random search and Square if it has no Square) "
-        "break more than 5 % of the probed images, and at least 3, that neither the gradient attacks of the suite nor "
-        "50 steps of APGD on the margin by its first 8 rules break",
+        "a search over corners with 300 queries (in L2 Square) and 50 random points break more of the probed images than "
+        "50 steps of APGD on the margin by the suite's first 4 rules: by more than 5 % of the images, and at least 3",
         "Who sees the gradient knows more than who does not, so a gradient attack that loses is being misled.",
         "Take the black-box figure as the better bound, and look for other gradient rules.",
     ),
@@ -157,7 +205,9 @@ _ALL = (
     Flag(
         "state",
         True,
-        "two passes over the same images in eval mode differ although all random seeds are equal",
+        "passes over the same images in eval mode differ although all random seeds are equal: two in a row, seven "
+        "after all other checks, or the margins of more than 10 % of them, and at least 2, before and after the "
+        "attacks",
         "Something is carried from one call to the next, such as membranes that were not reset, or numbers are drawn "
         "elsewhere than in torch. The attack then differentiates another function than the one that is judged.",
         "Reset the model at the start of each forward pass.",
@@ -170,6 +220,15 @@ _ALL = (
         "Its result depends on its neighbours, for example by batch statistics in eval mode or an encoder that scales "
         "by the batch's extremes. An attack on a batch then uses, or is hindered by, what a user never sees.",
         "Call model.eval() effectively; take statistics per sample.",
+    ),
+    Flag(
+        "call-dependent",
+        True,
+        "for more than 10 % of the probed images and at least 2, the logits change with the way of asking: while a "
+        "gradient is recorded, with parameters that ask for a gradient, after a backward pass or a change of "
+        "mode, in another order, or in smaller batches (not looked at where the flags random or state are raised)",
+        "The attack talks to another function than the judge.",
+        "Look for branches on autograd, mode, batch size or counters.",
     ),
     Flag(
         "no-gradient",
@@ -186,6 +245,15 @@ _ALL = (
         "Return logits: leave out the last softmax.",
     ),
     Flag(
+        "coarse-logits",
+        True,
+        "fewer than half of the margins of the probed images at random corners of the threat are different numbers, "
+        "for 8 images or more",
+        "Outputs that are rounded, counts or decisions do not tell an attack that it comes nearer, with gradients or "
+        "without.",
+        "Attack the values before they are rounded; read out currents or potentials instead of counts.",
+    ),
+    Flag(
         "ties",
         False,
         "more than 1 % of the images have two largest logits that are exactly equal",
@@ -196,7 +264,8 @@ _ALL = (
     Flag(
         "single-surrogate",
         False,
-        "the network has spiking layers and all gradient attacks of the suite share one gradient rule",
+        "the network has spiking layers and all gradient attacks of the suite share one gradient rule, or it has none, "
+        "its margin is constant on small steps, and yet there is a gradient",
         "How strong an attack on spikes is depends on the surrogate more than on its steps. One rule gives an upper "
         "bound that another rule often halves.",
         "Use the suite reliable, or paper-sr for the ensemble of four.",

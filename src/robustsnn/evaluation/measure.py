@@ -175,7 +175,7 @@ def _inspect(
 
     probe = probed(at, probed(left))
     with seeded(seed, "checks"):
-        made = [check.report() for check in checks(probe, found, suite.members())]
+        made = [check.report() for check in checks(probe, found)]
         if suite.survivors_only and len(at):
             sets = rule_sets(probe)
     columns: dict[str, list[int]] = {}

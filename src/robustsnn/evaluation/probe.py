@@ -123,10 +123,10 @@ class Probe:
                 broken[which] = ~(self.judge(self.model, found, y)[0] < 0).cpu().numpy()
         return broken
 
-    def gradient(self, rule: GradientRule | None, loss: Any = margin) -> Tensor:
-        """Input gradient of a loss under a rule, shape of x."""
+    def gradient(self, rule: GradientRule | None, loss: Any = margin, at: Tensor | None = None) -> Tensor:
+        """Input gradient of a loss under a rule, shape of x; at other images `at` of the same labels."""
         with frozen(self.model), gradient_rule(self.model, rule), torch.enable_grad():
-            leaf = self.x.detach().clone().requires_grad_()
+            leaf = (self.x if at is None else at).detach().clone().requires_grad_()
             return torch.autograd.grad(loss(self.model(leaf), self.y).sum(), leaf)[0]
 
     @torch.no_grad()
