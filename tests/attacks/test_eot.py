@@ -10,6 +10,7 @@ from helpers import Linear, images, spiking
 from robustsnn.attacks import (
     L2,
     Attack,
+    CornerSearch,
     Linf,
     MinimumNorm,
     RandomSearch,
@@ -156,6 +157,7 @@ SEARCHES = [
     RandomSearch(Linf(0.03), "corners", 30),
     Square(Linf(0.02), 40),
     RayS(Linf(0.02), 40),
+    CornerSearch(Linf(0.02), 40),
     Square(L2(0.1), 40),
     MinimumNorm(Linf(0.02), steps=8, restarts=2),
     MinimumNorm(L2(0.05), steps=8, targets=2),

@@ -10,6 +10,7 @@ from helpers import images, spiking
 from robustsnn.attacks import (
     L2,
     Attack,
+    CornerSearch,
     Flips,
     Linf,
     MinimumNorm,
@@ -59,6 +60,7 @@ def attackers(model, eps, far, queries):
         MinimumNorm(balls[0], steps=6, targets=2),
         *(Square(ball, queries) for ball in balls),
         RayS(balls[0], queries),
+        CornerSearch(balls[0], queries, patience=5),
         *(RandomSearch(ball, kind, 15) for ball in balls for kind in ("uniform", "gaussian", "corners")),
         *(SparseFlips(Flips(flips), grow=2) for flips in (1, 3)),
         Transfer(Source("other", model), pgd(eps, 5)),

@@ -13,6 +13,7 @@ import robustsnn.neurons
 from helpers import Linear, images
 from robustsnn.attacks import (
     Attack,
+    CornerSearch,
     Linf,
     MinimumNorm,
     RandomSearch,
@@ -22,6 +23,7 @@ from robustsnn.attacks import (
     Suite,
     Transfer,
     autoattack,
+    exhaustive,
     fgsm,
     paper_sr,
     paper_sr_10,
@@ -29,15 +31,15 @@ from robustsnn.attacks import (
     quick,
     reliable,
 )
-from robustsnn.attacks.reliable import STRONG, WIDE
+from robustsnn.attacks.reliable import KINDS, STRONG, WIDE
 from robustsnn.attacks.step import APGD, SAPGD, GradientStep
 from robustsnn.errors import UserError
 from robustsnn.losses import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
-from robustsnn.neurons import ASSG, BPTR, HART, PDSG, RGA, STBP
+from robustsnn.neurons import ASSG, BPTR, HART, PDSG, RGA, STBP, ResetFlow
 
 EPS = 8 / 255
 SOURCES = (Source("a", Linear(4)), Source("b", Linear(4, seed=1)))
-BUILDERS = [paper_sr, paper_sr_10, paper_trail, autoattack, quick, reliable]
+BUILDERS = [paper_sr, paper_sr_10, paper_trail, autoattack, quick, reliable, exhaustive]
 each_builder = pytest.mark.parametrize("build", BUILDERS, ids=lambda f: f.__name__)
 
 
@@ -114,32 +116,54 @@ def test_black_box_columns_of_the_paper_are_crafted_on_every_source_under_every_
     assert white == paper_sr(EPS).columns
 
 
-def test_quick_costs_less_than_a_tenth_of_reliable():
-    first, full = (sum(cost(attack) for _, attack in build(EPS).members()) for build in (quick, reliable))
-    assert 10 * first < full
+def test_quick_costs_about_a_tenth_of_reliable_and_that_a_tenth_of_exhaustive():
+    first, full, all_of_it = (passes(build(EPS).without_decisions()) for build in (quick, reliable, exhaustive))
+    assert 8 * first < full
+    assert 7 * full < all_of_it < 15 * full
+
+
+def passes(suite):
+    """Passes of an image that survives."""
+    found = 0
+    for _, attack in suite.members():
+        found += cost(attack) * 2 if isinstance(attack, Attack | MinimumNorm) else getattr(attack, "queries", 0)
+    return found
 
 
 def test_reliable_holds_what_is_known_to_break_networks():
     suite = reliable(EPS, sources=SOURCES)
     attacks = [attack for _, attack in suite.members()]
     assert suite.survivors_only
-    kinds = {type(rule) for rule in WIDE}
-    assert kinds >= {type(None), STBP, RGA, BPTR, HART, PDSG, ASSG}
-    assert set(STRONG) <= set(WIDE)
-    by_rule = {repr(attack.rule) for attack in attacks if isinstance(attack, Attack)}
-    assert by_rule == {repr(rule) for rule in WIDE}
-    assert any(isinstance(a, Square) and a.queries == 5000 for a in attacks)
+    kinds = {type(rule) for rule in KINDS}
+    assert kinds == {type(None), STBP, RGA, BPTR, HART, PDSG, ASSG, ResetFlow}
+    assert {rule.flow for rule in KINDS if isinstance(rule, ResetFlow)} == {"attached", "detached"}
+    plain = [a for a in attacks if isinstance(a, Attack)]
+    assert {repr(attack.rule) for attack in plain} >= {repr(rule) for rule in (*KINDS, *STRONG)}
+    assert any(isinstance(a, CornerSearch) and a.queries >= 15_000 for a in attacks)
+    assert any(isinstance(a, Square) for a in attacks)
     assert any(isinstance(a, RayS) and a.queries == 5000 for a in attacks)
     assert any(isinstance(a, RandomSearch) and a.kind == "corners" for a in attacks)
     assert any(isinstance(a, MinimumNorm) for a in attacks)
     assert {a.source for a in attacks if isinstance(a, Transfer)} == set(SOURCES)
-    plain = [a for a in attacks if isinstance(a, Attack)]
-    assert {(a.loss, a.rule) for a in plain if a.steps == 100 and isinstance(a.step, APGD)} == {
-        (loss, rule) for loss in (cross_entropy, dlr) for rule in STRONG
-    }
-    assert any(isinstance(a.step, SAPGD) and a.rule == ASSG() for a in plain)
-    assert any(a.targets == 9 for a in plain)
-    assert any(a.restarts == 5 for a in plain)
+    published = [a for a in plain if isinstance(a.step, SAPGD) and a.steps == 300 and isinstance(a.rule, ResetFlow)]
+    assert [a.rule.rule.degree for a in published] == [0.84, 0.86, 0.87, 0.9, 0.92]
+    assert {a.rule.flow for a in published} == {"detached"}
+    assert any(a.targets >= 3 for a in plain)
+    assert any(isinstance(a.step, GradientStep) and a.steps == 50 for a in plain)
+
+
+def test_exhaustive_holds_all_of_reliable_first():
+    full = [attack for _, attack in reliable(EPS).members()]
+    more = [attack for _, attack in exhaustive(EPS).members()]
+    assert more[: len(full)] == full
+    assert {repr(rule) for rule in WIDE} <= {repr(getattr(attack, "rule", 0)) for attack in more[len(full) :]}
+
+
+def test_in_l2_there_are_no_corners_and_square_takes_their_place():
+    for build in (quick, reliable, exhaustive):
+        kinds = {type(attack) for _, attack in build(1.0, norm="L2").members()}
+        assert CornerSearch not in kinds
+        assert Square in kinds
 
 
 def test_autoattack_is_the_standard_four():
@@ -192,9 +216,9 @@ def test_without_rules_keeps_one_of_what_becomes_equal():
     attacks = [attack for _, attack in suite.members()]
     assert all(getattr(attack, "rule", None) is None for attack in attacks)
     assert len({repr(attack) for attack in attacks}) == len(attacks)
-    assert {type(a) for a in attacks} == {Attack, MinimumNorm, RandomSearch, Square}
+    assert {type(a) for a in attacks} == {Attack, CornerSearch, MinimumNorm, RandomSearch, Square}
     own = [attack for _, attack in reliable(EPS).without_decisions().members() if getattr(attack, "rule", None) is None]
-    assert {repr(attack) for attack in own} == {repr(attack) for attack in attacks}
+    assert {repr(attack) for attack in own} <= {repr(attack) for attack in attacks}
 
 
 def test_with_draws_reaches_every_attack_that_takes_means():

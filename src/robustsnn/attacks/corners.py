@@ -70,7 +70,7 @@ class CornerSearch:
 
     @property
     def label(self) -> str:
-        return "corners"
+        return f"corners-{self.queries}"
 
     def __repr__(self) -> str:
         return shown(self)
@@ -82,7 +82,7 @@ class CornerSearch:
 
         `worst`, of the shape of x, are the worst points known so far, of any attack.
         """
-        check_images(x, y, self.threat.low, self.threat.high)
+        check_images(x, y, self.threat.low, self.threat.high, self.threat.levels)
         with frozen(model):
             search = _Corners(self, model, x.detach(), y, Streams.of(generator, x))
             if len(x):
@@ -99,7 +99,7 @@ class _Corners:
     """
 
     BLOCK = 50  # rounds whose random numbers are drawn at once
-    PER_SAMPLE = ("at", "y", "low", "high", "z", "gain", "tabu", "margin", "best", "best_z", "idle")
+    PER_SAMPLE = ("at", "x", "y", "low", "high", "z", "gain", "tabu", "margin", "best", "best_z", "idle")
 
     def __init__(self, attack: CornerSearch, model: nn.Module, x: Images, y: Labels, streams: Streams) -> None:
         self.attack, self.model, self.shape = attack, model, x.shape[1:]
@@ -108,7 +108,7 @@ class _Corners:
         self.low, self.high = (end.flatten(1) for end in attack.threat.bounds(x))
         self.chunk = max(len(x), 64)  # images per forward pass: what the caller's batch says fits into memory
         self.left, self.turn = attack.queries, 0
-        self.z = self.best_z = x.flatten(1)
+        self.x = self.z = self.best_z = x.flatten(1)
         self.gain = torch.zeros_like(self.low)  # of a flip to the other end, as last seen
         self.tabu = torch.zeros_like(self.low, dtype=torch.int32)  # until which round
         self.margin = self.best = self.low.new_full((len(x),), -torch.inf, dtype=torch.float32)
@@ -168,6 +168,7 @@ class _Corners:
         chosen = self.entries(u[:, : self.singles])
         values = other.gather(1, chosen)
         inside = self.low + between[:, None] * (self.high - self.low)
+        inside = self.attack.threat.project(inside, self.x)  # onto a grid where the threat has one
         values[:, -1] = inside.gather(1, chosen[:, -1:])[:, 0]
         z = self.z[:, None].repeat(1, self.attack.width, 1)
         z[:, : self.singles].scatter_(2, chosen[:, :, None], values[:, :, None])

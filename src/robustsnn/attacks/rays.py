@@ -76,7 +76,7 @@ class RayS:
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch; a sample pays one query for the clean image and one per point until it breaks."""
-        check_images(x, y, self.threat.low, self.threat.high)
+        check_images(x, y, self.threat.low, self.threat.high, self.threat.levels)
         with frozen(model):
             search = _Directions(self, model, x.detach(), y, Streams.of(generator, x))
             if len(x):

@@ -163,8 +163,9 @@ _ALL = (
     Flag(
         "black-box-beats-white-box",
         True,
-        "a search over corners with 300 queries (in L2 Square) and 50 random points break more of the probed images than "
-        "50 steps of APGD on the margin by the suite's first 4 rules: by more than 5 % of the images, and at least 3",
+        "a search over corners with 300 queries (in L2 Square) and 50 random points break more of the probed images "
+        "than 50 steps of APGD on the margin by the suite's first 4 rules: by more than 5 % of the images, and at "
+        "least 3",
         "Who sees the gradient knows more than who does not, so a gradient attack that loses is being misled.",
         "Take the black-box figure as the better bound, and look for other gradient rules.",
     ),
