@@ -15,8 +15,8 @@ from robustsnn.errors import UserError
 from robustsnn.losses import correct, margin
 
 
-class Parity(nn.Module):
-    """Misclassified where an odd number of entries is high and more than half are: no single flip looks good on its way."""
+class Table(nn.Module):
+    """A table of margins, one for each corner of a cube around the middle."""
 
     def __init__(self, table):
         super().__init__()
@@ -45,7 +45,7 @@ def test_a_rugged_function_of_eight_bits_is_searched_to_its_best_corner(seed):
     """Random margins on all 256 corners, one of them broken: local search ends before it, the tabu search does not."""
     table = -torch.rand(256, generator=torch.Generator().manual_seed(seed)) - 0.1
     table[int(torch.randint(256, (1,), generator=torch.Generator().manual_seed(seed)))] = 1.0
-    model, x = Parity(table), torch.full((6, 1, 2, 4), 0.5)
+    model, x = Table(table), torch.full((6, 1, 2, 4), 0.5)
     y = torch.zeros(6, dtype=torch.int64)
     found = CornerSearch(Linf(0.2), 4000, patience=20).run(model, x, y)
     assert not bool(correct(model(found.images), y).any())

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from helpers import Linear, images, spiking
-from robustsnn.attacks import Attack, Attempt, Linf, Suite, fgsm, paper_sr_10, pgd
+from robustsnn.attacks import Attack, Attempt, CornerSearch, Linf, Suite, fgsm, paper_sr_10, pgd
 from robustsnn.attacks.step import APGD
 from robustsnn.data.batches import ImageSet
 from robustsnn.errors import UserError
@@ -102,11 +102,12 @@ def test_worst_case_is_element_wise_and_columns_are_complete():
     assert np.array_equal(found.standing(), found.standing([0]) & found.standing([1, 2]))
 
 
-def test_interrupted_evaluation_continues_to_identical_outcomes(tmp_path):
+@pytest.mark.parametrize("last", [fgsm(0.04), CornerSearch(Linf(0.04), 30)], ids=lambda attack: attack.label)
+def test_interrupted_evaluation_continues_to_identical_outcomes(last, tmp_path):
     model = spiking()
     x = images(30, (1, 8, 8), low=0.0, high=1.0)
     y = model(x).argmax(1)
-    attacks = suite(pgd(0.04, 2), pgd(0.04, 3), fgsm(0.04))
+    attacks = suite(pgd(0.04, 2), pgd(0.04, 3), last)
     whole = run_suite(model, (x, y), attacks, batch_size=8, out=tmp_path / "whole")
     for stop in (1, 5, 9):
 
@@ -123,6 +124,35 @@ def test_interrupted_evaluation_continues_to_identical_outcomes(tmp_path):
         again = run_suite(model, (x, y), attacks, batch_size=8, out=out)
         for name in Outcomes.__dataclass_fields__:
             assert np.array_equal(getattr(again, name), getattr(whole, name)), name
+
+
+class Asked(Linear):
+    """Keeps what it is shown."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x):
+        self.seen.append(x.detach().clone())
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_search_goes_on_from_the_worst_points_of_its_own_column_of_survivors_alone(together):
+    """Of a linear network PGD finds the worst corner; a search from there asks it first."""
+    model, x = Asked(), images(6)
+    y, threat = Linear()(x).argmax(1), Linf(1e-4)
+    found = Suite("s", (("a", (pgd(1e-4, 20, loss=margin),)), ("b", (CornerSearch(threat, 1),))), together)
+    outcomes = run_suite(model, (x, y), found)
+    assert not outcomes.broken.any()
+    assert outcomes.images is None  # kept for the search, not for the caller
+    shown = model.seen[-2]  # the last one is the judge's
+    worst = torch.where(shown > x, threat.bounds(x)[1], threat.bounds(x)[0])
+    assert torch.equal(shown, worst)  # a corner in either case
+    gained = margin(Linear()(shown), y)
+    best = torch.from_numpy(outcomes.margin[0])
+    assert bool((gained >= best - 1e-6).all()) == together
 
 
 def folders(out):

@@ -146,7 +146,7 @@ def run_suite(
             before = [i for i in range(row) if suite.survivors_only or members[i][0] == column]
             standing = part.standing(before)
             at = np.flatnonzero(standing if wanted is None else standing & wanted)
-            work.attack(attack, part, row, at)
+            work.attack(attack, part, row, at, go_on=suite.survivors_only)
             if path is not None:
                 part.save(path, row + 1)
             left = int(part.standing([*before, row]).sum())
@@ -244,12 +244,15 @@ class _Batch:
         if part.images is not None:
             part.images[:] = self.x.cpu()
 
-    def attack(self, attack: Attacker, part: Outcomes, row: int, at: np.ndarray) -> None:
-        """Run one attack on the samples `at` and write its row."""
+    def attack(self, attack: Attacker, part: Outcomes, row: int, at: np.ndarray, go_on: bool) -> None:
+        """Run one attack on the samples `at` and write its row.
+
+        `go_on`: it may begin where others ended. Columns that are figures of their own share no points.
+        """
         if not len(at):
             return
         which = torch.from_numpy(at).to(self.x.device)
-        worst = None if part.images is None else torch.from_numpy(part.images)
+        worst = None if part.images is None or not go_on else torch.from_numpy(part.images)
         attempt, distance, margins = self._craft(attack, which, self.precision, worst)
         if self.precision != "float32":
             self._again(attack, which, worst, attempt, distance, margins)
