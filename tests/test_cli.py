@@ -34,7 +34,8 @@ def run(*arguments, capture):
 def refused(*arguments, capture):
     """The one line that a wrong input gets."""
     code, _, err = run(*arguments, capture=capture)
-    lines = [line for line in err.splitlines() if line != "loading" and not re.match(r" *[\d.]+ %  ", line)]
+    told = re.compile(r"loading$| *[\d.]+ %  |\S+: at most [\d,]+ passes for an image that survives")
+    lines = [line for line in err.splitlines() if not told.match(line)]
     assert code == 2
     assert len(lines) == 1, err
     assert lines[0].startswith("robustsnn: error: ")
@@ -86,6 +87,9 @@ def test_a_run_from_training_to_report(trained, capsys, tmp_path):
     entry = results["models"]["SR"]
     assert entry["clean"]["n"] == 12
     assert entry["worst_case"]["accuracy"] <= entry["clean"]["accuracy"] <= 1
+    # The cost is said before anything is attacked, once per radius.
+    line = f"paper-sr-10: at most {2 * entry['passes']:,} passes for an image that survives; 12 images, 2 radii\n"
+    assert 0 <= err.index(line) < err.index("%")
     assert "torch" in results["versions"]
     page = tmp_path / "report.html"
     assert run("report", run_folder, "--out", page, capture=capsys)[0] == 0

@@ -229,6 +229,7 @@ def _evaluate(arguments: list[str]) -> None:
             merge=None if options.merge is None else [Path(other) for other in options.merge],
             save=options.save_images,
             progress=display,
+            say=display.say,
         )
     if not speaks():
         return

@@ -20,6 +20,10 @@ def silent(done: int, total: int, text: str) -> None:
     """Tells nobody."""
 
 
+def unsaid(text: str) -> None:
+    """Tells nobody what would be a line that stays."""
+
+
 def part(whole: Progress, before: float, weight: float, all_weights: float) -> Progress:
     """The progress of one stage as part of a whole, given the weights of the stages before it and of all."""
 
@@ -89,9 +93,12 @@ class Display:
 
     def loading(self) -> None:
         """Say that work is about to begin; its clock does not run yet."""
-        if not speaks():
-            return
-        print("loading", file=sys.stderr, flush=True)
+        self.say("loading")
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if speaks():
+            print(text, file=sys.stderr, flush=True)
 
     def __call__(self, done: int, total: int, text: str) -> None:
         now, share = time.monotonic() - self.started, done / max(total, 1)

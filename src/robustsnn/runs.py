@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -32,13 +32,14 @@ from robustsnn.errors import UserError
 from robustsnn.evaluation import Shard, evaluate, pictures, run_radii
 from robustsnn.evaluation.adversarial import rejudge, save_images
 from robustsnn.evaluation.crafting import Precision, check_precision
+from robustsnn.evaluation.fitting import most_passes
 from robustsnn.evaluation.running import encode_images
 from robustsnn.files import write_arrays, write_atomic, write_json
 from robustsnn.models import Classifier
 from robustsnn.models.recompute import recomputed
 from robustsnn.outcome import Outcomes
 from robustsnn.parsing import parse_config, read_config
-from robustsnn.progress import Progress, part, silent
+from robustsnn.progress import Progress, part, silent, unsaid
 from robustsnn.provenance import provenance, versions
 from robustsnn.train.checkpoint import load_weights
 from robustsnn.train.distributed import synchronise_norms
@@ -216,6 +217,7 @@ def evaluate_run(
     merge: Sequence[Path] | None = None,
     save: bool = False,
     progress: Progress = silent,
+    say: Callable[[str], None] = unsaid,
 ) -> dict[str, Any]:
     """Attack a run's test images; write outcomes, `samples.npz` and `results.json` into its folder.
 
@@ -231,6 +233,7 @@ def evaluate_run(
         merge: other copies of this run whose shards are put together with its own (none, if they share one folder);
             nothing is attacked then.
         save: write the worst image of each sample to `adversarial/SUITE.safetensors`.
+        say: told, before anything is attacked, what each suite may cost.
     """
     names = [suites] if isinstance(suites, str) else list(suites)
     if not names or len(set(names)) < len(names):
@@ -250,6 +253,10 @@ def evaluate_run(
         if source.model.image != model.image:  # type: ignore[union-attr]
             raise UserError(f"{source.name} is made for other images than {run}; give a source of the same data")
     test = data.test if limit is None else data.test.take(limit)
+    if merge is None:
+        for name, build in builders.items():
+            made = [build(value) for value in dict.fromkeys((radius, *radii)) if value > 0]
+            say(cost_line(name, most_passes(model, test.floats()[0], made), len(made), len(test), precision))
     weights = weights_digest(run)
     entries: dict[str, Any] = {}
     for number, (name, build) in enumerate(builders.items()):
@@ -284,6 +291,13 @@ def evaluate_run(
     results = make_results(entries)
     write_json(run / "results.json", results)
     return results
+
+
+def cost_line(suite: str, passes: int, radii: int, images: int, precision: Precision) -> str:
+    """What a suite may cost, for people."""
+    again = "" if precision == "float32" else f", twice where {precision} misleads"
+    curve = "" if radii == 1 else f", {radii} radii"
+    return f"{suite}: at most {passes:,} passes for an image that survives{again}; {images} images{curve}"
 
 
 def evaluate_together(

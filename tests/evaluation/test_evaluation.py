@@ -9,13 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
+from torch import nn
 
 from helpers import Linear, images, spiking
-from robustsnn.attacks import Attack, Attempt, CornerSearch, Linf, Suite, fgsm, paper_sr_10, pgd
+from robustsnn.attacks import Attack, Attempt, CornerSearch, Linf, Suite, fgsm, paper_sr_10, pgd, quick
 from robustsnn.attacks.step import APGD
 from robustsnn.data.batches import ImageSet
 from robustsnn.errors import UserError
 from robustsnn.evaluation import Judge, evaluate, input_gradient, pictures, run_suite
+from robustsnn.evaluation.fitting import most_passes
 from robustsnn.losses import margin
 from robustsnn.outcome import Outcomes, clopper_pearson, rate
 from robustsnn.runs import summary
@@ -74,6 +76,7 @@ class Liar:
     images: str
     label = "liar"
     black_box = False
+    passes = 0
 
     def run(self, model, x, y, *, generator=None):
         moved = {"outside": x + 0.2, "bright": x + (1 - x) + 1e-3, "nan": x * float("nan"), "lazy": x}[self.images]
@@ -92,6 +95,21 @@ def test_attacks_that_leave_the_threat_are_caught(lie):
 def test_success_is_judged_by_fresh_forwards_not_by_claims():
     model, x, y = problem(8)
     assert not run_suite(model, (x, y), suite(Liar(Linf(EPS), "lazy"))).broken.any()
+
+
+def test_the_cost_named_beforehand_is_that_of_the_suite_as_it_fits_the_model():
+    model, x, y = problem(8)
+    made = [quick(0.01), quick(EPS)]
+    fitted = [each.without_rules().without_smoothing().without_decisions().passes for each in made]
+    assert most_passes(model, x, made) == sum(fitted) < sum(each.passes for each in made)
+    settled = nn.Sequential(nn.Flatten(), nn.Linear(x[0].numel(), 3))
+    nn.init.zeros_(settled[1].weight[0])
+    nn.init.constant_(settled[1].bias[0], 1e4)  # nothing breaks it
+    y = torch.zeros_like(y)
+    entry = evaluate(settled, (x, y), quick, EPS)
+    assert entry["passes"] == most_passes(settled, x, made[1:])
+    judged = len(entry["attacks"])  # one forward pass after each attack
+    assert sum(entry["cost"].values()) == 8 * (entry["passes"] + judged)
 
 
 def test_worst_case_is_element_wise_and_columns_are_complete():

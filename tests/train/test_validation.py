@@ -56,7 +56,7 @@ def test_robust_accuracy_is_known_on_a_threshold(eps, robust):
 
 def test_an_image_that_is_wrong_as_it_is_does_not_count_even_if_the_attack_mends_it():
     class Mends:
-        threat, label, black_box = Linf(1.0), "mends", True
+        threat, label, black_box, passes = Linf(1.0), "mends", True, 0
 
         def run(self, model, x, y, *, generator=None):
             return SimpleNamespace(images=y.float().view(-1, 1, 1, 1))

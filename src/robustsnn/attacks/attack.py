@@ -95,6 +95,12 @@ class Attack:
         smooth = f"/smoothed {show_fraction(self.smoothing)}" if self.smoothing else ""
         return f"{step}-{loss}{'-t' if self.targets else ''}/{self.rule.label if self.rule else 'own'}{smooth}"
 
+    @property
+    def passes(self) -> int:
+        """Per run two a step, and one for the last point unless keep="last"; one to choose targets. Times the draws."""
+        a_run = 2 * self.steps + (self.keep == "worst")
+        return self.draws * (self.restarts * max(1, self.targets) * a_run + (self.targets > 0))
+
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Images:
         return self.run(model, x, y, generator=generator).images
 

@@ -43,6 +43,14 @@ class Attacker(Protocol):
         """A short name for tables and progress, for example "apgd-ce/arctan-2"."""
         ...
 
+    @property
+    def passes(self) -> int:
+        """The most forward and backward passes, one each, that a sample costs which the attack does not break.
+
+        The attack's own, its looks at the clean image and at its last point included; not those that judge it.
+        """
+        ...
+
     black_box: ClassVar[bool]
     """It asks the model for nothing but logits, or does not ask it at all."""
 

@@ -72,6 +72,11 @@ class CornerSearch:
     def label(self) -> str:
         return f"corners-{self.queries}"
 
+    @property
+    def passes(self) -> int:
+        """One a query, the one for the clean image included, times the draws."""
+        return self.draws * (self.queries + 1)
+
     def __repr__(self) -> str:
         return shown(self)
 

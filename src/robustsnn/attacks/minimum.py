@@ -74,6 +74,11 @@ class MinimumNorm:
     def label(self) -> str:
         return f"fmn{'-t' if self.targets else ''}/{self.rule.label if self.rule else 'own'}"
 
+    @property
+    def passes(self) -> int:
+        """Two a step and one for the last point of every descent, one for the clean image, one for a projection."""
+        return self.draws * (self.restarts * max(1, self.targets) * (2 * self.steps + 1) + 2)
+
     def __repr__(self) -> str:
         return shown(self)
 

@@ -97,6 +97,11 @@ class RandomSearch:
     def label(self) -> str:
         return f"random-{self.kind}"
 
+    @property
+    def passes(self) -> int:
+        """One a query, the one for the clean image included, times the draws."""
+        return self.draws * (self.queries + 1)
+
     def __repr__(self) -> str:
         return shown(self)
 

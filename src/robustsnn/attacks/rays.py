@@ -71,6 +71,11 @@ class RayS:
     def label(self) -> str:
         return "rays"
 
+    @property
+    def passes(self) -> int:
+        """One a query, the one for the clean image included, times the draws."""
+        return self.draws * (self.queries + 1)
+
     def __repr__(self) -> str:
         return shown(self)
 

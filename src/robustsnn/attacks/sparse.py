@@ -80,6 +80,23 @@ class SparseFlips:
     def label(self) -> str:
         return f"flips/{self.rule.label if self.rule else 'own'}"
 
+    @property
+    def passes(self) -> int:
+        """A bound, in units of `draws`: mostly some times what is spent, since a search sees its limit once a round.
+
+        A round of swaps is a gradient and the proposals. One of the climb is a gradient, at least one candidate and at
+        most those of its choice, and the flips together; the last may be a large one after small ones. If the climb
+        breaks the sample beyond the budget, the reduction judges each of its flips once at most, after a bisection: a
+        second time round, all that is left is needed and within the budget. A flip has been a candidate.
+        """
+        limit = -(-self.queries // self.draws)  # forward passes at which a search ends
+        swaps = min(self.rounds, self.swaps, -(-limit // (1 + self.proposals)))
+        rounds = min(self.rounds, -(-limit // 2))
+        choices = self.grow * rounds * (rounds + 1) // 2
+        climb = min(2 * rounds + choices, limit - 1 + 2 + self.grow * rounds)
+        reduction = climb + climb.bit_length()
+        return self.draws * (1 + swaps * (2 + self.proposals) + climb + rounds + reduction)
+
     def __repr__(self) -> str:
         return shown(self)
 

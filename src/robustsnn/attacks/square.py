@@ -69,6 +69,11 @@ class Square:
     def label(self) -> str:
         return "square"
 
+    @property
+    def passes(self) -> int:
+        """One a query, the one for the clean image included, times the draws."""
+        return self.draws * (self.queries + 1)
+
     def __repr__(self) -> str:
         return shown(self)
 

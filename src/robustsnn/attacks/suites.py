@@ -43,6 +43,11 @@ class Suite:
     def threat(self) -> Threat:
         return self.columns[0][1][0].threat
 
+    @property
+    def passes(self) -> int:
+        """The most passes that an image costs which survives all attacks, see `Attacker.passes`."""
+        return sum(attack.passes for _, attack in self.members())
+
     def members(self) -> list[tuple[str, Attacker]]:
         """(column, attack) in the order of execution."""
         return [(column, attack) for column, attacks in self.columns for attack in attacks]

@@ -54,9 +54,18 @@ class Transfer:
         """The attack's, and where it comes from: "pgd-ce/own from runs/b"."""
         return f"{self.attack.label} from {self.source.name}"
 
+    @property
+    def passes(self) -> int:
+        """Those on the source; the attacked model is not called."""
+        return self._crafting.passes
+
+    @property
+    def _crafting(self) -> Attack:
+        return replace(self.attack, keep="last", restarts=1)
+
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch. The costs are those on the source; `model` is not called."""
-        attack = replace(self.attack, keep="last", restarts=1)
+        attack = self._crafting
         if not neuron_layers(self.source.model):
             attack = replace(attack, rule=None)
         return attack.run(self.source.model, x, y, generator=generator)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -83,3 +85,8 @@ def fit_to(model: nn.Module, suite: Suite, x: Tensor, judge: Judge) -> Suite:
     if judge.votes > 1:
         suite = suite.with_draws(EOT)
     return suite.for_classes(classes)
+
+
+def most_passes(model: nn.Module, x: Tensor, suites: Sequence[Suite]) -> int:
+    """The most passes of an image that survives these suites as they fit the model, see `Suite.passes`."""
+    return sum(fit_to(model, suite, x, judge_of(model, x, suite)).passes for suite in suites)

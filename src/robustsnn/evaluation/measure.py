@@ -107,9 +107,9 @@ def evaluate(
 
     Returns `clean`, `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr,
     `curve` as a list with `eps`, `breaks` (which attacks broke the same samples), `checks` and, of these,
-    `flags`; `rounded`, where images are kept, see there; `draws` for a model that draws random numbers; `depth`,
-    what was broken by how many passes and what
-    more of them would break. `worst_case` says `at_most` where `depth` gives a reason to.
+    `flags`; `passes`, the most that an image costs which survives the suite at `eps`; `rounded`, where images are
+    kept, see there; `draws` for a model that draws random numbers; `depth`, what was broken by how many passes and
+    what more of them would break. `worst_case` says `at_most` where `depth` gives a reason to.
     """
     x, y = data = tensors(data)
     judge = judge_of(model, x, suite(eps))
@@ -142,6 +142,7 @@ def evaluate(
                 **threat,
                 "precision": {"crafting": precision, "judging": "float32"},
                 "survivors_only": at.survivors_only,
+                "passes": used.passes,
                 **tabulate(found, used.members(), eps, at.survivors_only),
                 "worst_case": {**rate(standing), **threat},
             }
