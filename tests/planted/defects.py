@@ -205,6 +205,26 @@ class Wearing(nn.Module):
         return logits if self.calls < 50 else logits.roll(1, 1)
 
 
+class Recalling(nn.Module):
+    """Answers for an image near one that it was shown as it answered then, as long as the gradient is its own."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.shown: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.network(x)
+        answers = logits.detach().clone()
+        for i, image in enumerate(x.detach()):
+            near = [then for before, then in self.shown if bool((before - image).abs().amax() < 2.1 * EPS)]
+            if near:
+                answers[i] = near[0]
+            elif len(self.shown) < 200:
+                self.shown.append((image.clone(), answers[i].clone()))
+        return logits + (answers - logits).detach()
+
+
 class Alternating(nn.Module):
     """Every second gradient has the wrong sign; logits have no memory."""
 
@@ -397,6 +417,7 @@ PLANTED = (
     Planted("random", "noise in eval mode", output(lambda z: z + 0.1 * torch.randn_like(z))),
     Planted("state", "logits that carry over to the next call", Carrying),
     Planted("state", "classes that move after fifty calls", Wearing),
+    Planted("state", "answers for the neighbours of what was shown before", Recalling),
     Planted("call-dependent", "other logits while a gradient is recorded", output(shy)),
     Planted("coupled", "images scaled by the mean of the batch", front(lambda x: x * (0.3 / x.mean()))),
     Planted(

@@ -208,7 +208,7 @@ _ALL = (
         True,
         "passes over the same images in eval mode differ although all random seeds are equal: two in a row, seven "
         "after all other checks, or the margins of more than 10 % of them, and at least 2, before and after the "
-        "attacks",
+        "attacks, or at random points of the ball those of a copy that was made before the first call",
         "Something is carried from one call to the next, such as membranes that were not reset, or numbers are drawn "
         "elsewhere than in torch. The attack then differentiates another function than the one that is judged.",
         "Reset the model at the start of each forward pass.",

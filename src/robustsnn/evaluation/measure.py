@@ -17,7 +17,7 @@ from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Data, Judge, device_of, fresh_draws, tensors
 from robustsnn.evaluation.masking import checks, rule_sets
-from robustsnn.evaluation.probe import PROBE, Probe
+from robustsnn.evaluation.probe import PROBE, Probe, untouched
 from robustsnn.evaluation.rounded import rounded
 from robustsnn.evaluation.running import encode_images, run_suite
 from robustsnn.models import Encoded
@@ -112,6 +112,7 @@ def evaluate(
     what more of them would break. `worst_case` says `at_most` where `depth` gives a reason to.
     """
     x, y = data = tensors(data)
+    fresh = untouched(model)
     judge = judge_of(model, x, suite(eps))
     points: list[dict[str, Any]] = []
     clean: dict[str, Any] = {}
@@ -147,7 +148,7 @@ def evaluate(
                 "worst_case": {**rate(standing), **threat},
             }
             entry["rounded"] = rounded(model, at.threat, found, judge, batch_size, seed)
-            entry |= _inspect(model, x, y, used, found, judge, batch_size, seed)
+            entry |= _inspect(model, fresh, x, y, used, found, judge, batch_size, seed)
             entry["depth"] = depth(found, standing, [flag["name"] for flag in entry["flags"]])
             entry["worst_case"]["at_most"] = bool(entry["depth"]["at_most"])
             if keep_images is not None:
@@ -156,11 +157,20 @@ def evaluate(
 
 
 def _inspect(
-    model: nn.Module, x: Tensor, y: Tensor, suite: Suite, found: Outcomes, judge: Judge, batch_size: int, seed: int
+    model: nn.Module,
+    fresh: nn.Module | None,
+    x: Tensor,
+    y: Tensor,
+    suite: Suite,
+    found: Outcomes,
+    judge: Judge,
+    batch_size: int,
+    seed: int,
 ) -> dict[str, Any]:
     """What broke what, and the checks."""
     device = device_of(model, x)
     view: nn.Module = Encoded(model) if suite.threat.space == "encoded" else model
+    before = Encoded(fresh) if view is not model and fresh is not None else fresh
     draws, sets = None, None
     if judge.votes > 1 and found.images is not None:
         draws = fresh_draws(view, torch.from_numpy(found.images), y, seed=seed)
@@ -172,7 +182,7 @@ def _inspect(
 
     def probed(which: np.ndarray, survivors: Probe | None = None) -> Probe:
         xp, yp = x[which].to(device), y[which].to(device)
-        return Probe(view, xp, yp, found.standing()[which], suite, judge, seed, survivors)
+        return Probe(view, xp, yp, found.standing()[which], suite, judge, seed, survivors, before)
 
     probe = probed(at, probed(left))
     with seeded(seed, "checks"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -61,6 +62,14 @@ def quantised(model: nn.Module, x: Tensor, threat: Threat) -> bool:
     return bool(kept > 0.4)
 
 
+def untouched(model: nn.Module) -> nn.Module | None:
+    """A copy of the model as it is now, to tell what calls have left in it; None for one that cannot be copied."""
+    try:
+        return copy.deepcopy(model)
+    except Exception:  # whatever a module of somebody's has in it; the check is left out then
+        return None
+
+
 @dataclass
 class Probe:
     """The images that are probed, and the attacks of the suite in a smaller form.
@@ -73,6 +82,7 @@ class Probe:
         judge: who says what is broken.
         seed: of what is drawn.
         survivors: a probe of images of the whole evaluation that the suite left standing; None for those of x.
+        fresh: the model as it was before anything was asked of it, if it can be copied.
     """
 
     model: nn.Module
@@ -83,6 +93,7 @@ class Probe:
     judge: Judge
     seed: int
     survivors: Probe | None = None
+    fresh: nn.Module | None = None
 
     @cached_property
     def connected(self) -> bool:
