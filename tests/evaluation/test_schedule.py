@@ -8,15 +8,21 @@ import torch
 
 from helpers import images, spiking
 from robustsnn.attacks import Attack, MinimumNorm, RandomSearch, Square, Suite, quick, reliable
+from robustsnn.attacks.attempt import goes_on
 from robustsnn.evaluation import Judge, run_suite
 
 EPS = 0.0015  # the network is not trained: it takes little
 
 
 def cheap(suite):
-    """The same members with few steps, targets and queries, so that each can be run on all samples."""
+    """The same members with few steps, targets and queries, so that each can be run on all samples.
+
+    Those that go on from the worst points of the others are left out: they are another attack after other members.
+    """
 
     def shorter(attack):
+        if goes_on(attack):
+            return None
         if isinstance(attack, Attack):
             return replace(attack, steps=min(attack.steps, 4), restarts=min(attack.restarts, 2))
         if isinstance(attack, MinimumNorm):

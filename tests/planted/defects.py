@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustsnn.attacks import Linf, Suite, fgsm, pgd, quick, sa_pgd
+from robustsnn.attacks import Linf, Suite, fgsm, pgd
 from robustsnn.attacks.noise import RandomSearch
 from robustsnn.attacks.square import Square
 from robustsnn.data.digits import digits
 from robustsnn.encoders import BPDA
 from robustsnn.losses import margin
 from robustsnn.models import Plan, vgg
-from robustsnn.neurons import ASSG, IF, RGA, STBP, Neurons, Triangle
+from robustsnn.neurons import IF, RGA, STBP, Neurons, Triangle
 from robustsnn.neurons.fused import fire
 
 EPS = 0.1
@@ -339,17 +339,6 @@ def two_rules(eps: float) -> Suite:
     return suite(pgd(eps, 8, loss=margin), pgd(eps, 8, loss=margin, rule=RGA()), Square(Linf(eps), 20))
 
 
-def narrow(eps: float) -> Suite:
-    """One start, by a rule whose gradients vanish for most neurons: twice the steps break no two images more."""
-    return suite(pgd(eps, 20, loss=margin, rule=STBP(Triangle(0.25))))
-
-
-def thorough(eps: float) -> Suite:
-    """The quick suite, and longer runs from three starts."""
-    starts = [sa_pgd(eps, 30, rule=rule, restarts=3) for rule in (ASSG(), None)]
-    return suite(*(attack for _, attack in quick(eps).members()), *starts)
-
-
 def blind(eps: float) -> Suite:
     """A gradient attack and one that needs none."""
     return suite(fgsm(eps), RandomSearch(Linf(eps), "corners", 20))
@@ -413,7 +402,6 @@ PLANTED = (
     Planted("loss-not-increasing", "a gradient that is right near the images alone", front(near)),
     Planted("unbounded-attack-fails", "a gradient of one pixel", front(lambda x: backward(x, only_a_corner))),
     Planted("not-converged", "two small steps", suite=weak, honest_suite=one),
-    Planted("not-converged", "one rule that is too narrow", honest=spiking, suite=narrow, honest_suite=thorough),
     Planted("random", "noise in eval mode", output(lambda z: z + 0.1 * torch.randn_like(z))),
     Planted("state", "logits that carry over to the next call", Carrying),
     Planted("state", "classes that move after fifty calls", Wearing),

@@ -185,7 +185,7 @@ def test_checks_of_clean_images_are_made_where_none_is_classified_correctly():
     found = Outcomes.empty(1, 6)
     found.clean_margin[:] = np.nan
     attacks = suite(fgsm(EPS))
-    made = checks(Probe(model, x[:0], y[:0], np.zeros(0, bool), attacks, Judge(), 0), found, attacks.members())
+    made = checks(Probe(model, x[:0], y[:0], np.zeros(0, bool), attacks, Judge(), 0), found)
     assert [(check.flag.name, check.raised) for check in made] == [("nan-logits", True), ("ties", False)]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.attempt import Attacker
+from robustsnn.attacks.corners import CornerSearch
 from robustsnn.attacks.grey import EIGHT_BITS
 from robustsnn.attacks.rays import RayS
 from robustsnn.attacks.square import Square
@@ -102,9 +103,9 @@ class Suite:
     def with_draws(self, draws: int) -> Suite:
         """For a model that draws random numbers: gradients and queries are means over so many draws.
 
-        An attack that says draws > 1 itself keeps its number; one in a `Transfer` is changed as any other. Square
-        and RayS make 1/draws of their queries (at least one), so that their forward passes stay what they were. Those
-        of the other attacks are multiplied, except that `SparseFlips.queries` bounds passes.
+        An attack that says draws > 1 itself keeps its number; one in a `Transfer` is changed as any other. Square,
+        RayS and the search over corners make 1/draws of their queries (at least one), so that their forward passes
+        stay what they were. Those of the other attacks are multiplied, except that `SparseFlips.queries` bounds passes.
         """
 
         def averaged(attack: Any) -> Attacker:
@@ -112,7 +113,7 @@ class Suite:
                 return replace(attack, attack=averaged(attack.attack))  # type: ignore[arg-type]
             if getattr(attack, "draws", None) != 1:
                 return attack
-            if isinstance(attack, Square | RayS):
+            if isinstance(attack, CornerSearch | Square | RayS):
                 attack = replace(attack, queries=max(1, attack.queries // draws))
             return replace(attack, draws=draws)
 

@@ -181,9 +181,7 @@ def lasting(probe: Probe, found: Outcomes, first: Tensor, same: bool) -> Check:
         z = probe.suite.threat.sample(probe.x, generator(derived(probe.seed, "lasting")))
         now, then = (replace(probe, model=model).margins(z) for model in (probe.model, probe.fresh))
         remembered = int(((now - then).abs() > 1e-3 * (1 + then.abs())).sum())
-    text += (
-        f"; {remembered} of {len(probe.x)} margins nearby differ from those before all calls" if remembered else ""
-    )
+    text += f"; {remembered} of {len(probe.x)} margins nearby differ from those before all calls" if remembered else ""
     most = max(changed, remembered)
     raised = not same or strayed > 0 or (most >= 2 and most > 0.1 * len(probe.x))
     return Check(FLAGS["state"], raised, text)
