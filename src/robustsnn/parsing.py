@@ -42,42 +42,32 @@ def _one_line(message: str) -> str:
 # ---------------------------------------------------------------------------------------------- values
 
 
-class _Misfit(Exception):
-    """A value is not of the kind that is needed."""
-
-
 def fitted(value: Any, kind: Any) -> Any:
     """A plain value as an annotation of plain types has it: an int where a float is needed becomes one.
 
     ValueError where it does not fit. An annotation of other types takes every value.
     """
-    try:
-        return _fit(value, kind)
-    except _Misfit:
-        raise ValueError(f"{value!r} is not of {kind}") from None
-
-
-def _fit(value: Any, kind: Any) -> Any:
+    misfit = ValueError(f"{value!r} is not of {kind}")
     if get_origin(kind) is Literal:
         if any(value == choice and type(value) is type(choice) for choice in get_args(kind)):
             return value
-        raise _Misfit
+        raise misfit
     if get_origin(kind) in (Union, UnionType):
         for choice in sorted(get_args(kind), key=lambda choice: choice is str):  # text last: it takes numbers too
             try:
-                return _fit(value, choice)
-            except _Misfit:
+                return fitted(value, choice)
+            except ValueError:
                 pass
-        raise _Misfit
+        raise misfit
     if kind is float:
         if type(value) not in (int, float, str):
-            raise _Misfit
+            raise misfit
         try:
             return float(value)  # of text too: YAML reads 1e-3 as one
         except (ValueError, OverflowError):
-            raise _Misfit from None
+            raise misfit from None
     if kind in (int, str, bool, NoneType, dict, list) and type(value) is not kind:
-        raise _Misfit
+        raise misfit
     return value
 
 
@@ -152,8 +142,8 @@ def _read(kind: Any, value: Any, name: str) -> Any:
             raise UserError(f"{name} is {value!r}; give its options below it, or leave it out")
         return value if group is None else _fill(group, value, f"{name}.")
     try:
-        return _fit(value, kind)
-    except _Misfit:
+        return fitted(value, kind)
+    except ValueError:
         raise UserError(f"{name}={value!r}: needed is {_allowed(kind)}") from None
 
 

@@ -97,7 +97,7 @@ def run_suite(
     suite = fit_to(model, suite, x, judge)
     members = suite.members()
     # Attacks that go on from the worst points find them in the files too, after an interruption.
-    keeps = keep_images or any(goes_on(attack) for _, attack in members)
+    keeps = keep_images or (suite.survivors_only and any(goes_on(attack) for _, attack in members))
     chosen = None if candidates is None else np.asarray(candidates, dtype=bool)
     folder = None
     if out is not None:
