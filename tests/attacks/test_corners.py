@@ -11,6 +11,7 @@ from torch import nn
 from helpers import Counting, Linear, images, spiking
 from robustsnn.attacks import L2, CornerSearch, Linf, Streams
 from robustsnn.attacks.corners import _Corners
+from robustsnn.attacks.passes import judged
 from robustsnn.errors import UserError
 from robustsnn.losses import correct, margin
 
@@ -95,7 +96,7 @@ def test_every_point_but_the_one_between_lies_on_corners():
 def test_windows_lie_in_the_image_in_one_channel_or_all():
     attack = CornerSearch(Linf(0.1))
     x, y = torch.full((500, 3, 6, 5), 0.5), torch.zeros(500, dtype=torch.int64)
-    search = _Corners(attack, Linear(2, (3, 6, 5)), x, y, Streams(range(500)))
+    search = _Corners(attack, judged, Linear(2, (3, 6, 5)), x, y, Streams(range(500)))
     mask, high = search.window(search.streams.uniform(5))
     shape = mask.view(500, 3, 30)
     counts = shape.sum(2)

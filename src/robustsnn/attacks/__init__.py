@@ -5,6 +5,7 @@ from robustsnn.attacks.attempt import Attacker as Attacker
 from robustsnn.attacks.attempt import Attempt as Attempt
 from robustsnn.attacks.binary import Flips as Flips
 from robustsnn.attacks.corners import CornerSearch as CornerSearch
+from robustsnn.attacks.graded import GradedSearch as GradedSearch
 from robustsnn.attacks.minimum import MinimumNorm as MinimumNorm
 from robustsnn.attacks.noise import RandomSearch as RandomSearch
 from robustsnn.attacks.presets import apgd as apgd

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.attempt import Attempt, at_least, shown
-from robustsnn.attacks.passes import judged
+from robustsnn.attacks.passes import Verdict, judged
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images
 from robustsnn.errors import UserError
@@ -18,6 +19,12 @@ from robustsnn.types import Images, Labels
 
 NEVER = -1e9
 """A score below all margins."""
+
+
+class Query(Protocol):
+    """What a search asks of a model: who stands, and a number to be raised; `judged` for one."""
+
+    def __call__(self, model: nn.Module, z: Images, y: Labels, draws: int) -> Verdict: ...
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,10 @@ class CornerSearch:
     def __repr__(self) -> str:
         return shown(self)
 
+    def query(self, model: nn.Module, x: Images) -> AbstractContextManager[Query]:
+        """What is asked of the model, ready to use inside the block."""
+        return nullcontext(judged)
+
     def run(
         self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None, worst: Images | None = None
     ) -> Attempt:
@@ -88,8 +99,8 @@ class CornerSearch:
         `worst`, of the shape of x, are the worst points known so far, of any attack.
         """
         check_images(x, y, self.threat.low, self.threat.high, self.threat.levels)
-        with frozen(model):
-            search = _Corners(self, model, x.detach(), y, Streams.of(generator, x))
+        with frozen(model), self.query(model, x) as query:
+            search = _Corners(self, query, model, x.detach(), y, Streams.of(generator, x))
             if len(x):
                 search.begin(worst)
                 while len(search.at):
@@ -106,8 +117,10 @@ class _Corners:
     BLOCK = 50  # rounds whose random numbers are drawn at once
     PER_SAMPLE = ("at", "x", "y", "low", "high", "z", "gain", "tabu", "margin", "best", "best_z", "idle")
 
-    def __init__(self, attack: CornerSearch, model: nn.Module, x: Images, y: Labels, streams: Streams) -> None:
-        self.attack, self.model, self.shape = attack, model, x.shape[1:]
+    def __init__(
+        self, attack: CornerSearch, query: Query, model: nn.Module, x: Images, y: Labels, streams: Streams
+    ) -> None:
+        self.attack, self.query, self.model, self.shape = attack, query, model, x.shape[1:]
         self.attempt = Attempt.none(x)
         self.at, self.y, self.streams = torch.arange(len(x), device=x.device), y, streams
         self.low, self.high = (end.flatten(1) for end in attack.threat.bounds(x))
@@ -125,7 +138,7 @@ class _Corners:
 
     def begin(self, worst: Images | None) -> None:
         """Who is misclassified from the start is left alone; the others get their first corner."""
-        verdict = judged(self.model, self.attempt.images, self.y, self.attack.draws)
+        verdict = self.query(self.model, self.attempt.images, self.y, self.attack.draws)
         self.attempt.forwards += self.attack.draws
         drawn = self.streams.uniform(self.z.shape[1]).to(self.z)
         near = self.low + drawn * (self.high - self.low) if worst is None else worst.flatten(1)
@@ -148,7 +161,7 @@ class _Corners:
         n, k = z.shape[:2]
         points, y = z.reshape(n * k, *self.shape), self.y.repeat_interleave(k)
         parts = [
-            judged(self.model, points[i : i + self.chunk], y[i : i + self.chunk], self.attack.draws)
+            self.query(self.model, points[i : i + self.chunk], y[i : i + self.chunk], self.attack.draws)
             for i in range(0, n * k, self.chunk)
         ]
         self.attempt.forwards[self.at] += k * self.attack.draws

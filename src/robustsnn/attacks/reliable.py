@@ -9,6 +9,7 @@ from typing import Any
 from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.corners import CornerSearch
+from robustsnn.attacks.graded import GradedSearch
 from robustsnn.attacks.minimum import MinimumNorm
 from robustsnn.attacks.noise import RandomSearch
 from robustsnn.attacks.presets import Norm, ball
@@ -82,9 +83,9 @@ def _windows(norm: Norm, eps: float) -> list[float]:
     return list(dict.fromkeys(min(1.0, width) for width in widths))
 
 
-def _search(threat: Threat, queries: int, **more: int) -> list[Attacker]:
-    """What finds points without gradients: flips between the ends of the ball, or windows where it has no corners."""
-    return [CornerSearch(threat, queries, **more)] if threat.norm == "Linf" else [Square(threat, min(queries, 5000))]
+def _search(threat: Threat, queries: int) -> list[Attacker]:
+    """What finds points without input gradients: flips between the ends of the ball; windows where it has no ends."""
+    return [GradedSearch(threat, queries) if threat.norm == "Linf" else Square(threat, min(queries, 5000))]
 
 
 def _adaptive(threat: Threat, degrees: Iterable[float], steps: int, restarts: int = 1) -> list[Attacker]:
@@ -134,7 +135,7 @@ def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source]
     * long runs: SA-PGD with 300 steps under ASSG with a detached reset, a start for each of `DEGREES`, and by the
       network's own flow; APGD with 100 steps on cross-entropy and DLR under the own rule and a wide one;
     * targets: APGD towards the three strongest rivals under two rules, and a minimum-norm attack;
-    * search: 15,000 queries of the search over corners;
+    * search: 15,000 queries of the search over corners by the graded margin, and 2,000 by the margin alone;
     * black box: random points, Square with 1000 queries, RayS with 5000 where outputs are quantised, and transfer from
       the sources if any.
     """
@@ -160,7 +161,7 @@ def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source]
         ("long runs", long),
         ("targets", targets),
         ("restarts", restarts),
-        ("search", _search(threat, 15_000) if linf else []),
+        ("search", [*_search(threat, 15_000), CornerSearch(threat, 2000)] if linf else []),
         ("black box", blind),
         ("transfer", _transfers(threat, sources, moves, 50)),
     )
@@ -170,8 +171,8 @@ def exhaustive(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Sourc
     """`reliable` with about ten times its budget: for the last table of a paper, and to measure how deep that one goes.
 
     A hundred steps under every rule of `WIDE`; SA-PGD with 300 steps and five starts for each degree, each flow and
-    three losses; nine targets; the search over corners with 100,000 queries, and once more with a longer patience;
-    Square with 20,000.
+    three losses; nine targets; the search over corners with 100,000 queries, once more with a longer patience, and by
+    the margin alone; Square with 20,000.
     """
     threat = ball(norm, eps)
     auto = _maker(threat)
@@ -190,7 +191,13 @@ def exhaustive(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Sourc
     targets += [MinimumNorm(threat, rule, steps=200, targets=9) for rule in (ASSG(), None)]
     blind: list[Attacker] = [RandomSearch(threat, kind, 500) for kind in ("corners", "uniform")]
     blind += [Square(threat, 20_000)] + ([RayS(threat, 50_000)] if linf else [])
-    searches = [*_search(threat, 100_000), *_search(threat, 50_000, patience=400)] if linf else []
+    searches: list[Attacker] = []
+    if linf:
+        searches = [
+            GradedSearch(threat, 100_000),
+            GradedSearch(threat, 50_000, patience=400),
+            CornerSearch(threat, 50_000),
+        ]
     moves = (Momentum(threat.eps / 10), SAPGD(threat.eps), GradientStep(threat.eps / 10))
     return _named(
         "exhaustive",

@@ -16,6 +16,7 @@ import torch
 from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.binary import Flips
 from robustsnn.attacks.corners import CornerSearch
+from robustsnn.attacks.graded import GradedSearch
 from robustsnn.attacks.minimum import MinimumNorm
 from robustsnn.attacks.noise import RandomSearch
 from robustsnn.attacks.square import Square
@@ -265,7 +266,7 @@ def _convergence(probe: Probe) -> list[Check]:
     step = SAPGD(threat.eps) if threat.norm == "Linf" else APGD(2 * threat.eps)
     longer += [Attack(threat, step, Boundary(), rule, cross_entropy, steps, 3, draws=draws) for rule in rules]
     if threat.norm == "Linf":
-        longer.append(CornerSearch(threat, 10 * steps, draws=draws))
+        longer.append(GradedSearch(threat, 10 * steps, draws=draws))
     n, fell = int(left.standing.sum()), np.zeros(len(left.x), bool)
     for attack in longer:
         if not _many(int(fell.sum()), n, 0.02):
