@@ -371,7 +371,7 @@ ATTACKS = {
     "pgd": "projected gradient descent from a uniform start",
     "mi_fgsm": "signed steps along accumulated momentum",
     "apgd": "Auto-PGD: momentum, halving step, restart from the best point",
-    "sa_pgd": "step-adaptive PGD: per-entry step, halved on schedule",
+    "sa_pgd": "stable adaptive PGD: per-entry step, halved on schedule",
     "MinimumNorm": "fast minimum-norm attack: the nearest misclassified point",
     "Square": "random search with square windows; sees no gradient",
     "RayS": "search over sign directions by decisions alone, for one-hot or quantised outputs",

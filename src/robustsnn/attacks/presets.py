@@ -108,6 +108,6 @@ def sa_pgd(
     loss: Loss = cross_entropy,
     restarts: int = 1,
 ) -> Attack:
-    """Step-adaptive PGD (arXiv 2512.22522): first step eps, start on the sphere; best with the rule `ASSG`."""
+    """Stable adaptive PGD (arXiv 2512.22522): first step eps, start on the sphere; best with the rule `ASSG`."""
     threat = ball(norm, eps)
     return Attack(threat, SAPGD(threat.eps), Boundary(), rule, loss, steps, restarts)

@@ -246,7 +246,7 @@ def halvings(steps: int) -> list[int]:
 
 @dataclass(frozen=True)
 class SAPGD:
-    """Step-adaptive PGD: momentum over an RMS of the gradient, per entry, and a step that halves on schedule.
+    """Stable adaptive PGD: momentum over an RMS of the gradient, per entry, and a step that halves on schedule.
 
         m <- decay m + g / mean|g|,   v <- decay2 v + g^2 / mean(g^2),   d = clip(m / (sqrt(v) + 1e-12), -1, 1)
         z <- project(z + alpha d)

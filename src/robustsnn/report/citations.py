@@ -49,7 +49,7 @@ PAPERS = {
     "fmn": "M. Pintor et al. Fast Minimum-norm Adversarial Attacks through Adaptive Norm Constraints. NeurIPS 2021. "
     "arXiv 2102.12827",
     "momentum": "Y. Dong et al. Boosting Adversarial Attacks with Momentum. CVPR 2018. arXiv 1710.06081",
-    "assg": "Adaptive sharpness surrogate gradient (ASSG) and step-adaptive PGD (SA-PGD). arXiv 2512.22522",
+    "assg": "Adaptive sharpness surrogate gradient (ASSG) and stable adaptive PGD (SA-PGD). arXiv 2512.22522",
     "pdsg": "L. Lun et al. Towards Effective and Sparse Adversarial Attack on Spiking Neural Networks via Breaking "
     "Invisible Surrogate Gradients. CVPR 2025",
     "rga": "T. Bu, J. Ding, Z. Hao, Z. Yu. Rate Gradient Approximation Attack Threats Deep Spiking Neural Networks. "
