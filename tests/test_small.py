@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import stat
 import sys
 from pathlib import Path
 
@@ -119,8 +120,10 @@ def test_the_content_is_on_disk_before_the_name_changes(tmp_path, monkeypatch):
     fsync, replace = os.fsync, os.replace
 
     def spy_fsync(descriptor: int) -> None:
-        assert os.fstat(descriptor).st_size == 3
-        calls.append("fsync")
+        found = os.fstat(descriptor)
+        folder = stat.S_ISDIR(found.st_mode)
+        assert folder or found.st_size == 3
+        calls.append("fsync of the folder" if folder else "fsync")
         fsync(descriptor)
 
     def spy_replace(source: Path, target: Path) -> None:
@@ -132,7 +135,7 @@ def test_the_content_is_on_disk_before_the_name_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", spy_fsync)
     monkeypatch.setattr(os, "replace", spy_replace)
     write_atomic(tmp_path / "file", "new")
-    assert calls == ["fsync", "replace"]
+    assert calls == ["fsync", "replace", "fsync of the folder"]
 
 
 def test_json_is_plain_and_round_trips(tmp_path):
@@ -293,6 +296,41 @@ def test_on_a_terminal_a_bar_is_drawn(monkeypatch):
         drawn = terminal.getvalue()
     assert "25 %" in drawn
     assert "training [epoch 1]" in drawn  # not taken for markup
+
+
+class Broken(io.StringIO):
+    """A stream that nothing can be written to: a closed pipe, a full disk."""
+
+    def __init__(self, number, terminal):
+        super().__init__()
+        self.number, self.terminal = number, terminal
+
+    def isatty(self):
+        return self.terminal
+
+    def write(self, text):
+        raise OSError(self.number, "no")
+
+    flush = fileno = lambda self: self.write("")
+
+
+def ended():
+    made = io.StringIO()
+    made.close()
+    return made
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [lambda: None, ended, *(lambda n=n, t=t: Broken(n, t) for n in (errno.EPIPE, errno.ENOSPC) for t in (False, True))],
+    ids=["none", "closed", "pipe", "pipe of a terminal", "full disk", "full disk of a terminal"],
+)
+def test_work_goes_on_where_progress_cannot_be_shown(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stderr", stream())
+    with Display(every=0) as tell:
+        tell.say("a line")
+        for done in range(3):
+            tell(done, 2, "working")
 
 
 def test_silence(capsys):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +15,18 @@ from typing import Any
 def write_atomic(path: Path | str, content: bytes | str) -> None:
     """Write `content` under a temporary name beside `path`, flush it to disk, then rename.
 
-    Whoever reads `path` sees the old content or the new, also after SIGKILL or on a full disk.
-    The parent folder is made if it is missing. Raises `OSError`; then `path` is untouched and the
+    Whoever reads `path` sees the old content or the new, also after SIGKILL or on a full disk, and the rename is on
+    disk when the call returns. The temporary name is random: processes of several machines may share the folder, and
+    their numbers may be equal. The parent folder is made if it is missing. Raises `OSError`; then `path` is untouched and the
     temporary file is gone.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # A name may have 255 bytes; a cut one keeps the temporary file writable where the file itself is.
+    temporary = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.tmp")
     try:
-        with open(temporary, "wb") as stream:
+        with open(temporary, "xb") as stream:
             stream.write(data)
             stream.flush()
             os.fsync(stream.fileno())
@@ -29,6 +34,38 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put the folder's entries on disk, where the system can (Windows and some network drives cannot)."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def tensors_digest(path: Path | str) -> str:
+    """SHA-256 of the tensors of a safetensors file: names, kinds, shapes and values, in the order of their names.
+
+    Metadata and the order in the file do not count, so files of equal weights have equal digests whatever wrote them.
+    Of a file of another kind it is the digest of its bytes.
+    """
+    content = Path(path).read_bytes()
+    try:
+        start = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:start])
+        tensors = sorted((name, entry) for name, entry in header.items() if name != "__metadata__")
+        digest = hashlib.sha256()
+        for name, entry in tensors:
+            first, end = (start + offset for offset in entry["data_offsets"])
+            digest.update(json.dumps([name, entry["dtype"], entry["shape"]]).encode())
+            digest.update(content[first:end])
+        return digest.hexdigest()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return hashlib.sha256(content).hexdigest()
 
 
 def write_json(path: Path | str, value: Any) -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TypeAlias
 
@@ -57,10 +57,17 @@ def one_voice() -> Iterator[None]:
         raise SystemExit(130) from None
 
 
+def _tell(text: str) -> None:
+    """A line on stderr. Long work goes on where nobody can read it: a closed pipe, a full disk, a dead connection."""
+    with suppress(OSError, ValueError):  # the second: a file that is closed
+        if sys.stderr is not None:  # closed before the start
+            print(text, file=sys.stderr, flush=True)
+
+
 class Display:
     """A `Progress` on stderr with the time left: a bar on a terminal, else a line every few seconds.
 
-    Of processes that torchrun started, the first shows it alone.
+    Of processes that torchrun started, the first shows it alone. It never raises.
 
     The estimate assumes that what is left goes at the mean pace of this process, so work that was resumed
     does not count.
@@ -72,24 +79,30 @@ class Display:
         self.first: float | None = None
         self.told = -every
         self.bar = None
-        if sys.stderr.isatty() and speaks():
+        if sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty() and speaks():
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
+            class Terminal(Console):
+                def on_broken_pipe(self) -> None:  # rich ends the program here
+                    self.quiet = True
+
             columns = (BarColumn(30), TextColumn("{task.percentage:3.0f} % {task.description}"))
-            self.bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self.bar = Progress(*columns, console=Terminal(stderr=True), transient=True)
             self.task = self.bar.add_task("", total=1.0)
 
     def __enter__(self) -> Display:
         if self.bar is not None:
-            self.bar.start()
+            with suppress(OSError, ValueError):
+                self.bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.bar is not None:
-            self.bar.stop()
+            with suppress(OSError, ValueError):
+                self.bar.stop()
 
     def loading(self) -> None:
         """Say that work is about to begin; its clock does not run yet."""
@@ -98,7 +111,7 @@ class Display:
     def say(self, text: str) -> None:
         """A line that stays."""
         if speaks():
-            print(text, file=sys.stderr, flush=True)
+            _tell(text)
 
     def __call__(self, done: int, total: int, text: str) -> None:
         now, share = time.monotonic() - self.started, done / max(total, 1)
@@ -109,10 +122,11 @@ class Display:
         if self.bar is not None:
             from rich.markup import escape
 
-            self.bar.update(self.task, completed=share, description=escape(f"{left}  {text}"))
+            with suppress(OSError, ValueError):
+                self.bar.update(self.task, completed=share, description=escape(f"{left}  {text}"))
         elif speaks() and (now - self.told >= self.every or done == total):
             self.told = now
-            print(f"{100 * share:5.1f} %  {left}  {text}", file=sys.stderr, flush=True)
+            _tell(f"{100 * share:5.1f} %  {left}  {text}")
 
 
 def _clock(seconds: float) -> str:

@@ -34,7 +34,7 @@ from robustsnn.evaluation.adversarial import rejudge, save_images
 from robustsnn.evaluation.crafting import Precision, check_precision
 from robustsnn.evaluation.fitting import most_passes
 from robustsnn.evaluation.running import encode_images
-from robustsnn.files import write_arrays, write_atomic, write_json
+from robustsnn.files import tensors_digest, write_arrays, write_atomic, write_json
 from robustsnn.models import Classifier
 from robustsnn.models.recompute import recomputed
 from robustsnn.outcome import Outcomes
@@ -147,7 +147,7 @@ def _has_config(config: Config, path: Path) -> bool:
 
 def weights_digest(run: Path) -> str:
     """What files made with a run's weights name them by."""
-    return hashlib.sha256((run / "weights.safetensors").read_bytes()).hexdigest()
+    return tensors_digest(run / "weights.safetensors")
 
 
 def _identity(config: Config, data: Splits) -> dict[str, str]:

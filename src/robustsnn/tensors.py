@@ -13,11 +13,16 @@ from torch import Tensor
 from robustsnn.errors import UserError
 from robustsnn.files import write_atomic
 
+_ENTRY = "robustsnn"
+
 
 def write_tensors(path: Path | str, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write tensors with metadata (plain values) to one file."""
+    """Write tensors with metadata (plain values) to one file; equal contents are equal bytes.
+
+    The metadata are one entry of sorted JSON, since safetensors writes several in the order of a seeded hash map.
+    """
     dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_atomic(path, save(dense, {key: json.dumps(value) for key, value in metadata.items()}))
+    write_atomic(path, save(dense, {_ENTRY: json.dumps(metadata, sort_keys=True)}))
 
 
 def read_tensors(path: Path | str, advice: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -25,6 +30,10 @@ def read_tensors(path: Path | str, advice: str) -> tuple[dict[str, Tensor], dict
     try:
         with safe_open(path, framework="pt") as file:
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            if list(metadata) == [_ENTRY]:  # older files have an entry for each value
+                metadata = metadata[_ENTRY]
+            if not isinstance(metadata, dict):
+                raise ValueError(f"its metadata are {type(metadata).__name__}")
             return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; {advice}") from None

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import yaml
 
 from robustsnn.errors import UserError
+from robustsnn.files import tensors_digest
 from robustsnn.report.analysis_file import ANALYSES, Entry, read_analysis
 from robustsnn.report.fields import remedy
 from robustsnn.report.metrics import Epoch, read_metrics
@@ -124,7 +124,7 @@ def _check_weights(folder: Path, *files: Path) -> None:
     weights = folder / "weights.safetensors"
     if not weights.is_file():
         return
-    digest = sha256(weights.read_bytes()).hexdigest()
+    digest = tensors_digest(weights)
     for path in files:
         if path.is_file() and any(found != digest for found in _made_with(path)):
             raise UserError(f"{path} was made with other weights than {weights}; {remedy(str(path))}")
