@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from robustsnn.errors import UserError
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.models.sew_resnet import sew_resnet18
 from robustsnn.modes import frozen
-from robustsnn.neurons import ASSG, BPTR, HART, IF, PDSG, RGA, STBP, Arctan, GradientRule, Neurons, gradient_rule
+from robustsnn.neurons import ASSG, BPTR, HART, IF, LIF, PDSG, RGA, STBP, Arctan, GradientRule, Neurons, gradient_rule
 
 RULES: list[GradientRule | None] = [None, STBP(Arctan()), BPTR(), RGA(), HART(), PDSG(), ASSG()]
 X, Y = images(7, (1, 8, 8), low=0.0, high=1.0), torch.arange(7) % 4
@@ -424,3 +426,42 @@ def test_spikingjelly_networks() -> None:
     model.spikes = neuron.LIFNode(surrogate_function=surrogate.PiecewiseQuadratic())
     with pytest.raises(UserError, match=r"in eval mode.*use neurons that keep it in eval mode \(ParametricLIFNode\)"):
         trail(model, (X, Y))
+
+
+@dataclass(frozen=True)
+class Mine:
+    """The rule of another, by a foreign class; it says what it connects, or not."""
+
+    inner: GradientRule
+    says: str | None
+    elementwise: ClassVar[bool] = False
+
+    @property
+    def label(self) -> str:
+        return f"mine-{self.inner.label}"
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "connects" and self.says is not None:
+            return self.says
+        raise AttributeError(name)
+
+    def input_gradient(self, upstream: Tensor, current: Tensor, neuron: LIF) -> Tensor:
+        return self.inner.input_gradient(upstream, current, neuron)
+
+
+@pytest.mark.parametrize(("inner", "says"), [(STBP(), "later"), (BPTR(), "same"), (HART(), "all"), (PDSG(), "later")])
+def test_a_foreign_rule_that_says_what_it_connects_is_explained_like_one_of_ours(
+    inner: GradientRule, says: str
+) -> None:
+    ours, theirs = trail(spiking(), (X, Y), rule=inner), trail(spiking(), (X, Y), rule=Mine(inner, says))
+    assert [o.architectural for o in ours.operations] == [o.architectural for o in theirs.operations]
+    assert [o.natural for o in ours.operations] == [o.natural for o in theirs.operations]
+    assert all(o.natural is not None for o in theirs.operations)
+    mute = trail(spiking(), (X, Y), rule=Mine(inner, None))
+    assert {o.kind for o in mute.operations if o.natural is None} == {"neurons"}
+    assert [o.input for o in mute.operations] == [o.input for o in ours.operations]
+
+
+def test_a_rule_that_says_what_nobody_understands_is_refused() -> None:
+    with pytest.raises(UserError, match=r"connects='sometimes'; allowed are 'later', 'same', 'all'"):
+        trail(spiking(), (X, Y), rule=Mine(STBP(), "sometimes"))
