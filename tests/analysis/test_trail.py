@@ -57,7 +57,7 @@ def assert_equal(mine: Trail, theirs: Trail) -> None:
         for side in ("input", "output"):
             for norm in ("l1", "l2"):
                 x, y = getattr(getattr(a, side), norm), getattr(getattr(b, side), norm)
-                assert (x.n, x.total, x.squares) == pytest.approx((y.n, y.total, y.squares), rel=1e-4, abs=1e-9)
+                assert (x.n, x.total, x.scatter) == pytest.approx((y.n, y.total, y.scatter), rel=1e-4, abs=1e-9)
     assert (mine.n, mine.input.zeros) == (theirs.n, theirs.input.zeros)
     assert [(w.name, w.zeros, w.entries) for w in mine.weights] == [
         (w.name, w.zeros, w.entries) for w in theirs.weights
@@ -76,7 +76,7 @@ def test_the_input_is_what_autograd_gives(rule: GradientRule | None) -> None:
     flat = gradient.flatten(1)
     zeros = (flat == 0).sum(1)
     assert found.input.entries == 64
-    assert found.input.zeros == Tally(7, int(zeros.sum()), int(zeros.square().sum()))
+    assert found.input.zeros == Tally(7, int(zeros.sum()), 7 * int(zeros.square().sum()) - int(zeros.sum()) ** 2)
     assert found.input.l1.mean == pytest.approx(float(flat.abs().sum(1).mean()), rel=1e-5)
     assert found.input.l2.mean == pytest.approx(float(flat.norm(dim=1).mean()), rel=1e-5)
     assert found.operations[0].input == found.input
@@ -98,7 +98,7 @@ def test_weights_have_the_gradients_of_the_first_samples_one_by_one(batch_size: 
     assert [w.name for w in found.weights] == list(zeros)
     for weight in found.weights:
         counted = zeros[weight.name]
-        assert weight.zeros == Tally(5, sum(counted), sum(z * z for z in counted))
+        assert weight.zeros == Tally(5, sum(counted), 5 * sum(z * z for z in counted) - sum(counted) ** 2)
         assert weight.sparsity == pytest.approx(np.mean(counted) / model.get_parameter(weight.name).numel())
         assert weight.l2.mean == pytest.approx(np.mean(norms[weight.name]), rel=1e-4)
     total = sum(sum(counted) for counted in zeros.values())
@@ -252,7 +252,7 @@ def test_samples_are_told_apart_in_any_layout(network: type[nn.Module]) -> None:
     alone = [the_relu(trail(model, (X[i : i + 1], Y[i : i + 1]))) for i in range(7)]
     zeros = [o.input.zeros.total for o in alone]
     assert len(set(zeros)) > 1
-    assert relu.input.zeros == Tally(7, sum(zeros), sum(z * z for z in zeros))
+    assert relu.input.zeros == Tally(7, sum(zeros), 7 * sum(z * z for z in zeros) - sum(zeros) ** 2)
 
 
 def test_calls_of_one_layer_are_one_operation() -> None:
@@ -310,13 +310,13 @@ def test_trails_survive_json() -> None:
 @given(st.lists(st.integers(0, 1000), min_size=2, max_size=30), st.integers(1, 29))
 def test_intervals_are_those_of_all_values_together(values: list[int], cut: int) -> None:
     parts = [part for part in (values[:cut], values[cut:]) if part]
-    tallies = [Tally(len(part), sum(part), sum(v * v for v in part)) for part in parts]
+    tallies = [Tally.over(part) for part in parts]
     tally = tallies[0] if len(parts) == 1 else tallies[0] + tallies[1]
     ends = tally.interval()
     assert ends is not None
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
     assert ends == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=1e-6)
-    assert Tally(1, 3, 9).interval() is None
+    assert Tally(1, 3, 0).interval() is None
 
 
 def test_means_per_kind() -> None:

@@ -26,7 +26,7 @@ AVERAGE = ("body.2", "average-pool", {"passed": 0.5, "other": 0.25})
 
 
 def estimate(mean: float, spread: float = 0.02) -> dict[str, Any]:
-    return {"n": 8, "total": 1, "squares": 1, "mean": mean, "interval": [mean - spread, mean + spread]}
+    return {"n": 8, "total": 1, "scatter": 1, "mean": mean, "interval": [mean - spread, mean + spread]}
 
 
 def operation(path: str, kind: str, parts: dict[str, float] | None, norm: float = 0.1) -> dict[str, Any]:
