@@ -3,7 +3,7 @@
     python benchmarks/mutants.py src/robustsnn/evaluation/running.py --minutes 10 --json OUT
 
 A file of the room `evaluation` is judged by tests/evaluation, and by what `--tests` names. The tests are run once with
-the file traced; each mutant then meets those tests alone that reach its line, the quick ones first, until one fails.
+the file traced; each mutant then meets those tests alone that reach its line, until one fails.
 What no test notices is printed. A mutant may survive because it changes nothing that can be seen: look at it.
 """
 
@@ -49,13 +49,22 @@ class Reached:
     imported: set[tuple[str, int]] = field(default_factory=set)
 
     def tests(self, path: str, lines: range) -> list[str]:
-        """The tests that reach one of the lines, quick ones first; all that reach the file, if its import does."""
+        """The tests that reach one of the lines; all that reach the file, if its import does.
+
+        Quick ones first, and those of one file by turns with those of others, so that each file is heard early.
+        """
         wanted = {(path, line) for line in lines}
         if wanted & self.imported:
             found = [test for test, lines in self.lines.items() if any(p == path for p, _ in lines)]
         else:
             found = [test for test, lines in self.lines.items() if wanted & lines]
-        return sorted(found, key=self.seconds.__getitem__)
+        turns: Counter[str] = Counter()
+        order = []
+        for test in sorted(found, key=self.seconds.__getitem__):
+            file = test.split("::")[0]
+            order.append((turns[file], self.seconds[test], test))
+            turns[file] += 1
+        return [test for *_, test in sorted(order)]
 
 
 class Trace:
