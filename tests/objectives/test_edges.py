@@ -12,9 +12,19 @@ from robustsnn.attacks import pgd
 from robustsnn.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.modes import batch_statistics, evaluating
-from robustsnn.objectives import TRADES, Adversarial, Hire, Natural, OrthogonalRetraction, SparsityRegularised, trades
+from robustsnn.objectives import (
+    TRADES,
+    Adversarial,
+    AdversarialLogitPairing,
+    ConvexShortcuts,
+    Hire,
+    Natural,
+    OrthogonalRetraction,
+    SparsityRegularised,
+    trades,
+)
 from robustsnn.objectives.checks import not_negative, positive, wrappable
-from robustsnn.objectives.schedule import ByValidation, Constant, Scheduled, WarmUp
+from robustsnn.objectives.schedule import ByValidation, Constant, Cosine, Scheduled, WarmUp
 
 Y = torch.tensor([0, 1, 2, 1])
 
@@ -132,7 +142,24 @@ def test_linears_move_in_parts_from_their_number_of_rows_on():
     assert moved(1, rows=1, share=0.1) == 1
 
 
+@pytest.mark.parametrize("options", [{"share": 1.5}, {"share": 0.0}, {"rows": 0}], ids=str)
+def test_parts_of_no_rows_or_more_than_all_are_refused(options):
+    OrthogonalRetraction(0.1, share=1.0, rows=1)
+    with pytest.raises(UserError, match=next(iter(options))):
+        OrthogonalRetraction(0.1, **options)
+
+
+def test_mixtures_are_parameters_and_those_of_modules_of_the_name():
+    model = nn.Module()
+    model.mix = nn.Parameter(torch.zeros(2))
+    model.block = nn.Module()
+    model.block.mix = nn.ParameterDict({"weight": torch.ones(2)})
+    model.block.mix.deep = nn.Linear(2, 2)
+    assert [p.shape for p in ConvexShortcuts().mixtures(model)] == [(2,), (2,)]
+
+
 def test_defaults_are_those_of_the_sources():
+    assert AdversarialLogitPairing(1.0, pgd(0.1, 1, keep="last")).share == 0.5
     assert TRADES(1.0, pgd(0.1, 1, keep="last")).temperature == 1.0
     rule = ByValidation()
     assert (rule.rate, rule.drop, rule.least, rule.most) == (1.25, 0.02, 1 / 16, 16.0)
@@ -140,7 +167,9 @@ def test_defaults_are_those_of_the_sources():
 
 def test_schedules_at_their_bounds():
     assert [WarmUp(epochs=1).factor(epoch, 3, ()) for epoch in range(3)] == [0, 1, 1]
-    assert Constant().needs_robust_validation is False
+    assert [s.needs_robust_validation for s in (Constant(), WarmUp(1), Cosine(), ByValidation())] == [False] * 3 + [
+        True
+    ]
     past = [{"validation": {"accuracy": a, "robust": 0.0}} for a in (0.75, 0.5)]
     assert ByValidation(drop=0.25).factor(2, 3, past) == 1.25  # a fall of `drop` itself is borne
     assert ByValidation(drop=0.24).factor(2, 3, past) == 1.0
