@@ -160,3 +160,51 @@ def test_starting_anew_deletes_the_batches_of_the_shard_alone(tmp_path):
     changed = [int(name[6:11]) for name in before if before[name] != after[name]]
     assert after.keys() == before.keys()
     assert sorted(changed) == [number for number in range(6) if Shard(1, 2).takes(number)]
+
+
+def test_starting_anew_needs_no_folder_from_before(tmp_path):
+    model, x = Linear(3), images(3)
+    y = model(x).argmax(1)
+    found = run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path / "new", resume=False)
+    again = run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path / "new")
+    assert again.equals(found)
+
+
+def test_images_that_nothing_worsens_are_kept_clean():
+    model, x = Linear(3), images(12)
+    y = model(x).argmax(1)
+    y[:4] = (y[:4] + 1) % 3  # wrong already, so not attacked
+    found = run_suite(model, (x, y), suite(Move(0.0), fgsm(EPS)), keep_images=True)
+    assert np.array_equal(found.images[:4], x[:4].numpy())
+    assert (found.images[4:] != x[4:].numpy()).any((1, 2, 3)).all()
+    still = run_suite(model, (x, y), suite(Move(0.0)), keep_images=True)
+    assert np.array_equal(still.images, x.numpy())
+
+
+@dataclass(frozen=True)
+class Onward(Move):
+    """Moves on from the worst points, where it is given any."""
+
+    given: list = field(default_factory=list, repr=False, compare=False)
+    goes_on: bool = True
+
+    def run(self, model, x, y, *, generator=None, worst=None):
+        self.given.append(worst)
+        return super().run(model, x if worst is None else worst, y)
+
+
+@pytest.mark.parametrize("survivors", [True, False])
+def test_who_goes_on_is_given_the_worst_points_of_those_it_attacks_where_survivors_alone_are_left(survivors):
+    model, x = Linear(3), images(9)
+    y = model(x).argmax(1)
+    onward = Onward(0.0, Linf(EPS / 8))
+    columns = (("first", (pgd(EPS / 8, 2),)), ("second", (onward,)))
+    found = run_suite(model, (x, y), Suite("test", columns, survivors_only=survivors), keep_images=True)
+    first = run_suite(model, (x, y), suite(pgd(EPS / 8, 2)), keep_images=True)
+    left = ~first.broken[0] if survivors else np.ones(9, dtype=bool)
+    assert np.array_equal(found.attacked[1], left)
+    assert 0 < left.sum() <= 9
+    if survivors:
+        assert np.array_equal(onward.given[0].numpy(), first.images[left])
+    else:
+        assert onward.given == [None]
