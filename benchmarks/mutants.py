@@ -49,20 +49,18 @@ class Reached:
     imported: set[tuple[str, int]] = field(default_factory=set)
 
     def tests(self, path: str, lines: range) -> list[str]:
-        """The tests that reach one of the lines; all that reach the file, if its import does.
+        """The tests that reach one of the lines; after them, if the import does, all others that reach the file.
 
         Quick ones first, and those of one file by turns with those of others, so that each file is heard early.
         """
         wanted = {(path, line) for line in lines}
-        if wanted & self.imported:
-            found = [test for test, lines in self.lines.items() if any(p == path for p, _ in lines)]
-        else:
-            found = [test for test, lines in self.lines.items() if wanted & lines]
+        direct = {test for test, found in self.lines.items() if wanted & found}
+        others = {test for test, found in self.lines.items() if any(p == path for p, _ in found)} - direct
         turns: Counter[str] = Counter()
         order = []
-        for test in sorted(found, key=self.seconds.__getitem__):
+        for test in sorted(direct | (others if wanted & self.imported else set()), key=self.seconds.__getitem__):
             file = test.split("::")[0]
-            order.append((turns[file], self.seconds[test], test))
+            order.append((test in others, turns[file], self.seconds[test], test))
             turns[file] += 1
         return [test for *_, test in sorted(order)]
 
