@@ -208,3 +208,20 @@ def test_who_goes_on_is_given_the_worst_points_of_those_it_attacks_where_survivo
         assert np.array_equal(onward.given[0].numpy(), first.images[left])
     else:
         assert onward.given == [None]
+
+
+def test_outcomes_are_used_again_unless_they_are_to_be_made_anew(tmp_path, monkeypatch):
+    model, x = Linear(3), images(4)
+    y, asked = model(x).argmax(1), []
+    run_it = Move.run
+    monkeypatch.setattr(Move, "run", lambda *given, **options: asked.append(None) or run_it(*given, **options))
+
+    def attacked(**options):
+        asked.clear()
+        run_suite(model, (x, y), suite(Move(0.0)), batch_size=2, out=tmp_path, **options)
+        return len(asked)
+
+    assert attacked() == 2
+    assert attacked() == attacked(seed=0) == 0
+    assert attacked(resume=False) == 2
+    assert attacked(seed=1) == 2
