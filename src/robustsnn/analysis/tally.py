@@ -30,13 +30,13 @@ class Tally:
     @staticmethod
     def over(values: Tensor | np.ndarray | Sequence[float]) -> Tally:
         """Of one value per sample."""
-        found = values if isinstance(values, Tensor) else torch.as_tensor(values)
-        if not found.is_floating_point():
-            whole = [int(value) for value in found.tolist()]
-            return Tally(len(whole), sum(whole), len(whole) * sum(v * v for v in whole) - sum(whole) ** 2)
-        found = found.double()
-        total, n = found.sum().item(), len(found)
-        return Tally(n, total, n * (found - total / max(n, 1)).square().sum().item())
+        whole = list(values) if isinstance(values, Sequence) else values.tolist()
+        n = len(whole)
+        if all(isinstance(value, int) for value in whole):
+            return Tally(n, sum(whole), n * sum(v * v for v in whole) - sum(whole) ** 2)
+        found = values.double() if isinstance(values, Tensor) else np.asarray(values, dtype=np.float64)
+        total = float(found.sum())
+        return Tally(n, total, n * float(((found - total / n) ** 2).sum()))
 
     def __add__(self, other: Tally) -> Tally:
         if not (self.n and other.n):
