@@ -1,15 +1,11 @@
-"""The demo, shortened, and the README's example."""
+"""The demo, shortened."""
 
 import json
-import re
-from pathlib import Path
 
 import pytest
 
 from robustsnn.demo import configs, demo
 from robustsnn.errors import UserError
-
-README = Path(__file__).parent.parent / "README.md"
 
 
 def test_demo_writes_results_and_report_and_continues(tmp_path):
@@ -32,12 +28,3 @@ def test_demo_writes_results_and_report_and_continues(tmp_path):
 def test_the_runs_differ_in_the_objective_alone():
     plain = [c.to_dict() | {"name": None, "objective": None} for c in configs(3).values()]
     assert all(c == plain[0] for c in plain)
-
-
-def test_the_example_of_the_readme_runs(capsys):
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len([line for line in code.splitlines() if line.strip() and not line.startswith(("import", "from"))]) <= 10
-    quick = code.replace("epochs=12", "epochs=1").replace("(model, data.test,", "(model, data.test.take(8),")
-    assert quick.count("epochs=1,") == 1
-    exec(compile(quick, "README.md", "exec"), {})
-    assert "'accuracy'" in capsys.readouterr().out

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from importlib import import_module
 from typing import Any, TypeVar, get_type_hints
@@ -136,6 +136,10 @@ def build_model(config: ModelConfig, data: Splits, seed: int) -> Classifier:
     _check_seed("train.seed", seed)
     shape = getattr(surrogate, config.surrogate.name.capitalize())
     value = config.surrogate.value
+    if value is not None and not fields(shape):
+        raise UserError(
+            f"model.surrogate.value={value}: {config.surrogate.name} has no width or sharpness; leave it out"
+        )
     # A code of spikes is no image: the statistics of pixels would not centre it, and the first batch norm does.
     shows_image = config.encoder.name in _IMAGE_LIKE and len(data.train.shape) == 3
     mean, std = _statistics(data.train) if shows_image else ([0.0], [1.0])

@@ -76,10 +76,11 @@ class SurrogateConfig:
 
     Args:
         name: its shape.
-        value: width (triangle, rectangle) or sharpness (sigmoid, arctan, gaussian); null is the shape's usual one.
+        value: width (triangle, rectangle) or sharpness (sigmoid, arctan, gaussian, exponential); null is the shape's
+            usual one. Identity, the straight-through estimator, has none.
     """
 
-    name: Literal["triangle", "sigmoid", "arctan", "rectangle", "gaussian"] = "triangle"
+    name: Literal["triangle", "sigmoid", "arctan", "rectangle", "gaussian", "exponential", "identity"] = "triangle"
     value: float | None = None
 
 

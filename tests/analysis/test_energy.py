@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from helpers import images, spiking
+from robustsnn.analysis import Tally
 from robustsnn.analysis.energy import AC, MAC, Energy, energy
 from robustsnn.analysis.fanout import fan_out
 from robustsnn.analysis.operations import Operations
@@ -242,7 +243,8 @@ def test_layers_called_step_by_step_are_folded() -> None:
     assert (loop.synops, loop.runs, loop.macs, loop.kind) == (fold.synops, fold.runs, fold.macs, fold.kind)
     each = 2 * x.flatten(1).sum(1).double()
     assert fold.synops is not None
-    assert (fold.synops.total, fold.synops.squares) == (float(each.sum()), float(each.square().sum()))
+    assert fold.synops == Tally.over(each)
+    assert fold.synops.scatter == pytest.approx(5 * float((each - each.mean()).square().sum()))
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])

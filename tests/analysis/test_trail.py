@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from robustsnn.errors import UserError
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.models.sew_resnet import sew_resnet18
 from robustsnn.modes import frozen
-from robustsnn.neurons import ASSG, BPTR, HART, IF, PDSG, RGA, STBP, Arctan, GradientRule, Neurons, gradient_rule
+from robustsnn.neurons import ASSG, BPTR, HART, IF, LIF, PDSG, RGA, STBP, Arctan, GradientRule, Neurons, gradient_rule
 
 RULES: list[GradientRule | None] = [None, STBP(Arctan()), BPTR(), RGA(), HART(), PDSG(), ASSG()]
 X, Y = images(7, (1, 8, 8), low=0.0, high=1.0), torch.arange(7) % 4
@@ -55,7 +57,7 @@ def assert_equal(mine: Trail, theirs: Trail) -> None:
         for side in ("input", "output"):
             for norm in ("l1", "l2"):
                 x, y = getattr(getattr(a, side), norm), getattr(getattr(b, side), norm)
-                assert (x.n, x.total, x.squares) == pytest.approx((y.n, y.total, y.squares), rel=1e-4, abs=1e-9)
+                assert (x.n, x.total, x.scatter) == pytest.approx((y.n, y.total, y.scatter), rel=1e-4, abs=1e-9)
     assert (mine.n, mine.input.zeros) == (theirs.n, theirs.input.zeros)
     assert [(w.name, w.zeros, w.entries) for w in mine.weights] == [
         (w.name, w.zeros, w.entries) for w in theirs.weights
@@ -74,7 +76,7 @@ def test_the_input_is_what_autograd_gives(rule: GradientRule | None) -> None:
     flat = gradient.flatten(1)
     zeros = (flat == 0).sum(1)
     assert found.input.entries == 64
-    assert found.input.zeros == Tally(7, int(zeros.sum()), int(zeros.square().sum()))
+    assert found.input.zeros == Tally(7, int(zeros.sum()), 7 * int(zeros.square().sum()) - int(zeros.sum()) ** 2)
     assert found.input.l1.mean == pytest.approx(float(flat.abs().sum(1).mean()), rel=1e-5)
     assert found.input.l2.mean == pytest.approx(float(flat.norm(dim=1).mean()), rel=1e-5)
     assert found.operations[0].input == found.input
@@ -96,7 +98,7 @@ def test_weights_have_the_gradients_of_the_first_samples_one_by_one(batch_size: 
     assert [w.name for w in found.weights] == list(zeros)
     for weight in found.weights:
         counted = zeros[weight.name]
-        assert weight.zeros == Tally(5, sum(counted), sum(z * z for z in counted))
+        assert weight.zeros == Tally(5, sum(counted), 5 * sum(z * z for z in counted) - sum(counted) ** 2)
         assert weight.sparsity == pytest.approx(np.mean(counted) / model.get_parameter(weight.name).numel())
         assert weight.l2.mean == pytest.approx(np.mean(norms[weight.name]), rel=1e-4)
     total = sum(sum(counted) for counted in zeros.values())
@@ -250,7 +252,7 @@ def test_samples_are_told_apart_in_any_layout(network: type[nn.Module]) -> None:
     alone = [the_relu(trail(model, (X[i : i + 1], Y[i : i + 1]))) for i in range(7)]
     zeros = [o.input.zeros.total for o in alone]
     assert len(set(zeros)) > 1
-    assert relu.input.zeros == Tally(7, sum(zeros), sum(z * z for z in zeros))
+    assert relu.input.zeros == Tally(7, sum(zeros), 7 * sum(z * z for z in zeros) - sum(zeros) ** 2)
 
 
 def test_calls_of_one_layer_are_one_operation() -> None:
@@ -308,13 +310,13 @@ def test_trails_survive_json() -> None:
 @given(st.lists(st.integers(0, 1000), min_size=2, max_size=30), st.integers(1, 29))
 def test_intervals_are_those_of_all_values_together(values: list[int], cut: int) -> None:
     parts = [part for part in (values[:cut], values[cut:]) if part]
-    tallies = [Tally(len(part), sum(part), sum(v * v for v in part)) for part in parts]
+    tallies = [Tally.over(part) for part in parts]
     tally = tallies[0] if len(parts) == 1 else tallies[0] + tallies[1]
     ends = tally.interval()
     assert ends is not None
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
     assert ends == pytest.approx((np.mean(values) - half, np.mean(values) + half), abs=1e-6)
-    assert Tally(1, 3, 9).interval() is None
+    assert Tally(1, 3, 0).interval() is None
 
 
 def test_means_per_kind() -> None:
@@ -424,3 +426,42 @@ def test_spikingjelly_networks() -> None:
     model.spikes = neuron.LIFNode(surrogate_function=surrogate.PiecewiseQuadratic())
     with pytest.raises(UserError, match=r"in eval mode.*use neurons that keep it in eval mode \(ParametricLIFNode\)"):
         trail(model, (X, Y))
+
+
+@dataclass(frozen=True)
+class Mine:
+    """The rule of another, by a foreign class; it says what it connects, or not."""
+
+    inner: GradientRule
+    says: str | None
+    elementwise: ClassVar[bool] = False
+
+    @property
+    def label(self) -> str:
+        return f"mine-{self.inner.label}"
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "connects" and self.says is not None:
+            return self.says
+        raise AttributeError(name)
+
+    def input_gradient(self, upstream: Tensor, current: Tensor, neuron: LIF) -> Tensor:
+        return self.inner.input_gradient(upstream, current, neuron)
+
+
+@pytest.mark.parametrize(("inner", "says"), [(STBP(), "later"), (BPTR(), "same"), (HART(), "all"), (PDSG(), "later")])
+def test_a_foreign_rule_that_says_what_it_connects_is_explained_like_one_of_ours(
+    inner: GradientRule, says: str
+) -> None:
+    ours, theirs = trail(spiking(), (X, Y), rule=inner), trail(spiking(), (X, Y), rule=Mine(inner, says))
+    assert [o.architectural for o in ours.operations] == [o.architectural for o in theirs.operations]
+    assert [o.natural for o in ours.operations] == [o.natural for o in theirs.operations]
+    assert all(o.natural is not None for o in theirs.operations)
+    mute = trail(spiking(), (X, Y), rule=Mine(inner, None))
+    assert {o.kind for o in mute.operations if o.natural is None} == {"neurons"}
+    assert [o.input for o in mute.operations] == [o.input for o in ours.operations]
+
+
+def test_a_rule_that_says_what_nobody_understands_is_refused() -> None:
+    with pytest.raises(UserError, match=r"connects='sometimes'; allowed are 'later', 'same', 'all'"):
+        trail(spiking(), (X, Y), rule=Mine(STBP(), "sometimes"))

@@ -146,3 +146,21 @@ def test_bad_arguments():
     for wrong in ({"steps": 0}, {"restarts": 0}, {"targets": -1}, {"alpha": 0.0}, {"gamma": 1.0}):
         with pytest.raises(UserError, match=next(iter(wrong))):
             MinimumNorm(Linf(0.1), **wrong)
+
+
+@pytest.mark.parametrize("kind", [Linf, L2])
+def test_steps_and_growth_fall_along_the_cosine_of_the_source(kind):
+    """One pixel and a boundary far away: nothing is clipped, so each point is the one before and alpha_k."""
+    shown = []
+
+    class Far(nn.Module):
+        def forward(self, x):
+            shown.append(x.detach().clone())
+            return torch.cat([torch.full((len(x), 1), 50.0), x.flatten(1)], 1)
+
+    x, y = torch.full((1, 1, 1, 1), 0.25, dtype=torch.float64), torch.zeros(1, dtype=torch.int64)
+    MinimumNorm(kind(0.5), steps=8, alpha=0.02, gamma=0.05).run(Far(), x, y)
+    path = torch.cat(shown[1:10]).flatten()  # after the clean image; the last is judged alone
+    falls = [(1 + math.cos(math.pi * k / 8)) / 2 for k in range(8)]
+    expected = [0.02 * (0.01 + 0.99 * fall) for fall in falls]
+    torch.testing.assert_close(path.diff(), torch.tensor(expected, dtype=torch.float64), rtol=1e-6, atol=1e-9)

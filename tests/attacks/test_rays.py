@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from helpers import Counting, Linear, images, spiking
-from robustsnn.attacks import L2, Linf, RayS, Square, reliable
+from robustsnn.attacks import L2, Linf, RayS, Square, Streams, reliable
 from robustsnn.attacks.rays import PRECISION, halving
 from robustsnn.errors import UserError
 from robustsnn.evaluation.fitting import fit_to
@@ -175,3 +175,18 @@ def test_quantised_is_said_of_margins_that_noise_leaves_as_they_are(n):
     state = torch.random.get_rng_state()
     assert quantised(OneHot(model), x, Linf(0.1, low=-1.0, high=2.0))
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_the_first_ray_is_the_drawn_one():
+    """A network that falls in one corner alone, the first drawn: one query finds it, another that it is near."""
+    first = torch.where(Streams([7]).uniform(16) < 0.5, -1.0, 1.0).view(1, 1, 4, 4)
+
+    class Trap(nn.Module):
+        def forward(self, x):
+            wrong = (((x - 0.5) * first).flatten(1) > 0.01).all(1).float()
+            return torch.stack([1 - wrong, wrong], 1)
+
+    x, y = torch.full((1, 1, 4, 4), 0.5), torch.zeros(1, dtype=torch.int64)
+    found = RayS(Linf(0.1), 2).run(Trap(), x, y, generator=Streams([7]))
+    torch.testing.assert_close(found.images, x + 0.1 * first)
+    assert int(found.forwards) == 3

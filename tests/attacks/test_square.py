@@ -189,3 +189,12 @@ def test_bad_arguments():
             Square(Linf(0.1), **wrong)
     with pytest.raises(UserError, match="windows"):
         Square(Linf(0.1)).run(Linear(2), torch.rand(2, 16), torch.zeros(2, dtype=torch.int64))
+
+
+@pytest.mark.parametrize(("share", "side"), [(9 / 256, 3), (16 / 256, 5), (1 / 256, 3), (25 / 256, 5), (36 / 256, 7)])
+def test_a_window_of_l2_has_an_odd_side(share, side):
+    x = torch.full((4, 2, 16, 16), 0.5)
+    u = torch.rand(4, 7, generator=torch.Generator().manual_seed(0))
+    moved = Square(L2(0.5), 10)._exchange(x, x, u, share) != x
+    assert moved[:, 0].flatten(1).sum(1).tolist() == [side * side] * 4
+    assert torch.equal(moved[:, 0], moved[:, 1])

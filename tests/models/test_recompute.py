@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -60,12 +61,14 @@ def differ(a: dict[str, Tensor | None], b: dict[str, Tensor | None]) -> list[str
 
 def registered(name: str) -> Classifier:
     """A tiny network of the registry."""
-    options = {"vgg_small": {"width": 0.3}, "vgg11": {"width": 0.02}, "wide_resnet16": {"depth": 10, "width": 1}}
+    special = {"vgg_small": {"width": 0.3}, "vgg11": {"width": 0.02}, "wide_resnet16": {"depth": 10, "width": 1}}
     module, function = MODELS[name].target.split(":")
     build = getattr(importlib.import_module(module), function)
     torch.manual_seed(0)
     usual = {"width": 1 / 64, "stem": "cifar"}
-    return build(image=(1, 16, 16), classes=3, neuron=IF(), steps=2, **options.get(name, usual))
+    known = inspect.signature(build).parameters
+    options = special.get(name, {key: value for key, value in usual.items() if key in known})
+    return build(image=(1, 16, 16), classes=3, neuron=IF(), steps=2, **options)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -302,3 +302,14 @@ def test_a_layers_rule_prints_as_the_rule():
     rule = ASSG(Triangle(), degree=0.5)
     assert repr(rule.begin()) == repr(rule)
     assert rule.begin().label == rule.label == "assg-triangle-0.5"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"degree": 1.0}, {"degree": 1.5}, {"degree": 0.0}, {"keep_mean": 1.0}, {"keep_deviation": 1.5}, {"relax": -0.1}],
+    ids=str,
+)
+def test_shares_are_below_one(options):
+    with pytest.raises(UserError, match=next(iter(options))):
+        ASSG(**options)
+    ASSG(keep_mean=0.0, keep_deviation=0.0, relax=0.0)

@@ -69,3 +69,12 @@ def test_what_cannot_be_recorded_is_refused():
             next(records[0].trace())
         with torch.no_grad():
             next(records[0].trace())
+
+
+def test_a_current_without_gradient_needs_no_surrogate():
+    model, x = spiking(), images(4, (1, 8, 8))
+    with gradient_rule(model, PDSG()), recording(model) as records, torch.no_grad():
+        model(x)
+        assert torch.is_grad_enabled() is False
+        with torch.enable_grad():  # what counts is the current, not the mode
+            assert all(len(list(record.trace())) == record.layer.steps for record in records)

@@ -3,16 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_neurons import NORMALISED, SURROGATES
 
+from robustsnn.build import build_model
+from robustsnn.cli import main
+from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.errors import UserError
-from robustsnn.neurons import Arctan, Exponential, Gaussian, Identity, Rectangle, Sigmoid, Surrogate, Triangle
+from robustsnn.neurons import (
+    STBP,
+    Arctan,
+    Exponential,
+    Gaussian,
+    Identity,
+    Rectangle,
+    Sigmoid,
+    Surrogate,
+    Triangle,
+    neuron_layers,
+    surrogate,
+)
+from robustsnn.parsing import parse_config
 
 # Where the support ends, in units of the width.
 EDGES = {Triangle: 1.0, Rectangle: 0.5}
@@ -175,3 +193,24 @@ def test_exponential_decays_by_e_over_one_length(sharpness):
     torch.testing.assert_close(slope[9:] / slope[8:-1], torch.full((8,), math.exp(-1), dtype=torch.float64))
     # The tail beyond u weighs g(u) / k.
     torch.testing.assert_close(1 - Exponential(sharpness).primitive(u[8:]), slope[8:] / sharpness)
+
+
+def test_every_surrogate_can_be_named_on_the_command_line(capsys):
+    shapes = {
+        n: s for n, s in vars(surrogate).items() if inspect.isclass(s) and hasattr(s, "slope") and n != "Surrogate"
+    }
+    assert len(shapes) >= 7
+    data = Splits(
+        *[ImageSet(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.arange(2), ("a", "b"), "two")] * 3, "two"
+    )
+    for name, shape in shapes.items():
+        assert main(["train", "--model.surrogate.name", name.lower(), "--dry_run"]) == 0
+        config = parse_config(yaml.safe_load(capsys.readouterr().out), "printed").model
+        rules = {layer.rule for layer in neuron_layers(build_model(config, data, 0))}
+        assert rules == {STBP(shape())}
+        config.surrogate.value = 0.75
+        if dataclasses.fields(shape):
+            assert {layer.rule for layer in neuron_layers(build_model(config, data, 0))} == {STBP(shape(0.75))}
+        else:
+            with pytest.raises(UserError, match=f"value=0.75: {name.lower()} has no width or sharpness"):
+                build_model(config, data, 0)

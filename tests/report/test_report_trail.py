@@ -26,7 +26,7 @@ AVERAGE = ("body.2", "average-pool", {"passed": 0.5, "other": 0.25})
 
 
 def estimate(mean: float, spread: float = 0.02) -> dict[str, Any]:
-    return {"n": 8, "total": 1, "squares": 1, "mean": mean, "interval": [mean - spread, mean + spread]}
+    return {"n": 8, "total": 1, "scatter": 1, "mean": mean, "interval": [mean - spread, mean + spread]}
 
 
 def operation(path: str, kind: str, parts: dict[str, float] | None, norm: float = 0.1) -> dict[str, Any]:
@@ -118,9 +118,12 @@ def test_nothing_is_claimed_of_what_is_not_known(runs: list[Path]) -> None:
     save(runs[0], content(("a", "cummax", None)))
     found = section(runs)
     assert "For 1 operation it is not known" in found.words[0][1]
+    assert "their gradient rule does not say" not in found.words[0][1]
     assert "No operation added any" not in found.words[0][1]
     assert found.kinds[0][2][0].added == "added: not known"  # type: ignore[union-attr]
     assert 'class="bar unknown"' in str(found.wide)
+    save(runs[0], content(("a", "neurons", None)))
+    assert "1 operation it is not known which zeros they added (neurons: their gradient" in section(runs).words[0][1]
     save(runs[0], content(("body.0", "convolution", {})))
     assert "No operation added any." in section(runs).words[0][1]
 

@@ -75,5 +75,4 @@ class Spikes:
 
 def tally(values: Tensor, per: float = 1) -> Tally:
     """A `Tally` of one value per sample, each divided by `per`."""
-    shares = values.double() / per
-    return Tally(len(shares), float(shares.sum()), float(shares.square().sum()))
+    return Tally.over(values.double() / per)

@@ -73,21 +73,17 @@ class Count:
     def _add(self, name: str, values: Tensor) -> None:
         self.sums[name] = self.sums[name] + values if name in self.sums else values
 
-    def _tally(self, values: Tensor) -> Tally:
-        total, squares = values.sum().item(), values.square().sum().item()
-        return Tally(self.n, total, squares)
-
     def at(self, side: str, where: str) -> Side:
         """What was counted at "input" or "output"; UserError, which says `where`, if a norm is not finite."""
         norms = self.sums[f"{side} l1"], self.sums[f"{side} square"].sqrt()
         finite(torch.stack(norms), f"the gradient at {where}")
-        zero, l1, l2 = (self._tally(values) for values in (self.sums[f"{side} zeros"], *norms))
+        zero, l1, l2 = (Tally.over(values) for values in (self.sums[f"{side} zeros"], *norms))
         return Side(self.sizes[side], zero, l1, l2)
 
     def operation(self, key: Key) -> Operation:
         """All of it."""
         known = self.known and ORIGINS[0] in self.sums
-        origins = {origin: self._tally(self.sums[origin]) if known else None for origin in ORIGINS}
+        origins = {origin: Tally.over(self.sums[origin]) if known else None for origin in ORIGINS}
         spiking = None
         if "silent" in self.sums:
             names = ("silent", "saturated", "in_silent", "in_saturated", "in_others")

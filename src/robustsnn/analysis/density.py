@@ -171,7 +171,7 @@ def density_bound(
         assumptions += of_weights(*two)
         if products.n:
             ones = int(((two[1].double() @ two[0].double()) != 0).sum())
-            both = Tally(len(x), ones * len(x), ones * ones * len(x))
+            both = Tally.over([ones] * len(x))
             bounds.append(Bound("equation 13", products, two[1].shape[0] * steps, both, factor))
     return DensityBound(
         len(x), name_of(loss), name_of(rule), name, steps, d, k_inputs, k_weights, tuple(bounds), tuple(assumptions)
@@ -179,7 +179,7 @@ def density_bound(
 
 
 def _one(value: float) -> Tally:
-    return Tally(1, value, value * value)
+    return Tally(1, value, 0)
 
 
 def _run(model: nn.Module, x: Images) -> Tensor:

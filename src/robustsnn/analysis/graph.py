@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustsnn.analysis.private import next_number, number
+
 Key = tuple[str, str, int]
 """Module path, kind, number among the operations of that kind in one call of that module."""
 
@@ -60,16 +62,11 @@ def kind_of(node: Any) -> str:
 
 @dataclass(frozen=True)
 class Span:
-    """One call of a module: the sequence numbers of the nodes made meanwhile are in [start, end)."""
+    """One call of a module: the numbers of the nodes made meanwhile are in [start, end)."""
 
     path: str
     start: int
     end: int
-
-
-def _now() -> int:
-    """The sequence number that the next node gets."""
-    return torch.autograd._get_sequence_nr()  # pyright: ignore[reportPrivateImportUsage]
 
 
 @contextmanager
@@ -79,12 +76,12 @@ def calls(model: nn.Module) -> Iterator[list[Span]]:
     running: list[tuple[int, str, int]] = []
 
     def enter(path: str) -> None:
-        running.append((len(spans), path, _now()))
+        running.append((len(spans), path, next_number()))
         spans.append(None)
 
     def leave() -> None:
         place, path, start = running.pop()
-        spans[place] = Span(path, start, _now())
+        spans[place] = Span(path, start, next_number())
 
     found: list[Span] = []
     handles = []
@@ -121,17 +118,17 @@ def steps(output: Tensor, leaf: Tensor, spans: list[Span]) -> list[Step]:
     on = {torch.autograd.graph.get_gradient_edge(leaf).node}
     found: list[Step] = []
     numbers: dict[tuple[int, str], int] = {}
-    # The order in which nodes were made; those that accumulate into leaves have the largest number of all.
-    for node in sorted((node for node in nodes if node not in on), key=lambda node: node._sequence_nr()):
+    # The order in which nodes were made.
+    for node in sorted((node for node in nodes if node not in on), key=number):
         edges = tuple(i for i, (other, _) in enumerate(node.next_functions) if other in on)
         if not edges:
             continue
         on.add(node)
         if REARRANGING.fullmatch(stem(node)):
             continue
-        number = node._sequence_nr()
+        made = number(node)
         # The last to begin of those that were running is the innermost.
-        call = max((i for i, span in enumerate(spans) if span.start <= number < span.end), default=-1)
+        call = max((i for i, span in enumerate(spans) if span.start <= made < span.end), default=-1)
         kind = kind_of(node)
         count = numbers[call, kind] = numbers.get((call, kind), -1) + 1
         found.append(Step(node, (spans[call].path if call >= 0 else "", kind, count), edges))

@@ -30,8 +30,8 @@ def tally(values: Values) -> dict[str, Any]:
     """`Tally.to_dict` of the samples where the value is defined: mean and 95 % t-interval, None of no samples."""
     known = values[np.isfinite(values)]
     if not len(known):
-        return {"n": 0, "total": 0.0, "squares": 0.0, "mean": None, "interval": None}
-    return Tally(len(known), float(known.sum()), float((known * known).sum())).to_dict()
+        return {"n": 0, "total": 0.0, "scatter": 0.0, "mean": None, "interval": None}
+    return Tally.over(known).to_dict()
 
 
 def median(values: Values) -> dict[str, Any]:

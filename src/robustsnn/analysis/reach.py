@@ -23,6 +23,7 @@ from torch import Tensor
 
 from robustsnn.analysis.graph import stem
 from robustsnn.analysis.layout import Layout
+from robustsnn.analysis.private import SAVED, saved
 from robustsnn.analysis.spikes import Fired, neurons
 
 
@@ -98,7 +99,7 @@ def _reach(node: Any, name: str, edge: int, given: Tensor) -> tuple[_Map, _Map] 
         return _any_to(lit, given)
 
     if name == "Convolution":
-        weight = node._saved_weight
+        weight = saved(node, "weight")
         return _convolution(node, given, torch.ones_like(weight), 0.5), _convolution(node, given, weight.abs(), 0)
     if name in ("MaxPool2DWithIndices", "MaxPool3DWithIndices"):
         return _windows(node, given), own
@@ -107,7 +108,7 @@ def _reach(node: Any, name: str, edge: int, given: Tensor) -> tuple[_Map, _Map] 
     if name in ("Addmm", "Mm", "Bmm"):
         return _product(node, name, edge, given)
     if name == "NativeBatchNorm":
-        return None if node._saved_training else (same, own)
+        return None if saved(node, "training") else (same, own)
     if name == "Mul":
         factor = _factor(node, edge) != 0
         return same, lambda lit: _any_to(lit & factor, given)
@@ -127,8 +128,7 @@ def _any_to(mask: Tensor, like: Tensor) -> Tensor:
 
 def _convolution(node: Any, given: Tensor, weight: Tensor, least: float) -> _Map:
     """Backwards through the convolution with another weight; `least` is below the smallest sum, above rounding."""
-    geometry = (node._saved_stride, node._saved_padding, node._saved_dilation)
-    geometry += (node._saved_transposed, node._saved_output_padding, node._saved_groups)
+    geometry = [saved(node, name) for name in SAVED["Convolution"][1:]]
 
     def spread(lit: Tensor) -> Tensor:
         back = torch.ops.aten.convolution_backward
@@ -139,8 +139,8 @@ def _convolution(node: Any, given: Tensor, weight: Tensor, least: float) -> _Map
 
 def _windows(node: Any, given: Tensor) -> _Map:
     """Every entry of a pooling window is connected to the window's output."""
-    kernel, dilation = list(node._saved_kernel_size), list(node._saved_dilation)
-    stride, padding = list(node._saved_stride) or kernel, list(node._saved_padding)
+    kernel, stride, padding, dilation = (list(saved(node, name)) for name in SAVED["MaxPool2DWithIndices"])
+    stride = stride or kernel
     dims = len(kernel)
     transposed = F.conv_transpose2d if dims == 2 else F.conv_transpose3d
 
@@ -158,11 +158,11 @@ def _windows(node: Any, given: Tensor) -> _Map:
 
 def _product(node: Any, name: str, edge: int, given: Tensor) -> tuple[_Map, _Map] | None:
     """Matrix products; the gradient of the left factor is upstream times the right one, and the reverse."""
-    left, right = {"Addmm": ("mat1", "mat2"), "Mm": ("self", "mat2"), "Bmm": ("self", "mat2")}[name]
+    left, right = SAVED[name]
     place = edge - (name == "Addmm")
     if place not in (0, 1):
         return None
-    other = getattr(node, f"_saved_{left if place else right}").mT.abs()
+    other = saved(node, left if place else right).mT.abs()
 
     def connected(lit: Tensor) -> Tensor:
         return lit.any(-2 if place else -1, keepdim=True).expand(given.shape)
@@ -175,7 +175,7 @@ def _product(node: Any, name: str, edge: int, given: Tensor) -> tuple[_Map, _Map
 
 def _factor(node: Any, edge: int) -> Tensor | float:
     """What a product multiplies the gradient of this input with."""
-    return node._saved_other if edge == 0 else node._saved_self
+    return saved(node, "other" if edge == 0 else "self")
 
 
 def _spiking_zeros(node: Any, edge: int, upstream: Tensor, layout: Layout, n: int) -> Tensor:

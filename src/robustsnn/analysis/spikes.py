@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from robustsnn.neurons import ASSG, BPTR, HART, PDSG, RGA, STBP
-from robustsnn.neurons.adaptive import Sharpness
-
-# Which steps at the output the current of a step is connected to.
-_LATER = (STBP, PDSG, ASSG, Sharpness)
-_ITSELF = (BPTR, RGA)
-_ALL = (HART,)
+from robustsnn.errors import UserError
+from robustsnn.neurons.rules import Connects
 
 
 @dataclass(frozen=True)
@@ -40,20 +35,24 @@ class Heard:
 
 
 def neurons(node: Any, lit: Tensor) -> Heard | None:
-    """See `Heard`; `lit` `[T, B, ...]` says where the gradient at the spikes is not zero. None for foreign rules.
+    """See `Heard`; `lit` `[T, B, ...]` says where the gradient at the spikes is not zero.
+
+    None for a rule that does not say what it connects.
 
     Asks the rule itself, with a gradient of one at one step after the other, so nothing can cancel.
     """
     rule, neuron = node.rule, node.neuron
+    connects = getattr(rule, "connects", None)
+    if connects is None:
+        return None
+    if connects not in get_args(Connects):
+        raise UserError(f"{rule!r}: connects={connects!r}; allowed are {', '.join(map(repr, get_args(Connects)))}")
     count = lit.shape[0]
     (current,) = node.saved_tensors
     constant = current.shape[0] == 1
     everywhere = current.expand(count, *current.shape[1:])
     spikes = neuron.spikes(everywhere, count)
     silent, saturated = (spikes == 0).all(0, keepdim=True), (spikes == 1).all(0, keepdim=True)
-    reached = [_steps(rule, t, count) for t in range(count)]
-    if None in reached:
-        return None
     connected, heard, entered = (torch.zeros_like(lit) for _ in range(3))
     held = getattr(rule, "held", None)
     try:
@@ -64,7 +63,7 @@ def neurons(node: Any, lit: Tensor) -> Heard | None:
             one[t] = 1
             answer = rule.input_gradient(one, everywhere, neuron) != 0
             heard |= answer & lit[t]
-            to = reached[t]
+            to = _steps(connects, t, count)
             connected[to] |= lit[t]
             entered[to] |= lit[t] & answer[t]
     finally:
@@ -75,10 +74,6 @@ def neurons(node: Any, lit: Tensor) -> Heard | None:
     return Heard(connected, heard, silent | saturated | entered, Fired(silent, saturated))
 
 
-def _steps(rule: Any, t: int, count: int) -> slice | None:
-    """The steps of the current that the spike of step t is connected to, in the backward pass of the rule."""
-    if isinstance(rule, _LATER):
-        return slice(0, t + 1)
-    if isinstance(rule, _ITSELF):
-        return slice(t, t + 1)
-    return slice(0, count) if isinstance(rule, _ALL) else None
+def _steps(connects: Connects, t: int, count: int) -> slice:
+    """The steps of the current that the spike of step t is connected to, in the backward pass of a rule."""
+    return {"later": slice(0, t + 1), "same": slice(t, t + 1), "all": slice(0, count)}[connects]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,14 +16,35 @@ from robustsnn.errors import UserError
 
 @dataclass(frozen=True)
 class Tally:
-    """n values, one per sample, by their sum and the sum of their squares. Counts stay exact integers."""
+    """n values v, one per sample, by their sum and their scatter n sum (v - mean)^2.
+
+    Of integers all three are exact integers, so that parts add up to the very tally of the whole. Of other numbers the
+    scatter is a sum of terms >= 0, in parts as in the whole (Chan, Golub and LeVeque 1983): the difference of squares
+    n sum v^2 - (sum v)^2, which it is equal to, would lose all digits where the values differ by little.
+    """
 
     n: int
     total: float
-    squares: float
+    scatter: float
+
+    @staticmethod
+    def over(values: Tensor | np.ndarray | Sequence[float]) -> Tally:
+        """Of one value per sample."""
+        whole = list(values) if isinstance(values, Sequence) else values.tolist()
+        n = len(whole)
+        if all(isinstance(value, int) for value in whole):
+            return Tally(n, sum(whole), n * sum(v * v for v in whole) - sum(whole) ** 2)
+        found = values.double() if isinstance(values, Tensor) else np.asarray(values, dtype=np.float64)
+        total = float(found.sum())
+        return Tally(n, total, n * float(((found - total / n) ** 2).sum()))
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(self.n + other.n, self.total + other.total, self.squares + other.squares)
+        if not (self.n and other.n):
+            return self if self.n else other
+        n, m = self.n, other.n
+        apart = n * other.total - m * self.total
+        scatter = (n + m) * (m * self.scatter + n * other.scatter) + apart * apart
+        return Tally(n + m, self.total + other.total, _ratio(scatter, n * m))
 
     @property
     def mean(self) -> float:
@@ -33,7 +56,7 @@ class Tally:
             return None
         from scipy.stats import t
 
-        variance = max(0.0, self.squares - self.total * self.total / self.n) / (self.n - 1)
+        variance = self.scatter / (self.n * (self.n - 1))
         half = float(t.ppf(0.975, self.n - 1)) * math.sqrt(variance / self.n)
         return self.mean - half, self.mean + half
 
@@ -41,12 +64,18 @@ class Tally:
         """Sums as they are; mean and interval divided by `per`."""
         ends = self.interval()
         shown = {"mean": self.mean / per, "interval": None if ends is None else [end / per for end in ends]}
-        return {"n": self.n, "total": self.total, "squares": self.squares, **shown}
+        return {"n": self.n, "total": self.total, "scatter": self.scatter, **shown}
 
     @staticmethod
     def of(value: Any) -> Tally:
-        """What `to_dict` wrote."""
-        return Tally(value["n"], value["total"], value["squares"])
+        """What `to_dict` wrote; older files have the sum of squares."""
+        n, total = value["n"], value["total"]
+        return Tally(n, total, value["scatter"] if "scatter" in value else max(0, n * value["squares"] - total * total))
+
+
+def _ratio(value: float, by: int) -> float:
+    """An integer where both are; the division is then known to leave no rest."""
+    return value // by if isinstance(value, int) else value / by
 
 
 def finite(value: float | Tensor, what: str) -> None:

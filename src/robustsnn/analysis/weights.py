@@ -66,5 +66,5 @@ def sample_weights(
             norm = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
             finite(norm, f"the gradient at {name}")
             zeros = int((gradient == 0).sum())
-            found.append(Weight(name, parameter.numel(), Tally(1, zeros, zeros * zeros), Tally(1, norm, norm * norm)))
+            found.append(Weight(name, parameter.numel(), Tally(1, zeros, 0), Tally(1, norm, 0)))
     return tuple(found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from robustsnn.attacks.attempt import Attempt, at_least, shown
 from robustsnn.attacks.passes import differentiate, judged, rivals
 from robustsnn.attacks.start import AtImage, Start
+from robustsnn.attacks.state import select
 from robustsnn.attacks.step import Iterate, StepRule
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images
@@ -172,8 +173,8 @@ class _Search:
                     if not len(stand):
                         return
                     if len(stand) < len(at):
+                        state = select(state, stand, len(at))
                         at, z, value, gradient = at[stand], z[stand], value[stand], gradient[stand]
-                        state = _select(state, stand)
                         memory.select(stand)
                 now = Iterate(k, attack.steps, self.x[at], z, value, gradient, free)
                 z, state = attack.step.update(state, now)
@@ -197,8 +198,3 @@ class _Search:
         self.attempt.images[at[worse]] = z.detach()[worse]
         self.worst_loss[at[worse]] = value[worse].float()
         self.broken[at] |= now
-
-
-def _select(state: Any, stand: Tensor) -> Any:
-    """The state of the samples that stand."""
-    return type(state)(*(tensor[stand] for tensor in state))

@@ -1,7 +1,7 @@
 """Step rules: how an attack moves, given the gradients it has seen. Memory only, no model.
 
-A rule is a value with `init` and `update`. Its state is a NamedTuple of tensors whose first dimension
-is the batch, so that the loop can drop samples that are already broken.
+A rule is a value with `init` and `update`. Its state is any tree of tensors whose first dimension is the batch, see
+`state.select`, so that the loop can drop samples that are already broken.
 """
 
 from __future__ import annotations

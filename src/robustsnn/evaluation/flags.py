@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +28,22 @@ class Flag:
 
 @dataclass(frozen=True)
 class Check:
-    """One check that was made: what was found, and whether it raised its flag."""
+    """One check that was made: what was found, and whether it raised its flag.
+
+    `raised` and `value` may be given as numbers of numpy or tensors of one element. They are kept as Python's own,
+    since all attacks have run before they are written as JSON. A value that is not finite is not kept.
+    """
 
     flag: Flag
     raised: bool
     message: str
     value: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "raised", bool(self.raised))
+        if self.value is not None:
+            value = float(self.value)
+            object.__setattr__(self, "value", value if math.isfinite(value) else None)
 
     def report(self) -> dict[str, Any]:
         """As in `checks` of results.json."""

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from robustsnn.errors import UserError
 from robustsnn.neurons.integrate import LIF
-from robustsnn.neurons.rules import through_time
+from robustsnn.neurons.rules import Connects, through_time
 from robustsnn.neurons.surrogate import Arctan, Surrogate
 
 
@@ -37,6 +37,7 @@ class PDSG:
 
     floor: float = 0.1
     elementwise: ClassVar[bool] = False
+    connects: ClassVar[Connects] = "later"
 
     def __post_init__(self) -> None:
         if not 0 < self.floor < math.inf:
@@ -129,6 +130,7 @@ class ASSG:
     keep_deviation: float = 0.9
     relax: float = 1.5
     elementwise: ClassVar[bool] = False
+    connects: ClassVar[Connects] = "later"
 
     def __post_init__(self) -> None:
         for name, high in (("degree", 1), ("keep_mean", 1), ("keep_deviation", 1), ("relax", math.inf)):
@@ -162,6 +164,7 @@ class Sharpness:
     """`ASSG` in one layer during one run: M and D, `[T, B, ...]`. While `held`, they are used but not moved."""
 
     elementwise: ClassVar[bool] = False
+    connects: ClassVar[Connects] = "later"
 
     def __init__(self, rule: ASSG) -> None:
         self.rule = rule

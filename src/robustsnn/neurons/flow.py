@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustsnn.errors import UserError
 from robustsnn.neurons.integrate import LIF
-from robustsnn.neurons.rules import GradientRule
+from robustsnn.neurons.rules import Connects, GradientRule
 
 Flow = Literal["detached", "attached"]
 
@@ -41,6 +41,11 @@ class ResetFlow:
     @property
     def label(self) -> str:
         return f"{self.rule.label}-{self.flow}"
+
+    @property
+    def connects(self) -> Connects | None:
+        """That of the rule; None if it does not say."""
+        return getattr(self.rule, "connects", None)
 
     def neuron(self, neuron: LIF) -> LIF:
         """The same dynamics with this flow."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -17,6 +17,9 @@ from torch import Tensor
 from robustsnn.errors import UserError
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.surrogate import Surrogate, Triangle
+
+Connects = Literal["later", "same", "all"]
+"""Of which spikes the gradient of a step's current is made: those of that step and later ones, of that step, of all."""
 
 
 @runtime_checkable
@@ -26,7 +29,8 @@ class GradientRule(Protocol):
     `elementwise` says that a neuron's gradient depends on its own current and upstream alone. Such a rule
     is handed flat `[T, M]` tensors in memory order and may be compiled; any other `[T, B, ...]`, sample by
     sample, as the layer got them. A rule that remembers what it saw has a method `begin()` that returns the
-    rule of one layer for one run, see `ASSG`.
+    rule of one layer for one run, see `ASSG`. A rule may have `connects`, see `Connects`: an analysis can then tell the
+    zeros that it adds from those that it passes on, which are reported as unknown without it.
     """
 
     elementwise: ClassVar[bool]
@@ -99,6 +103,7 @@ class STBP:
 
     surrogate: Surrogate = field(default_factory=Triangle)
     elementwise: ClassVar[bool] = True
+    connects: ClassVar[Connects] = "later"
 
     @property
     def label(self) -> str:
@@ -127,6 +132,7 @@ class RGA:
 
     gamma: float = 0.2
     elementwise: ClassVar[bool] = True
+    connects: ClassVar[Connects] = "same"
 
     @property
     def label(self) -> str:
@@ -158,6 +164,7 @@ class BPTR:
     """
 
     elementwise: ClassVar[bool] = True
+    connects: ClassVar[Connects] = "same"
 
     @property
     def label(self) -> str:
@@ -185,6 +192,7 @@ class HART:
 
     surrogate: Surrogate = field(default_factory=Triangle)
     elementwise: ClassVar[bool] = True
+    connects: ClassVar[Connects] = "all"
 
     @property
     def label(self) -> str:

@@ -25,7 +25,7 @@ def hits(found: Sequence[Found], column: str, look: Look | None = None) -> list[
 
 def mean_interval(values: Sequence[float]) -> tuple[float, Interval | None]:
     """Mean of values of several seeds and its 95 % t-interval; None for a single one."""
-    found = Tally(len(values), math.fsum(values), math.fsum(value * value for value in values))
+    found = Tally.over(np.array(values, dtype=np.float64))
     return found.mean, found.interval()
 
 

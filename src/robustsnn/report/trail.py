@@ -151,7 +151,10 @@ def _words(trail: TrailFile) -> str:
             f"and {percent(passed)} of what it handed back was zero for that reason."
         )
     if unknown:
-        sentences.append(f"For {count(len(unknown), 'operation')} it is not known which zeros they added.")
+        why = " (neurons: their gradient rule does not say which steps it connects)"
+        silent = any(step.kind == "neurons" for step in unknown)
+        said = f"For {count(len(unknown), 'operation')} it is not known which zeros they added{why if silent else ''}."
+        sentences.append(said)
     return " ".join(sentences)
 
 
