@@ -17,8 +17,8 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
 
     Whoever reads `path` sees the old content or the new, also after SIGKILL or on a full disk, and the rename is on
     disk when the call returns. The temporary name is random: processes of several machines may share the folder, and
-    their numbers may be equal. The parent folder is made if it is missing. Raises `OSError`; then `path` is untouched and the
-    temporary file is gone.
+    their numbers may be equal. The parent folder is made if it is missing. Raises `OSError`; then `path` is untouched
+    and the temporary file is gone.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
