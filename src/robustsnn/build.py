@@ -53,7 +53,7 @@ def suite(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> Call
     if name not in twins:
         raise UserError(f"suite {name!r}: give one of -encoded and -8bit")
     try:
-        make = resolve("suite", base, option="suite")
+        make = resolve("suite", base, option="suite", gives=Suite)
     except UserError as error:
         raise UserError(f"{error}; and each with -encoded or -8bit at its end") from None
     more: dict[str, Any] = {"sources": sources} if make.takes("sources") else {}
@@ -97,9 +97,10 @@ def check(config: Config) -> None:
     """UserError where a name or an option of a config cannot be; what it names is imported, no data are read."""
     _data(config.data)
     _model(config.model).check(*_OF_A_MODEL)
-    encoder = config.model.encoder
-    if encoder.name is not None:
-        resolve("encoder", encoder.name, encoder.options, option="model.encoder.name", given={"steps": "model.steps"})
+    build_neuron(config.model.neuron)
+    build_rule(config.model)
+    if config.model.encoder.name is not None:
+        _encoder(config.model.encoder.name, config.model.encoder)
     build_objective(config.objective)
     build_optimiser(config.train, nn.Linear(1, 1))
     load(find("learning_rate", config.train.schedule, "train.schedule"))
@@ -134,7 +135,7 @@ def _data(config: DataConfig) -> tuple[Thing, dict[str, Any]]:
         ("download", "validation", "seed", "frames", "by", "levels", "size", "progress"), ""
     )
     places["root"] = "data.root, the folder of its files (or where to put them)"
-    load = resolve("data", config.name, config.options, option="data.name", given=places)
+    load = resolve("data", config.name, config.options, option="data.name", given=places, gives=Splits)
     if cut != FramesConfig() and not load.takes("frames"):
         raise UserError(f"data.frames has no effect on data.name={config.name}; it is for event data")
     given: dict[str, Any] = {key: getattr(config, key) for key in ("root", "download", "validation", "seed")}
@@ -149,17 +150,15 @@ def build_data(config: DataConfig, progress: Callable[[int, int | None], None] |
     """The images, split into training, validation and test."""
     load, given = _data(config)
     tell = None if progress is None else lambda done, total, *_: progress(done, total)
-    found = load(**given, progress=tell)
-    if not isinstance(found, Splits):
-        raise UserError(f"data.name={config.name} gave a {type(found).__name__}; needed is Splits")
-    return found
+    return load(**given, progress=tell)
 
 
-_OF_A_MODEL = ("image", "classes", "neuron", "steps", "rule", "encoder", "mean", "std")
+_OF_A_MODEL: tuple[str, ...] = ("image", "classes", "neuron", "steps", "rule", "encoder", "mean", "std")
 
 
 def _model(config: ModelConfig) -> Thing:
-    return resolve("model", config.name, config.options, option="model.name", given=dict.fromkeys(_OF_A_MODEL, ""))
+    given = dict.fromkeys(_OF_A_MODEL, "")
+    return resolve("model", config.name, config.options, option="model.name", given=given, gives=nn.Module)
 
 
 def build_model(config: ModelConfig, data: Splits, seed: int) -> Classifier:
@@ -187,7 +186,7 @@ def build_neuron(config: NeuronConfig) -> LIF:
     """The dynamics of the neurons."""
     values = {key: value for key, value in asdict(config).items() if key not in ("name", "options")}
     given = dict.fromkeys(values, "")
-    make = resolve("neuron", config.name, config.options, option="model.neuron.name", given=given)
+    make = resolve("neuron", config.name, config.options, option="model.neuron.name", given=given, gives=LIF)
     _effective(values, asdict(NeuronConfig()), make, "model.neuron")
     return make(**values)
 
@@ -198,14 +197,15 @@ def build_rule(config: ModelConfig) -> GradientRule:
         if config.rule.options:
             raise UserError("model.rule.options needs model.rule.name, for example rga")
         return STBP(build_surrogate(config.surrogate))
-    make = resolve("rule", config.rule.name, config.rule.options, option="model.rule.name", given={"surrogate": ""})
+    at: Any = {"option": "model.rule.name", "given": {"surrogate": ""}, "gives": GradientRule}
+    make = resolve("rule", config.rule.name, config.rule.options, **at)
     _effective({"surrogate": config.surrogate}, {"surrogate": SurrogateConfig()}, make, "model")
     return make(surrogate=build_surrogate(config.surrogate))
 
 
 def build_surrogate(config: SurrogateConfig) -> Surrogate:
     """The slope that stands in for that of the step."""
-    make = resolve("surrogate", config.name, config.options, option="model.surrogate.name")
+    make = resolve("surrogate", config.name, config.options, option="model.surrogate.name", gives=Surrogate)
     if config.value is None:
         return make()
     if not make.parameters:
@@ -223,13 +223,17 @@ def _encoder_entry(config: EncoderConfig, image: tuple[int, ...]) -> Entry:
     return entry
 
 
+def _encoder(name: str, config: EncoderConfig) -> Thing:
+    at: Any = {"option": "model.encoder.name", "given": {"steps": "model.steps"}, "gives": nn.Module}
+    return resolve("encoder", name, config.options, **at)
+
+
 def build_encoder(config: EncoderConfig, steps: int, image: tuple[int, ...]) -> nn.Module:
     """The encoder of these images (or event frames) to T = `steps`, after rounding to levels if asked for."""
     name = _encoder_entry(config, image).name
     if len(image) == 4 and image[0] != steps:
         raise UserError(f"data.frames.steps={image[0]} and model.steps={steps} differ; give both the same")
-    make = resolve("encoder", name, config.options, option="model.encoder.name", given={"steps": "model.steps"})
-    encoder = make(steps=steps)
+    encoder = _encoder(name, config)(steps=steps)
     if config.discretise is None:
         return encoder
     return nn.Sequential(Discretise(config.discretise), encoder)
@@ -299,7 +303,8 @@ def build_optimiser(config: TrainConfig, model: torch.nn.Module) -> torch.optim.
         if not 0 <= getattr(config, name) < 1e37:
             raise UserError(f"train.{name}={getattr(config, name)}: must be a number >= 0")
     given = {name: getattr(config, name) for name in ("lr", "momentum", "weight_decay")}
-    return resolve("optimiser", config.optimiser, option="train.optimiser")(model.parameters(), **given, fused=True)
+    make = resolve("optimiser", config.optimiser, option="train.optimiser", gives=torch.optim.Optimizer)
+    return make(model.parameters(), **given, fused=True)
 
 
 def pick_device(name: str) -> torch.device:

@@ -483,7 +483,8 @@ def _list(arguments: list[str]) -> None:
             print(f"  {name:18} {target}, of an installed package")
         for line in ALSO.get(plural, ()):
             print(f"  {line}")
-    print("or module:attribute of your own, and the names of installed packages")
+    if asked is None:
+        print("in the place of each: module:attribute of your own")
 
 
 def _bench(arguments: list[str]) -> None:

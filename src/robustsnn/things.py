@@ -19,6 +19,7 @@ class Thing:
     Args:
         option: that has the name, for errors: model.name, beside which model.options are.
         given: arguments that are no options, and where each comes from.
+        gives: what it makes, a type.
     """
 
     entry: Entry
@@ -27,6 +28,7 @@ class Thing:
     options: Mapping[str, Any]
     option: str
     given: Mapping[str, str]
+    gives: type
 
     def takes(self, name: str) -> bool:
         """Whether it has an argument of that name."""
@@ -37,20 +39,27 @@ class Thing:
         for name, parameter in self.parameters.items():
             if parameter.default is parameter.empty and name not in (*had, *self.options):
                 where = self.given.get(name) or f"{_options(self.option)}.{name}"
-                raise UserError(f"{self.option}={self.entry.name} needs {where}")
+                raise UserError(f"{self} needs {where}")
 
     def __call__(self, *first: Any, **common: Any) -> Any:
         """Make it of the first arguments, those of the common ones that it takes, and the options."""
         self.check(*list(self.parameters)[: len(first)], *common)
         common = {name: value for name, value in common.items() if self.takes(name)}
         try:
-            return self.make(*first, **common, **self.options)
+            made = self.make(*first, **common, **self.options)
         except (TypeError, RuntimeError) as error:
-            if self.entry.outside or not (isinstance(error, TypeError) or "allocate memory" in str(error)):
+            memory = "there is not enough memory for it" if "allocate memory" in str(error) else ""
+            entered = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+            if not memory and (isinstance(error, RuntimeError) or (self.entry.outside and entered)):
                 raise  # whose code it is says best what is wrong
-            why = error if isinstance(error, TypeError) else "there is not enough memory for it"
             said = f"{_options(self.option)}={dict(self.options)} of {self.entry.name}"
-            raise UserError(f"{said if self.options else f'{self.option}={self.entry.name}'}: {why}") from None
+            raise UserError(f"{said if self.options else self}: {memory or error}") from None
+        if not isinstance(made, self.gives):
+            raise UserError(f"{self} gave a {type(made).__name__}; needed is a {self.gives.__name__}")
+        return made
+
+    def __str__(self) -> str:
+        return f"{self.option}={self.entry.name}"
 
 
 def _options(option: str) -> str:
@@ -64,10 +73,11 @@ def resolve(
     *,
     option: str = "name",
     given: Mapping[str, str] | None = None,
+    gives: type = object,
 ) -> Thing:
     """What a name stands for, imported, with the options checked against its signature. Nothing is called yet.
 
-    See `Thing` for `option` and `given`.
+    See `Thing` for `option`, `given` and `gives`.
     """
     entry, given = find(kind, name, option), given or {}
     make = load(entry)
@@ -93,4 +103,4 @@ def resolve(
         except ValueError:
             needed = parameters[key].annotation
             raise UserError(f"{_options(option)}.{key}={value!r} of {name}: needed is {needed}") from None
-    return Thing(entry, make, parameters, made, option, given)
+    return Thing(entry, make, parameters, made, option, given, gives)
