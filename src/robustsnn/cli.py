@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustsnn.errors import UserError
+from robustsnn.names import came_from_outside
 from robustsnn.progress import one_voice, speaks
 
 HELP = """usage: robustsnn COMMAND ...
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             else 1
         )
     except (UserError, OSError) as error:
-        if debug:
+        if debug or (isinstance(error, OSError) and came_from_outside(error)):
             raise
         print(f"robustsnn: error: {error}", file=sys.stderr)
         return 2

@@ -18,6 +18,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from robustsnn.errors import UserError
@@ -41,6 +42,7 @@ KINDS = {
     "recipe": "recipes",
 }
 """What has names, and the room whose `names.yaml` registers them."""
+_outside: set[str] = set()  # the packages that were imported for names which lead outside
 _CODE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
@@ -158,8 +160,10 @@ def load(entry: Entry) -> Any:
     its own code raises is passed on.
     """
     module, _, attribute = entry.target.partition(":")
-    if entry.outside and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
+    if entry.outside:
+        _outside.add(module.partition(".")[0])
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
     try:
         found = import_module(module)
     except ModuleNotFoundError as error:
@@ -171,6 +175,12 @@ def load(entry: Entry) -> Any:
     except AttributeError:
         hint = near(attribute, dir(found))
         raise UserError(f"{entry.kind} {entry.name}: {found.__name__} has no {attribute}{hint}") from None
+
+
+def came_from_outside(error: BaseException) -> bool:
+    """Whether an error passed through a module of an outside name: then its traceback says where, to its author."""
+    frames = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
+    return any(name.partition(".")[0] in _outside for name in frames)
 
 
 def explained(entry: Entry) -> Entry:
