@@ -62,7 +62,7 @@ class Entry:
         event: made of, or for, frames of events.
         pixels: what an encoder emits has the statistics of the pixels, and is normalised by them.
         short: other names for it.
-        seen: how the repr of an attack shows that this is part of it.
+        seen: how the repr of an attack shows that this is part of it, where its own name does not.
         kind, name, target: what was asked for, and the "module:attribute" that it stands for.
         outside: it is not registered, so loading it runs code that this package does not know.
     """
