@@ -17,6 +17,7 @@ import yaml
 import robustsnn
 from robustsnn.cli import main
 from robustsnn.names import KINDS, installed
+from robustsnn.neurons import LIF
 from robustsnn.parsing import parse_config
 from robustsnn.runs import load_run
 from robustsnn.tensors import read_tensors
@@ -133,6 +134,29 @@ def test_the_network_is_made_of_all_of_them(garden):
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other)
     assert gradients[0][1].abs().sum() > 0
+
+
+def test_a_neuron_of_ones_own_is_never_taken_for_a_plain_one(garden):
+    """A twin by the fields of LIF would be another neuron; and so would be the compiled one that has the norm in it."""
+    from robustsnn.models.time import Layers
+    from robustsnn.neurons import STBP, Neurons, compilation
+    from robustsnn.neurons.fused import compiler_available
+    from robustsnn.neurons.normed import fusable
+    from robustsnn.neurons.smooth import smooth_forward
+
+    sys.path.append(str(garden))
+    from willow.neurons import Amplified
+
+    own, plain = (Neurons(neuron, 2) for neuron in (Amplified(), LIF()))
+    with pytest.raises(robustsnn.UserError, match="differentiable or smooth twin"):
+        own.neuron.differentiable(STBP().surrogate)
+    with pytest.raises(robustsnn.UserError, match="differentiable or smooth twin"), smooth_forward(Layers(own)):
+        pass
+    x = torch.rand(2, 2, 3, 4, 4).permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    with compilation("always"):
+        norm = torch.nn.BatchNorm2d(3)
+        assert fusable(norm, plain, x) == compiler_available("cpu")
+        assert not fusable(norm, own, x)
 
 
 def test_names_in_python_are_trusted(garden):
