@@ -12,9 +12,10 @@ from robustsnn.parsing import _default, _explained, _group, _kinds
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "configuration.md"
 HEAD = """# Configuration
 
-Every option of a training run, as a YAML file nests it and a flag spells it (`--train.lr 0.05` after the file's name). What
-is left out has its default. `robustsnn train my.yaml --dry_run` checks a file and prints it with all options. Options that
-name a thing take [any name](names.md); made by `python tests/test_configuration_page.py` from the options themselves.
+Every option of a training run, as a YAML file nests it and a flag spells it (`--train.lr 0.05` behind the file's
+name). What is left out has its default. `robustsnn train my.yaml --dry_run` checks a file and prints it with all options.
+Options that choose a thing, here with its kind in brackets, take [any name](names.md). This page is made of the options
+themselves by `python tests/test_configuration_page.py`.
 """
 
 
@@ -30,8 +31,8 @@ def rows(kind: type, prefix: str = "") -> Iterator[str]:
             if group is TrainingAttackConfig:
                 yield f"| `{prefix}{field.name}` | null | {texts[field.name]} |"
             continue
-        named = f" ({field.metadata['kind']})" if "kind" in field.metadata else ""
-        yield f"| `{prefix}{field.name}` | {_default(field)} | {texts[field.name]}{named} |"
+        named = f"[{field.metadata['kind']}] " if "kind" in field.metadata else ""
+        yield f"| `{prefix}{field.name}` | {_default(field)} | {named}{texts[field.name]} |"
     for group, name in inner:
         yield from rows(group, name)
 
