@@ -13,9 +13,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "reference" / "configuration.md"
 HEAD = """# Configuration
 
 Every option of a training run, as a YAML file nests it and a flag spells it (`--train.lr 0.05` behind the file's
-name). What is left out has its default. `robustsnn train my.yaml --dry_run` checks a file and prints it with all options.
-Options that choose a thing, here with its kind in brackets, take [any name](names.md). This page is made of the options
-themselves by `python tests/test_configuration_page.py`.
+name). What is left out has its default. `robustsnn train my.yaml --dry_run` checks a file and prints it with all of
+them. Options that choose a thing, here with its kind in brackets, take [any name](names.md). This page is made of the
+options themselves by `python tests/test_configuration_page.py`.
 """
 
 
