@@ -25,7 +25,7 @@ from robustsnn.encoders import rounds
 from robustsnn.errors import UserError
 from robustsnn.files import write_arrays, write_json
 from robustsnn.models import Classifier
-from robustsnn.names import find, load
+from robustsnn.names import find, load, near
 from robustsnn.neurons import GradientRule
 from robustsnn.progress import Progress, part, silent
 from robustsnn.provenance import versions
@@ -190,9 +190,11 @@ def analyze_run(
     for name, value in (("mac", mac), ("ac", ac), ("work", work)):
         if not 0 < value < float("inf"):
             raise UserError(f"--{name} {value}: a number > 0 is needed")
-    if not parts or not set(parts) <= set(PARTS):
-        wrong = ", ".join(name for name in parts if name not in PARTS)
-        raise UserError(f"--parts={wrong}: give at least one of {', '.join(PARTS)}")
+    for name in parts:
+        if name not in PARTS:
+            raise UserError(f"--parts={name}: allowed are {', '.join(PARTS)}{near(name, PARTS)}")
+    if not parts:
+        raise UserError(f"--parts: give at least one of {', '.join(PARTS)}")
     tasks = {name: PARTS[name] for name in parts}
     radii = tuple(fraction(value) for value in radii)
     if not radii or not all(0 < radius <= 1 for radius in radii):

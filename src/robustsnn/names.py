@@ -42,7 +42,7 @@ KINDS = {
     "recipe": "recipes",
 }
 """What has names, and the room whose `names.yaml` registers them."""
-_outside: set[str] = set()  # the packages that were imported for names which lead outside
+_outside: set[str] = set()  # the modules that were imported for names which lead outside
 _CODE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
@@ -161,7 +161,7 @@ def load(entry: Entry) -> Any:
     """
     module, _, attribute = entry.target.partition(":")
     if entry.outside:
-        _outside.add(module.partition(".")[0])
+        _outside.add(module)
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())
     try:
@@ -179,8 +179,7 @@ def load(entry: Entry) -> Any:
 
 def came_from_outside(error: BaseException) -> bool:
     """Whether an error passed through a module of an outside name: then its traceback says where, to its author."""
-    frames = (frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__))
-    return any(name.partition(".")[0] in _outside for name in frames)
+    return any(frame.f_globals.get("__name__") in _outside for frame, _ in walk_tb(error.__traceback__))
 
 
 def explained(entry: Entry) -> Entry:
