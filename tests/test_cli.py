@@ -134,7 +134,7 @@ def test_resuming_a_finished_run_changes_nothing_and_overwriting_is_refused(trai
         (["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "0"], "nowhere is not a run"),
         (["train", "--model.name", "wide_resnet16", "--train.lr", "-1", "--out", "x"], "train.lr"),
         (["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "8/255"], "nowhere is not a run"),
-        (["evaluate", "nowhere", "--suite", "paper", "--eps", "8/255"], "'paper'"),
+        (["evaluate", "nowhere", "--suite", "paper", "--eps", "8/255"], "suite=paper: allowed are quick"),
         (["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "8"], "eps=8/255"),
         (["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "eight"], "'eight' is not a number"),
         (["evaluate", "nowhere", "--suite", "paper-sr"], "--eps"),
@@ -167,7 +167,7 @@ def test_resuming_a_finished_run_changes_nothing_and_overwriting_is_refused(trai
         (["evaluate", "nowhere", "--suite", "quick", "--eps", "8/255", "--seed", "one"], "seed"),
         (["evaluate", "nowhere", "--suite", "quick,quick", "--eps", "8/255"], "give each suite once"),
         (["evaluate", "nowhere", "--suite", ",", "--eps", "8/255"], "at least one"),
-        (["evaluate", "nowhere", "--suite", "quick,fast", "--eps", "8/255"], "'fast': allowed are"),
+        (["evaluate", "nowhere", "--suite", "quick,fast", "--eps", "8/255"], "suite=fast: allowed are"),
         (["evaluate", "nowhere", "--suite", "quick-coded", "--eps", "8/255"], "each with -encoded or -8bit at its end"),
         (["evaluate", "nowhere", "--images", "x.safetensors"], "nowhere is not a run"),
         (["train", "--model.name", "resnet", "--out", "x"], "model.name=resnet: allowed are vgg_small"),
@@ -280,9 +280,10 @@ def test_dry_run_prints_a_config_that_is_complete_and_reads_back(capsys, tmp_pat
         "name": "sparsity",
         "lam": 0.5,
         "options": {"h": 0.01},
-        "attack": {"eps": "2/255", "alpha": 0.01, "steps": 5},
+        "attack": {"eps": "2/255", "alpha": 0.01, "steps": 5, "step": None},
         "schedule": {"name": "constant", "options": {}},
         "retraction": None,
+        "constraint": {"name": None, "options": {}},
     }
     (tmp_path / "again.yaml").write_text(out)
     assert run("train", tmp_path / "again.yaml", "--dry_run", capture=capsys)[1] == out
@@ -482,7 +483,7 @@ def test_sources_give_black_box_columns(trained, capsys, tmp_path, monkeypatch):
     from robustsnn import runs
     from robustsnn.attacks import Source
 
-    monkeypatch.setattr(runs, "load_source", lambda path: Source(str(path), spiking(image=(3, 16, 16))))
+    monkeypatch.setattr(runs, "load_source", lambda path, **_: Source(str(path), spiking(image=(3, 16, 16))))
     assert "is made for other images than" in refused(
         "evaluate", folder, *arguments, "--source", source, capture=capsys
     )

@@ -21,13 +21,14 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from helpers import spiking
-from robustsnn import config
 from robustsnn.cli import COMMANDS, main
 from robustsnn.data.digits import digits
 from robustsnn.encoders import Direct
 from robustsnn.models import vgg
+from robustsnn.names import Entry, registered
 from robustsnn.neurons import IF
 
 ROOT = Path(__file__).parent.parent
@@ -102,15 +103,15 @@ def test_the_example_of_the_readme_is_short():
 @pytest.fixture
 def followed(monkeypatch) -> ModuleType:
     """docs/how-to/add-a-model.md, done to the letter: its file is a module, its line is in the table."""
-    file, line = blocks("docs/how-to/add-a-model.md", "py")
+    (file,), (line,) = (blocks("docs/how-to/add-a-model.md", kind) for kind in ("py", "yaml"))
     (path,) = re.findall(r"# src/(\S+)\.py$", file, re.MULTILINE)
     module = ModuleType(path.replace("/", "."))
     module.__file__ = f"{path}.py"
     monkeypatch.setitem(sys.modules, module.__name__, module)
     exec(compile(file, module.__file__, "exec"), module.__dict__)
-    ((name, entry),) = eval(f"{{{line}}}", {"Entry": config.Entry}).items()
-    assert entry.target == f"{module.__name__}:{name}"
-    monkeypatch.setitem(config.MODELS, name, entry)
+    ((name, fields),) = yaml.safe_load(line).items()
+    assert fields["target"] == f"{module.__name__}:{name}"
+    monkeypatch.setitem(registered("model"), name, Entry(**fields, kind="model", name=name))
     return module
 
 
@@ -136,19 +137,21 @@ def test_a_model_added_by_the_page_passes_the_tests_that_the_page_names(followed
     recompute = again("models/test_recompute.py", monkeypatch)
     recompute.test_every_registered_network_ends_with_the_same_bits("mine")
     recompute.test_segments_are_the_body_in_order_and_end_with_neurons("mine")
-    again("report/test_card.py", monkeypatch).test_the_table_of_citations_knows_what_the_library_knows()
 
 
 def test_every_test_over_all_models_is_named_by_the_page():
-    page, over = PAGES["docs/how-to/add-a-model.md"].read_text(), r"""(params=|parametrize\("name", )MODELS\b"""
-    files = [f for f in (ROOT / "tests").rglob("test_*.py") if "from robustsnn.config" in f.read_text()]
+    page, over = (
+        PAGES["docs/how-to/add-a-model.md"].read_text(),
+        r"""(params=|parametrize\("name", )(names\.)?registered\("model"\)""",
+    )
+    files = [f for f in (ROOT / "tests").rglob("test_*.py") if "registered" in f.read_text()]
     found = {str(f.relative_to(ROOT)) for f in files if re.search(over, f.read_text())}
     assert len(found) == 3
     assert all(f"`{name}`" in page for name in found)
 
 
 def test_a_model_added_by_the_page_is_trained_from_the_command_line(followed, tmp_path):
-    (line,) = re.findall(r"`robustsnn (train .*?)`", PAGES["docs/how-to/add-a-model.md"].read_text())
+    _, line = re.findall(r"`robustsnn (train .*?)`", PAGES["docs/how-to/add-a-model.md"].read_text())
     assert main([*shlex.split(line), *TINY, "--train.batch_size", "512", "--out", str(tmp_path / "run")]) == 0
     assert "channels: 8" in (tmp_path / "run" / "config.yaml").read_text()
 
@@ -215,7 +218,7 @@ def follow(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"evaluate": ["--limit", "2"], "analyze": ["--limit", "2", "--parts", "energy"]}
     if command == "evaluate" and "--suite" in arguments:
         named = arguments[arguments.index("--suite") + 1].split(",")
-        assert {name.removesuffix("-encoded").removesuffix("-8bit") for name in named} <= config.SUITES.keys()
+        assert {name.removesuffix("-encoded").removesuffix("-8bit") for name in named} <= registered("suite").keys()
     run_here = {"--save_images", "--images", "--compare", "flips"} & set(arguments)
     if command in WORK and not run_here:
         module, name = WORK[command].rsplit(".", 1)

@@ -1,6 +1,6 @@
 """Every network of the registry, with every encoder that fits it: one training step, an attack, an analysis.
 
-A new line of `config.MODELS` or `config.ENCODERS` is tested here by itself; one that is too large for a test gets
+A new line of models/names.yaml or encoders/names.yaml is tested here by itself; one that is too large for a test gets
 its smaller options in `SMALL`.
 """
 
@@ -16,18 +16,19 @@ from robustsnn.analysis import trail
 from robustsnn.attacks import pgd
 from robustsnn.attacks.suites import Suite
 from robustsnn.build import build_model
-from robustsnn.config import ENCODERS, MODELS, EncoderConfig, ModelConfig, SurrogateConfig
+from robustsnn.config import EncoderConfig, ModelConfig, SurrogateConfig
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.losses import cross_entropy
 from robustsnn.models import Encoded
 from robustsnn.modes import frozen
+from robustsnn.names import registered
 from robustsnn.objectives import SparsityRegularised
 from robustsnn.seeds import seeded
 
 STEPS = 2
 RESNET = {"stem": "cifar", "width": 0.125}
 SMALL: dict[str, dict[str, Any]] = {
-    **{name: RESNET for name in MODELS if "_resnet" in name},
+    **{name: RESNET for name in registered("model") if "_resnet" in name},
     "wide_resnet16": {"width": 1},
     "vgg11": {"width": 1 / 8},
 }
@@ -44,8 +45,8 @@ def data(events: bool) -> Splits:
     return Splits(part, part, part, "noise")
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("encoder", registered("encoder"))
+@pytest.mark.parametrize("name", registered("model"))
 def test_trains_is_attacked_and_analysed(name: str, encoder: str) -> None:
     splits = data(encoder == "frames")
     config = ModelConfig(name, STEPS, SMALL.get(name, {}), EncoderConfig(encoder), surrogate=SurrogateConfig("arctan"))

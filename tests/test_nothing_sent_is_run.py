@@ -1,6 +1,8 @@
 """Nothing that a user was sent imports or calls anything: configs, run folders, weights, results, shards.
 
-The canaries are a module that leaves a file when it is imported and a command that does when it is run.
+A name that leads outside the registry is code: typed on the command line it is imported; in a file it is refused,
+unless the user says --trust-code. The canaries are a module that leaves a file when it is imported and a command that
+does when it is run.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import torch
 import yaml
 
 import robustsnn
+from robustsnn import names
 from robustsnn.bench.options import Options
 from robustsnn.cli import main
 from robustsnn.config import Config
@@ -45,6 +48,20 @@ def leaves(kind, prefix=()):
 
 
 OPTIONS = list(leaves(Config))
+
+
+def named(kind, prefix=""):
+    """{option: kind of what it names} of a dataclass, groups that are absent by default included."""
+    for field in fields(kind):
+        of = get_type_hints(kind)[field.name]
+        inner = next((choice for choice in (of, *get_args(of)) if is_dataclass(choice)), None)
+        if inner is not None:
+            yield from named(inner, f"{prefix}{field.name}.")
+        elif "kind" in field.metadata:
+            yield f"{prefix}{field.name}", field.metadata["kind"]
+
+
+NAMES = dict(named(Config))
 
 
 @pytest.fixture
@@ -103,6 +120,8 @@ def test_no_option_of_a_config_imports_or_calls(path, canaries):
     for value in canaries:
         with suppress(UserError):
             built(parse_config(with_value(path, value), "sent.yaml"))
+        if value == "canary_module:X" and ".".join(path) in NAMES:
+            continue  # typed on a command line it is trusted, see below
         with suppress(UserError):
             built(overridden(Config(), {".".join(path): value if isinstance(value, str) else json.dumps(value)}))
 
@@ -202,6 +221,126 @@ def test_no_other_file_of_a_run_folder_imports_or_calls(canaries, sent, tmp_path
     assert not pwned.exists()
 
 
+# Names that lead outside the registry
+
+
+@pytest.fixture
+def canary(tmp_path, monkeypatch):
+    """A module in the current folder that leaves a file when it is imported, and one more that must not be."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for name in ("canary_module", "other_canary"):
+        (tmp_path / f"{name}.py").write_text(f"import pathlib\npathlib.Path({name!r}).touch()\ndef X():\n    pass\n")
+    # And under the name that an installed package gave it.
+    monkeypatch.setattr(names, "installed", lambda kind: {"canary": "canary_module:X"})
+    yield lambda: (tmp_path / "canary_module").exists()
+    assert not (tmp_path / "other_canary").exists()
+    for name in ("canary_module", "other_canary"):
+        sys.modules.pop(name, None)
+
+
+def whole(option, name):
+    """A config, as a file says it, in which an option names something and what it needs is there."""
+    document = with_value(tuple(option.split(".")), name)
+    attacks = (document["objective"], "attack"), (document["train"], "validation_attack")
+    for group, attack in attacks:
+        if group[attack] is not None:
+            group[attack] |= {"eps": "1/255"}
+    if option.startswith("objective.attack"):
+        document["objective"]["name"] = "adversarial"
+    return document
+
+
+def test_every_kind_of_name_that_a_config_says_is_known_to_these_tests():
+    kinds = {"model", "encoder", "neuron", "surrogate", "rule", "objective", "constraint", "schedule", "data", "step"}
+    assert set(NAMES.values()) == kinds | {"optimiser", "learning_rate"}
+    assert {"objective.attack.step", "train.validation_attack.step"} <= NAMES.keys()
+
+
+@pytest.mark.parametrize("name", ["canary_module:X", "canary"])
+@pytest.mark.parametrize("option", NAMES)
+def test_a_name_in_a_file_is_refused_and_with_trust_imported(option, name, canary, capsys):
+    Path("c.yaml").write_text(yaml.safe_dump(whole(option, name)))
+    commands = (
+        ["train", "c.yaml", "--out", "run"],
+        ["train", "c.yaml", "--dry_run"],
+        ["train", "c.yaml", "--model.steps", "2", "--out", "run"],
+        ["sweep", "c.yaml", "--over", "train.seed=1,2", "--out", "runs"],
+    )
+    for command in commands:
+        assert main(command) == 2
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+        for word in ("c.yaml", f"{option}={name}", "import and run canary_module;", "--trust-code"):
+            assert word in line
+    assert not canary()
+    assert not Path("run").exists()
+    main(["train", "c.yaml", "--dry_run", "--trust-code"])  # which then says that it is no such thing, or that it fits
+    assert canary()
+
+
+@pytest.mark.parametrize("option", NAMES)
+def test_a_name_in_a_run_folder_is_refused(option, canary, sent, capsys):
+    for name in ("run", "honest"):
+        shutil.copytree(sent, name)
+    Path("run/config.yaml").write_text(yaml.safe_dump(whole(option, "canary_module:X") | {"provenance": {}}))
+    attack = ["--suite", "paper-trail", "--eps", "8/255", "--limit", "1"]
+    commands = (
+        ["evaluate", "run", *attack],
+        ["evaluate", "run", *attack, "--shard", "1/2"],
+        ["evaluate", "run", *attack, "--merge"],
+        ["evaluate", "run", *attack, "--resume"],
+        ["evaluate", "honest", "--suite", "paper-sr-10", *attack[2:], "--source", "run"],
+        ["evaluate", "run", "--images", "run/adversarial/paper-trail.safetensors"],
+        ["analyze", "run", "--parts", "energy"],
+        ["train", "run/config.yaml", "--out", "run", "--resume"],
+    )
+    for command in commands:
+        assert main(command) == 2
+        assert "--trust-code" in capsys.readouterr().err
+    main(["report", "run", "--out", "page.html", "--card"])  # reads what was saved, and makes nothing of it
+    main(["train", "--out", "run", "--resume"])  # of the defaults: another config, which is compared and no more
+    assert "another config" in capsys.readouterr().err
+    assert not canary()
+
+
+@pytest.mark.parametrize("option", ["model.name", "data.name", "model.rule.name"])
+def test_a_name_in_a_run_folder_is_imported_with_trust(option, canary, sent):
+    shutil.copytree(sent, "run")
+    Path("run/config.yaml").write_text(yaml.safe_dump(whole(option, "canary_module:X")))
+    main(["evaluate", "run", "--suite", "paper-trail", "--eps", "8/255", "--limit", "1", "--trust-code"])
+    assert canary()
+
+
+@pytest.mark.parametrize("option", NAMES)
+def test_a_typed_name_is_trusted_and_takes_the_place_of_one_in_a_file(option, canary):
+    Path("c.yaml").write_text(yaml.safe_dump(whole(option, "other_canary:X")))
+    main(["train", "c.yaml", f"--{option}", "canary_module:X", "--dry_run"])
+    assert canary()
+
+
+@pytest.mark.parametrize("option", ["model.name", "objective.attack.step"])
+def test_typing_an_option_beside_a_name_does_not_trust_the_name(option, canary, capsys):
+    Path("c.yaml").write_text(yaml.safe_dump(whole(option, "canary_module:X")))
+    beside = {"model.name": ["--model.options.width", "1"], "objective.attack.step": ["--objective.attack.eps", "0.1"]}
+    assert main(["train", "c.yaml", *beside[option], "--out", "run"]) == 2
+    assert "--trust-code" in capsys.readouterr().err
+    assert not canary()
+
+
+def test_names_on_the_command_lines_of_other_commands_are_trusted(canary, sent):
+    shutil.copytree(sent, "run")
+    main(["evaluate", "run", "--suite", "canary_module:X", "--eps", "8/255"])
+    assert canary()
+
+
+def test_no_registered_name_can_be_taken_by_an_installed_package(monkeypatch):
+    monkeypatch.setattr(names, "installed", lambda kind: dict.fromkeys(names.registered(kind), "canary_module:X"))
+    for kind in names.KINDS:
+        for name, entry in names.registered(kind).items():
+            assert names.find(kind, name) == entry
+            assert not entry.outside
+
+
 # What can import, call or unpickle, by the module or object that it is asked of, and where it may be.
 DANGEROUS = {
     "": {"__import__", "eval", "exec", "compile", "import_module"},
@@ -216,7 +355,7 @@ DANGEROUS = {
 }
 ALLOWED = {
     ("__init__.py", "import_module"),  # of a table in the file
-    ("build.py", "import_module"),  # of the registry's entries, chosen by name
+    ("names.py", "import_module"),  # of the registry's entries, and of names that a person typed or trusts
     ("bench/spikingjelly.py", "import_module"),  # of one package
     ("jobs.py", "loads"),  # what this program handed to its own processes
     ("provenance.py", "run"),  # git

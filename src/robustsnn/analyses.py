@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,15 @@ from robustsnn.analysis import (
     trail,
     vulnerability,
 )
-from robustsnn.attacks import fgsm, pgd
 from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.published import PAPER_RULES
-from robustsnn.build import LOSSES, RULES, chosen
+from robustsnn.build import attacker, rule_named
 from robustsnn.data.batches import ImageSet
 from robustsnn.encoders import rounds
 from robustsnn.errors import UserError
 from robustsnn.files import write_arrays, write_json
 from robustsnn.models import Classifier
+from robustsnn.names import find, load, near
 from robustsnn.neurons import GradientRule
 from robustsnn.progress import Progress, part, silent
 from robustsnn.provenance import versions
@@ -161,6 +160,7 @@ def analyze_run(
     work: float = WORK,
     batch_size: int = 8,
     seed: int = 0,
+    trust_code: bool | Collection[str] = False,
     progress: Progress = silent,
 ) -> dict[str, dict[str, Any]]:
     """Look into a run's network on its test images; write each part to `analysis/PART.json`, and return them.
@@ -168,35 +168,38 @@ def analyze_run(
     Args:
         parts: of `PARTS`: the gradient sparsity trail; norms and distribution of the input gradient; random and
             adversarial vulnerability; theorems and propositions of the papers; firing rates and energy.
-        loss: what the trail differentiates: cross_entropy, margin, dlr or true_probability.
-        attack: where the trail does: on clean images (none), or on images that fgsm or pgd (10 steps) finds within eps.
-        rule: how neurons are differentiated: own, as they are trained, or the label of another gradient rule.
+        loss: the name of what the trail differentiates.
+        attack: where the trail does: on clean images (none), or on images that this attack finds within eps, Linf.
+        rule: how neurons are differentiated: own, as they are trained, or the label or name of another gradient rule.
         radii: of the vulnerabilities, Linf.
         mac, ac: picojoule of a multiply-accumulate and of an accumulate.
         limit: the first so many test images at most.
         work: multiply-accumulates that each part may spend: costly parts of large networks take fewer images.
+        trust_code: of the run, see `load_run`.
 
     UserError for wrong options, and if a part cannot be had of this network, after the others are written.
     """
-    which = chosen("--loss", loss, LOSSES)
-    by = None if rule == "own" else chosen("--rule", rule, {"own": None, **RULES})
-    make = chosen("--attack", attack, {"none": None, "fgsm": fgsm, "pgd": partial(pgd, steps=10)})
-    if (make is None) != (eps is None):
+    which = load(find("loss", loss, "--loss"))
+    by = None if rule == "own" else rule_named(rule)
+    if (attack == "none") != (eps is None):
         raise UserError("--eps goes with --attack fgsm or pgd; give both or neither")
-    attacker = None if make is None or eps is None else make(fraction(eps))
+    found_by = None if eps is None else attacker(attack, eps)
     for name, value in (("limit", limit), ("batch_size", batch_size)):
         if value < 1:
             raise UserError(f"--{name} {value}: at least 1 is needed")
     for name, value in (("mac", mac), ("ac", ac), ("work", work)):
         if not 0 < value < float("inf"):
             raise UserError(f"--{name} {value}: a number > 0 is needed")
-    tasks = {name: chosen("--parts", name, PARTS) for name in parts}
-    if not tasks:
+    for name in parts:
+        if name not in PARTS:
+            raise UserError(f"--parts={name}: allowed are {', '.join(PARTS)}{near(name, PARTS)}")
+    if not parts:
         raise UserError(f"--parts: give at least one of {', '.join(PARTS)}")
+    tasks = {name: PARTS[name] for name in parts}
     radii = tuple(fraction(value) for value in radii)
     if not radii or not all(0 < radius <= 1 for radius in radii):
         raise UserError(f"--radii {', '.join(map(str, radii))}: give at least one, each above 0 and at most 1")
-    _, model, data = load_run(run)
+    _, model, data = load_run(run, trust_code=trust_code)
     images = data.test.take(min(limit, len(data.test)))
     counted = energy(model, images.take(1))
     macs = sum(layer.macs * layer.runs for layer in counted.layers)
@@ -207,7 +210,7 @@ def analyze_run(
     for name, (look, weight) in tasks.items():
         told = part(progress, before, weight, whole)
         task = _Task(
-            model, images, macs, work, which, attacker, by, radii, mac * 1e-12, ac * 1e-12, batch_size, seed, told
+            model, images, macs, work, which, found_by, by, radii, mac * 1e-12, ac * 1e-12, batch_size, seed, told
         )
         before += weight
         try:

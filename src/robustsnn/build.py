@@ -4,66 +4,43 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, fields
-from functools import partial
-from importlib import import_module
-from typing import Any, TypeVar, get_type_hints
+from dataclasses import asdict
+from dataclasses import replace as changed
+from typing import Any
 
 import torch
 from torch import nn
 
-from robustsnn import attacks
-from robustsnn import config as registry
 from robustsnn.attacks import Attack, Source, Suite, pgd
+from robustsnn.attacks.attempt import Attacker
+from robustsnn.attacks.presets import ball
 from robustsnn.attacks.published import PAPER_RULES
 from robustsnn.config import (
+    Config,
     DataConfig,
     EncoderConfig,
-    Entry,
     FramesConfig,
     ModelConfig,
+    NeuronConfig,
     ObjectiveConfig,
     ScheduleConfig,
+    SurrogateConfig,
     TrainConfig,
     TrainingAttackConfig,
+    names,
 )
-from robustsnn.data import cifar
 from robustsnn.data.batches import ImageSet, Splits
-from robustsnn.data.cifar10_dvs import cifar10_dvs
-from robustsnn.data.digit_events import digit_events
-from robustsnn.data.digits import digits
-from robustsnn.data.procedural import procedural
-from robustsnn.data.turned_digits import turned_digits
 from robustsnn.encoders import Discretise
 from robustsnn.errors import UserError
-from robustsnn.losses import cross_entropy, dlr, margin, true_probability
 from robustsnn.models import Classifier
-from robustsnn.neurons import ASSG, BPTR, HART, LIF, PDSG, STBP, GradientRule, surrogate
+from robustsnn.names import Entry, explained, find, load, registered, untwinned
+from robustsnn.neurons import LIF, STBP, GradientRule, Surrogate
 from robustsnn.objectives import Adversarial, Objective
 from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, OrthogonalRetraction
 from robustsnn.objectives.schedule import Changing, Scheduled
-from robustsnn.parsing import fitted
+from robustsnn.things import Thing, resolve
 from robustsnn.train.epoch import Updating
-from robustsnn.types import Loss
 from robustsnn.units import fraction
-
-T = TypeVar("T")
-
-SUITES: dict[str, Callable[..., Suite]] = {
-    "quick": attacks.quick,
-    "reliable": attacks.reliable,
-    "exhaustive": attacks.exhaustive,
-    "autoattack": attacks.autoattack,
-    "paper-sr": attacks.paper_sr,
-    "paper-sr-10": attacks.paper_sr_10,
-    "paper-trail": attacks.paper_trail,
-    "paper-trail-train-mode": partial(attacks.paper_trail, batch_statistics=True),
-    "flips": attacks.flips,
-}
-RULES: dict[str, GradientRule] = {rule.label: rule for rule in (*PAPER_RULES, BPTR(), HART(), PDSG(), ASSG())}
-"""Gradient rules by their label."""
-LOSSES: dict[str, Loss] = {loss.__name__: loss for loss in (cross_entropy, margin, dlr, true_probability)}
-_OF_ANY_NORM = ("quick", "reliable", "exhaustive", "autoattack")
 
 
 def suite(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> Callable[[float | str], Suite]:
@@ -71,28 +48,71 @@ def suite(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> Call
 
     NAME-encoded is its twin in encoded space, NAME-8bit the one whose images are on the grey levels of 8 bits.
     """
-    base = name.removesuffix("-encoded").removesuffix("-8bit")
+    base = untwinned(name)
     twins = {base: lambda made: made, f"{base}-encoded": Suite.encoded, f"{base}-8bit": Suite.on_grid}
-    more: dict[str, Any] = {"sources": sources}
-    if base not in SUITES or name not in twins:
-        raise UserError(f"suite {name!r}: allowed are {', '.join(SUITES)}, and each with -encoded or -8bit at its end")
-
+    if name not in twins:
+        raise UserError(f"suite {name!r}: give one of -encoded and -8bit")
+    try:
+        make = resolve("suite", base, option="suite", gives=Suite)
+    except UserError as error:
+        raise UserError(f"{error}; and each with -encoded or -8bit at its end") from None
+    more: dict[str, Any] = {"sources": sources} if make.takes("sources") else {}
+    if sources and not more:
+        raise UserError(f"suite {name!r} has no black-box columns; leave out the sources")
     if norm != "Linf":
-        if base not in _OF_ANY_NORM:
-            raise UserError(f"suite {name!r} has its norm fixed; norm={norm!r} works with {', '.join(_OF_ANY_NORM)}")
+        if not make.takes("norm"):
+            those = ", ".join(other for other in registered("suite") if resolve("suite", other).takes("norm"))
+            raise UserError(f"suite {name!r} has its norm fixed; norm={norm!r} works with {those}")
         more["norm"] = norm
 
     def built(eps: float | str) -> Suite:
-        return twins[name](SUITES[base](eps, **more))
+        return twins[name](make(eps, **more))
 
     return built
 
 
-def chosen(what: str, name: str, among: Mapping[str, T]) -> T:
-    """The object of that name; UserError with the names there are."""
-    if name not in among:
-        raise UserError(f"{what}={name}: allowed are {', '.join(among)}")
-    return among[name]
+def about_suite(name: str) -> dict[str, Any]:
+    """What the entry of a suite says, of its twins too."""
+    return explained(find("suite", untwinned(name))).facts()
+
+
+def attacker(name: str, eps: float | str) -> Attacker:
+    """The attack of that name within eps, Linf: made of the radius or of the threat, and of 10 steps if it asks."""
+    make = resolve("attack", name, option="--attack")
+    steps = {"steps": 10} if make.takes("steps") and make.parameters["steps"].default is inspect.Parameter.empty else {}
+    return make(**steps, **({"threat": ball("Linf", eps)} if make.takes("threat") else {"eps": fraction(eps)}))
+
+
+def rule_named(name: str) -> GradientRule:
+    """The gradient rule of that label, as suites show it ("sigmoid-4"), or else of that name, with usual options."""
+    usual = (resolve("rule", other)() for other in registered("rule"))
+    labels = {rule.label: rule for rule in (*PAPER_RULES, *usual)}
+    if name in labels:
+        return labels[name]
+    find("rule", name, "--rule", more=("own", *labels))
+    return resolve("rule", name, option="--rule")()
+
+
+def check(config: Config) -> None:
+    """UserError where a name or an option of a config cannot be; what it names is imported, no data are read."""
+    _data(config.data)
+    _model(config.model).check(*_OF_A_MODEL)
+    build_neuron(config.model.neuron)
+    build_rule(config.model)
+    if config.model.encoder.name is not None:
+        _encoder(config.model.encoder.name, config.model.encoder)
+    build_objective(config.objective)
+    build_optimiser(config.train, nn.Linear(1, 1))
+    load(find("learning_rate", config.train.schedule, "train.schedule"))
+    build_constraints(config.objective, nn.Linear(1, 1))
+    if config.train.validation_attack is not None:
+        build_attack(config.train.validation_attack)
+
+
+def about(config: Config) -> dict[str, dict[str, Any]]:
+    """What the entries of a config's names say, by option, for files that are read where there is no such thing."""
+    said = ((option, explained(find(kind, getattr(group, key)))) for option, kind, group, key in names(config))
+    return {option: entry.facts() for option, entry in said if entry.facts()}
 
 
 def _check_seed(name: str, seed: int) -> None:
@@ -100,113 +120,123 @@ def _check_seed(name: str, seed: int) -> None:
         raise UserError(f"{name}={seed}: allowed is 0 to {(1 << 63) - 1}")
 
 
-def build_data(config: DataConfig, progress: Callable[[int, int | None], None] | None = None) -> Splits:
-    """The images, split into training, validation and test."""
+def _effective(values: Mapping[str, Any], usual: Mapping[str, Any], thing: Thing, group: str) -> None:
+    """UserError where an option was given another value than the usual one, and the thing does not take it."""
+    for name, value in values.items():
+        if value != usual[name] and not thing.takes(name):
+            raise UserError(f"{group}.{name} has no effect on {thing.option}={thing.entry.name}")
+
+
+def _data(config: DataConfig) -> tuple[Thing, dict[str, Any]]:
+    """What loads the images, and what it is given."""
     _check_seed("data.seed", config.seed)
     cut = config.frames
-    if cut != FramesConfig() and "events" not in config.name and "dvs" not in config.name:
+    places: dict[str, str] = dict.fromkeys(
+        ("download", "validation", "seed", "frames", "by", "levels", "size", "progress"), ""
+    )
+    places["root"] = "data.root, the folder of its files (or where to put them)"
+    load = resolve("data", config.name, config.options, option="data.name", given=places, gives=Splits)
+    if cut != FramesConfig() and not load.takes("frames"):
         raise UserError(f"data.frames has no effect on data.name={config.name}; it is for event data")
-    if config.name == "digits":
-        return digits(seed=config.seed)
-    if config.name == "turned_digits":
-        return turned_digits(seed=config.seed)
-    if config.name == "procedural":
-        return procedural(seed=config.seed)
-    frames: dict[str, Any] = {"frames": cut.steps, "by": cut.by, "levels": cut.levels, "seed": config.seed}
-    if cut.size is not None:
-        frames["size"] = cut.size
-    if config.name == "digit_events":
-        return digit_events(**frames)
-    if config.root is None:
-        raise UserError(f"data.name={config.name} needs data.root, the folder of its files (or where to put them)")
-    held: dict[str, Any] = {} if config.validation is None else {"validation": config.validation}
-    if config.name == "cifar10_dvs":
-        tell = None if progress is None else lambda done, total, _: progress(done, total)
-        return cifar10_dvs(config.root, progress=tell, **held, **frames)
-    load = cifar.cifar10 if config.name == "cifar10" else cifar.cifar100
-    return load(config.root, seed=config.seed, download=config.download, progress=progress, **held)
+    given: dict[str, Any] = {key: getattr(config, key) for key in ("root", "download", "validation", "seed")}
+    if load.takes("frames"):
+        given |= {"frames": cut.steps, "by": cut.by, "levels": cut.levels, "size": cut.size}
+    given = {key: value for key, value in given.items() if value is not None}
+    load.check(*given)
+    return load, given
 
 
-_IMAGE_LIKE = (None, "direct", "frequency")
-"""Encoders whose output has the statistics of the pixels."""
+def build_data(config: DataConfig, progress: Callable[[int, int | None], None] | None = None) -> Splits:
+    """The images, split into training, validation and test."""
+    load, given = _data(config)
+    tell = None if progress is None else lambda done, total, *_: progress(done, total)
+    return load(**given, progress=tell)
+
+
+_OF_A_MODEL: tuple[str, ...] = ("image", "classes", "neuron", "steps", "rule", "encoder", "mean", "std")
+
+
+def _model(config: ModelConfig) -> Thing:
+    given = dict.fromkeys(_OF_A_MODEL, "")
+    return resolve("model", config.name, config.options, option="model.name", given=given, gives=nn.Module)
 
 
 def build_model(config: ModelConfig, data: Splits, seed: int) -> Classifier:
     """The network for these images, initialised from the seed, normalising by the training set's statistics."""
     _check_seed("train.seed", seed)
-    shape = getattr(surrogate, config.surrogate.name.capitalize())
-    value = config.surrogate.value
-    if value is not None and not fields(shape):
-        raise UserError(
-            f"model.surrogate.value={value}: {config.surrogate.name} has no width or sharpness; leave it out"
-        )
+    encoder = _encoder_entry(config.encoder, data.train.shape)
     # A code of spikes is no image: the statistics of pixels would not centre it, and the first batch norm does.
-    shows_image = config.encoder.name in _IMAGE_LIKE and len(data.train.shape) == 3
-    mean, std = _statistics(data.train) if shows_image else ([0.0], [1.0])
+    mean, std = _statistics(data.train) if encoder.pixels else ([0.0], [1.0])
+    make = _model(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _made(
-            "model",
-            config.name,
-            registry.MODELS,
-            config.options,
+        return make(
             image=data.train.shape,
             classes=len(data.train.classes),
-            neuron=LIF(**asdict(config.neuron)),
+            neuron=build_neuron(config.neuron),
             steps=config.steps,
-            rule=STBP(shape() if value is None else shape(value)),
+            rule=build_rule(config),
             encoder=build_encoder(config.encoder, config.steps, data.train.shape),
             mean=mean,
             std=std,
         )
 
 
+def build_neuron(config: NeuronConfig) -> LIF:
+    """The dynamics of the neurons."""
+    values = {key: value for key, value in asdict(config).items() if key not in ("name", "options")}
+    given = dict.fromkeys(values, "")
+    make = resolve("neuron", config.name, config.options, option="model.neuron.name", given=given, gives=LIF)
+    _effective(values, asdict(NeuronConfig()), make, "model.neuron")
+    return make(**values)
+
+
+def build_rule(config: ModelConfig) -> GradientRule:
+    """How the neurons are differentiated, with the surrogate where the rule has one."""
+    if config.rule.name is None:
+        if config.rule.options:
+            raise UserError("model.rule.options needs model.rule.name, for example rga")
+        return STBP(build_surrogate(config.surrogate))
+    at: Any = {"option": "model.rule.name", "given": {"surrogate": ""}, "gives": GradientRule}
+    make = resolve("rule", config.rule.name, config.rule.options, **at)
+    _effective({"surrogate": config.surrogate}, {"surrogate": SurrogateConfig()}, make, "model")
+    return make(surrogate=build_surrogate(config.surrogate))
+
+
+def build_surrogate(config: SurrogateConfig) -> Surrogate:
+    """The slope that stands in for that of the step."""
+    make = resolve("surrogate", config.name, config.options, option="model.surrogate.name", gives=Surrogate)
+    if config.value is None:
+        return make()
+    if not make.parameters:
+        raise UserError(f"model.surrogate.value has no effect on model.surrogate.name={config.name}")
+    return make(**{next(iter(make.parameters)): config.value})
+
+
+def _encoder_entry(config: EncoderConfig, image: tuple[int, ...]) -> Entry:
+    """The entry of the encoder; UserError if it does not fit these images, or event frames."""
+    events = len(image) == 4
+    name = config.name or next(e.name for e in registered("encoder").values() if e.event == events)
+    entry = explained(find("encoder", name, "model.encoder.name"))
+    if events != entry.event:
+        raise UserError(f"model.encoder.name={name} does not fit {'event frames' if events else 'images'}")
+    return entry
+
+
+def _encoder(name: str, config: EncoderConfig) -> Thing:
+    at: Any = {"option": "model.encoder.name", "given": {"steps": "model.steps"}, "gives": nn.Module}
+    return resolve("encoder", name, config.options, **at)
+
+
 def build_encoder(config: EncoderConfig, steps: int, image: tuple[int, ...]) -> nn.Module:
     """The encoder of these images (or event frames) to T = `steps`, after rounding to levels if asked for."""
-    events = len(image) == 4
-    name = config.name or ("frames" if events else "direct")
-    if events != (name == "frames"):
-        raise UserError(f"model.encoder.name={name} does not fit {'event frames' if events else 'images'}")
-    if events and image[0] != steps:
+    name = _encoder_entry(config, image).name
+    if len(image) == 4 and image[0] != steps:
         raise UserError(f"data.frames.steps={image[0]} and model.steps={steps} differ; give both the same")
-    common = {} if name == "direct" else {"steps": steps}
-    encoder = _made("model.encoder", name, registry.ENCODERS, config.options, **common)
+    encoder = _encoder(name, config)(steps=steps)
     if config.discretise is None:
         return encoder
     return nn.Sequential(Discretise(config.discretise), encoder)
-
-
-def _target(what: str, name: str, entries: dict[str, Entry]) -> tuple[Callable[..., Any], list[str]]:
-    """What an entry of the registry stands for, and the names of its arguments."""
-    module, attribute = chosen(f"{what}.name", name, entries).target.split(":")
-    make = getattr(import_module(module), attribute)
-    return make, list(inspect.signature(make).parameters)
-
-
-def _made(what: str, name: str, entries: dict[str, Entry], options: dict[str, Any], **common: Any) -> Any:
-    """What the registry's entry makes of the common arguments and the user's options."""
-    make, parameters = _target(what, name, entries)
-    allowed = [parameter for parameter in parameters if parameter not in (*common, "lam", "over", "attack")]
-    # Of a partial the function, of a class its constructor.
-    plain = getattr(make, "func", make)
-    kinds = get_type_hints(plain.__init__ if isinstance(plain, type) else plain)
-    given: dict[str, Any] = {}
-    for option, value in options.items():
-        if option not in allowed:
-            raise UserError(f"{what}.options.{option} is no option of {name}; allowed: {', '.join(allowed) or 'none'}")
-        try:
-            given[option] = fitted(value, kinds.get(option, Any))
-        except ValueError:
-            needed = inspect.signature(make).parameters[option].annotation
-            raise UserError(f"{what}.options.{option}={value!r} of {name}: needed is {needed}") from None
-    try:
-        return make(**common, **given)
-    except TypeError as error:
-        raise UserError(f"{what}.options={options} of {name}: {error}") from None
-    except RuntimeError as error:
-        if "allocate memory" in str(error):
-            raise UserError(f"{what}.options={options} of {name}: there is not enough memory for it") from None
-        raise
 
 
 def _statistics(data: ImageSet) -> tuple[list[float], list[float]]:
@@ -225,55 +255,56 @@ def _statistics(data: ImageSet) -> tuple[list[float], list[float]]:
 
 def build_objective(config: ObjectiveConfig) -> Objective | Updating | Changing:
     """The training objective; UserError where an option is missing or would have no effect."""
-    make, allowed = _target("objective", config.name, registry.OBJECTIVES)
-    given: dict[str, Any] = {} if config.lam is None else {"lam": config.lam}
     attack = None if config.attack is None else build_attack(config.attack)
-    if attack is not None:
-        # An objective without an attack of its own is put over adversarial training.
-        own = "attack" in allowed or "over" not in allowed
-        given |= {"attack": attack} if own else {"over": Adversarial(attack)}
-    for name in given:
-        if name not in allowed:
-            raise UserError(f"objective.{name} has no effect on objective.name={config.name}")
-    needed = [n for n, p in inspect.signature(make).parameters.items() if p.default is p.empty]
-    for name in needed:
-        if name not in given and name not in config.options:
-            where = {"lam": "objective.lam", "attack": "objective.attack.eps, for example 2/255"}
-            raise UserError(f"objective.name={config.name} needs {where.get(name, f'objective.options.{name}')}")
     # Radii may be written as 8/255 here too.
     options = {n: fraction(v) if isinstance(v, str) and "/" in v else v for n, v in config.options.items()}
-    objective = _made("objective", config.name, registry.OBJECTIVES, options, **given)
+    places = {"lam": "objective.lam", "attack": "objective.attack.eps, for example 2/255", "over": ""}
+    make = resolve("objective", config.name, options, option="objective.name", given=places)
+    given: dict[str, Any] = {} if config.lam is None else {"lam": config.lam}
+    if attack is not None:
+        # An objective without an attack of its own is put over adversarial training.
+        own = make.takes("attack") or not make.takes("over")
+        given |= {"attack": attack} if own else {"over": Adversarial(attack)}
+    _effective(given, dict.fromkeys(given), make, "objective")
+    objective = make(**given)
     if config.schedule == ScheduleConfig():
         return objective
-    schedule = _made("objective.schedule", config.schedule.name, registry.SCHEDULES, config.schedule.options)
-    return Scheduled(objective, schedule)
+    schedule = resolve("schedule", config.schedule.name, config.schedule.options, option="objective.schedule.name")
+    return Scheduled(objective, schedule())
 
 
 def build_attack(config: TrainingAttackConfig) -> Attack:
     """The PGD of these options."""
-    return pgd(fraction(config.eps), config.steps, alpha=fraction(config.alpha), keep="last")
+    attack = pgd(fraction(config.eps), config.steps, alpha=fraction(config.alpha), keep="last")
+    if config.step is None:
+        return attack
+    return changed(attack, step=resolve("step", config.step, option="attack.step")(alpha=fraction(config.alpha)))
 
 
 def build_constraints(config: ObjectiveConfig, model: nn.Module) -> tuple[Constraint, ...]:
-    """What is done to the weights after each step: nothing, or SNN-RAT's retraction, and its shortcuts if there are."""
-    if config.retraction is None:
-        return ()
-    shortcuts = ConvexShortcuts()
-    return (OrthogonalRetraction(config.retraction), *([shortcuts] if shortcuts.mixtures(model) else []))
+    """What is done to the weights after each step: SNN-RAT's retraction, with shortcuts if there are; one by name."""
+    found: list[Constraint] = []
+    if config.retraction is not None:
+        shortcuts = ConvexShortcuts()
+        found += [OrthogonalRetraction(config.retraction), *([shortcuts] if shortcuts.mixtures(model) else [])]
+    if config.constraint.name is not None:
+        option = "objective.constraint.name"
+        found.append(resolve("constraint", config.constraint.name, config.constraint.options, option=option)())
+    elif config.constraint.options:
+        raise UserError("objective.constraint.options needs objective.constraint.name, for example retraction")
+    return tuple(found)
 
 
 def build_optimiser(config: TrainConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """SGD with momentum, or Adam; all weights of a step in one kernel."""
+    """The optimiser of all weights of the model, with those options that it has; in one kernel, if it can."""
     if not 0 < config.lr < 1e37:
         raise UserError(f"train.lr={config.lr}: must be positive (and finite in float32)")
     for name in ("momentum", "weight_decay"):
         if not 0 <= getattr(config, name) < 1e37:
             raise UserError(f"train.{name}={getattr(config, name)}: must be a number >= 0")
-    if config.optimiser == "adam":
-        return torch.optim.Adam(model.parameters(), config.lr, weight_decay=config.weight_decay, fused=True)
-    return torch.optim.SGD(
-        model.parameters(), config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True
-    )
+    given = {name: getattr(config, name) for name in ("lr", "momentum", "weight_decay")}
+    make = resolve("optimiser", config.optimiser, option="train.optimiser", gives=torch.optim.Optimizer)
+    return make(model.parameters(), **given, fused=True)
 
 
 def pick_device(name: str) -> torch.device:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustsnn.errors import UserError
+from robustsnn.names import came_from_outside
 from robustsnn.progress import one_voice, speaks
 
 HELP = """usage: robustsnn COMMAND ...
@@ -22,13 +23,24 @@ Train, attack and understand adversarially robust spiking neural networks.
   sweep       CONFIG.yaml --over objective.lam=0,0.002 [--over ...] --out DIR [--suite quick --eps 8/255]
   reproduce   p1-table2 ... | all   a table or figure of the papers, beside what they report [--scale digits|full]
   report      RUN... --out report.html [--card]
-  list        models | encoders | attacks | objectives | schedules | datasets | suites | recipes
+  list        models | encoders | objectives | suites | ... | configs   what there is to choose from; all without it
   bench       how fast this machine is at it [--parts neuron,step ...] [--json OUT.json] | --compare OLD.json NEW.json
   doctor      versions, device, precision, compiler: what works here
 
 robustsnn COMMAND --help shows the options of a command; --debug shows the traceback of an error.
 Exit codes: 0 done, 1 a defect of this program, 2 something about the input is wrong.
 """
+ALSO = {
+    "suites": (
+        "NAME-encoded       any of them on the encoder's output instead of the image",
+        "NAME-8bit          any of them for Linf, on the 8-bit grey levels of an image file, searched there",
+    ),
+    "objectives": (
+        "with any of them:  objective.retraction=BETA (SNN-RAT; its paper has adversarial and train.weight_decay=0),",
+        "                   model.encoder.discretise=LEVELS, model.encoder.name=poisson or frequency (FEEL),",
+        "                   objective.schedule.name (of lambda), objective.constraint.name",
+    ),
+}
 COMMANDS = ("demo", "train", "evaluate", "attack", "analyze", "sweep", "reproduce", "report", "list", "bench", "doctor")
 
 
@@ -59,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             else 1
         )
     except (UserError, OSError) as error:
-        if debug:
+        if debug or (isinstance(error, OSError) and came_from_outside(error)):
             raise
         print(f"robustsnn: error: {error}", file=sys.stderr)
         return 2
@@ -121,14 +133,14 @@ def _demo(arguments: list[str]) -> None:
 @one_voice()
 def _train(arguments: list[str]) -> None:
     from robustsnn.config import Config
-    from robustsnn.parsing import Parser, add_options, overridden, parse_config, read_config, taken
+    from robustsnn.parsing import Parser, add_options, parse_config, read_config, taken
 
-    defaults = Config()
+    source, document = "the command line", {}
     if arguments and not arguments[0].startswith("-"):
-        path, arguments = arguments[0], arguments[1:]
-        if not Path(path).is_file():
-            raise UserError(f"config file {path} does not exist; see configs/ of the project for examples")
-        defaults = parse_config(read_config(Path(path)), path)
+        source, arguments = arguments[0], arguments[1:]
+        if not Path(source).is_file():
+            raise UserError(f"config file {source} does not exist; see configs/ of the project for examples")
+        document = read_config(Path(source))
     parser = Parser(
         prog="robustsnn train",
         usage="robustsnn train [CONFIG.yaml] [--OPTION VALUE ...] --out RUN [--resume]",
@@ -136,13 +148,17 @@ def _train(arguments: list[str]) -> None:
     )
     parser.add_argument("--out", type=Path, help="the run's folder, new or with --resume")
     parser.add_argument("--resume", action="store_true", help="continue the run that is in --out")
-    parser.add_argument("--dry_run", action="store_true", help="print the complete config and stop")
+    parser.add_argument("--dry_run", action="store_true", help="check and print the complete config, and stop")
+    _trusting(parser, "the config file")
     add_options(parser, Config)
     options, given = taken(parser, Config, arguments)
-    config = overridden(defaults, given)
+    config = parse_config(document, source, given, trust_code=options.trust_code)
     if options.dry_run:
         import yaml
 
+        from robustsnn.build import check
+
+        check(config)
         print(yaml.safe_dump(config.to_dict(), sort_keys=False), end="")
         return
     if options.out is None:
@@ -157,6 +173,12 @@ def _train(arguments: list[str]) -> None:
     if not speaks():
         return
     print(f"{options.out}: trained; next: robustsnn evaluate {options.out} --suite reliable --eps 8/255")
+
+
+def _trusting(parser: Any, what: str) -> None:
+    """The flag by which a person says that code which a file names may run."""
+    text = f"import and run modules that {what} names; names on the command line are trusted"
+    parser.add_argument("--trust-code", "--trust_code", action="store_true", help=text)
 
 
 @one_voice()
@@ -183,11 +205,12 @@ def _evaluate(arguments: list[str]) -> None:
     )
     parser.add_argument("--save_images", action="store_true", help="write the adversarial images as safetensors")
     parser.add_argument("--images", type=Path, default=None, help="judge such images instead of attacking")
+    _trusting(parser, "the run's config or that of a source")
     options = parser.parse_args(arguments)
     from robustsnn.progress import Display
 
     if options.images is not None:
-        others = {name: value for name, value in vars(options).items() if name not in ("run", "images")}
+        others = {name: value for name, value in vars(options).items() if name not in ("run", "images", "trust_code")}
         given = [f"--{name}" for name, value in others.items() if value != parser.get_default(name)]
         if given:
             raise UserError(f"--images judges saved images and attacks none; leave out {', '.join(given)}")
@@ -196,7 +219,7 @@ def _evaluate(arguments: list[str]) -> None:
         from robustsnn.runs import rejudge_run, show_rate
         from robustsnn.units import grid_words, show_fraction
 
-        found = rejudge_run(options.run, options.images)
+        found = rejudge_run(options.run, options.images, trust_code=options.trust_code)
         threat = (
             f"{found['norm']} eps {show_fraction(found['eps'])} in {found['space']} space{grid_words(found['levels'])}"
         )
@@ -228,6 +251,7 @@ def _evaluate(arguments: list[str]) -> None:
             shard=Shard(*shard) if shard else None,
             merge=None if options.merge is None else [Path(other) for other in options.merge],
             save=options.save_images,
+            trust_code=options.trust_code,
             progress=display,
             say=display.say,
         )
@@ -269,7 +293,9 @@ def _analyze(arguments: list[str]) -> None:
         "--parts", type=str, default="all", help="some of trail, gradients, vulnerability, theory, energy, with commas"
     )
     parser.add_argument("--loss", type=str, default="cross_entropy", help="what the trail differentiates (%(default)s)")
-    parser.add_argument("--attack", type=str, default="none", help="where the trail does: clean images, fgsm or pgd")
+    parser.add_argument(
+        "--attack", type=str, default="none", help="where the trail does: clean images, or fgsm, pgd, ..."
+    )
     parser.add_argument("--eps", type=str, default=None, help="radius of that attack, Linf, as 8/255")
     parser.add_argument("--rule", type=str, default="own", help="gradient rule of the neurons (%(default)s)")
     parser.add_argument("--radii", type=str, default="2/255,8/255,32/255", help="of the vulnerabilities (%(default)s)")
@@ -288,6 +314,7 @@ def _analyze(arguments: list[str]) -> None:
         "--batch_size", type=int, default=8, help="images per batch (%(default)s); memory grows with it"
     )
     parser.add_argument("--seed", type=int, default=0, help="of draws and attacks (%(default)s)")
+    _trusting(parser, "the run's config")
     options = vars(parser.parse_args(arguments))
     from robustsnn.progress import Display
 
@@ -327,6 +354,7 @@ def _sweep(arguments: list[str]) -> None:
         "--executor", choices=["local", "slurm"], default="local", help="where the runs are trained (%(default)s)"
     )
     parser.add_argument("--workers", type=int, default=None, help="local processes; null is one per core")
+    _trusting(parser, "the config file")
     add_options(parser, Slurm, "slurm.", skip=("folder", "cluster"))
     options, cluster = taken(parser, Slurm, arguments, "slurm.")
     if (options.suite is None) != (options.eps is None):
@@ -337,7 +365,9 @@ def _sweep(arguments: list[str]) -> None:
         raise UserError("--slurm options need --executor slurm")
     if options.executor == "slurm" and options.workers is not None:
         raise UserError("--workers is of this machine; with --executor slurm give --slurm.parallel")
-    base, over = parse_config(read_config(options.config), str(options.config)), axes(options.over)
+    over = axes(options.over)
+    first = {key: values[0] for key, values in over.items()}  # which each point replaces by its own
+    base = parse_config(read_config(options.config), str(options.config), first, trust_code=options.trust_code)
     grid(base, over)  # a wrong value is refused before anything is loaded
     from robustsnn.progress import Display
 
@@ -362,7 +392,7 @@ def _sweep(arguments: list[str]) -> None:
 
 
 def _reproduce(arguments: list[str]) -> None:
-    from robustsnn.config import RECIPES
+    from robustsnn.names import find
     from robustsnn.parsing import Parser
 
     parser = Parser(
@@ -387,8 +417,8 @@ def _reproduce(arguments: list[str]) -> None:
     parser.add_argument("--workers", type=int, default=None, help="processes; null is one per core")
     options = parser.parse_args(arguments)
     for name in options.names:
-        if name not in ("all", *RECIPES):
-            raise UserError(f"recipe {name!r}: allowed are all, {', '.join(RECIPES)}")
+        if name != "all" and find("recipe", name, more=("all",)).outside:
+            raise UserError(f"recipe={name}: recipes are those of the two papers; see `robustsnn list recipes`")
     from robustsnn.progress import Display
 
     with Display() as display:
@@ -432,21 +462,30 @@ def _report(arguments: list[str]) -> None:
 
 
 def _list(arguments: list[str]) -> None:
-    from robustsnn import config
+    from robustsnn.names import KINDS, installed, registered
     from robustsnn.parsing import Parser
 
+    kinds = {"data": "datasets", "loss": "losses"}
+    plurals = {kinds.get(kind, f"{kind}s"): kind for kind in KINDS}
     parser = Parser(prog="robustsnn list", description="What there is to choose from.")
-    kinds = ("models", "encoders", "attacks", "objectives", "schedules", "datasets", "suites", "recipes")
-    parser.add_argument("kind", nargs="?", choices=kinds, help="one kind; all without it")
-    kind = parser.parse_args(arguments).kind
-    for name in [kind] if kind else kinds:
-        print(name)
-        for key, entry in getattr(config, name.upper()).items():
-            print(f"  {key:18} {entry.text if isinstance(entry, config.Entry) else entry}")
-        if name == "objectives":
-            print("with any of them")
-            for key, text in config.WITH_ANY_OBJECTIVE.items():
-                print(f"  {key:18} {text}")
+    parser.add_argument("kind", nargs="?", choices=[*plurals, "configs"], help="one kind; all without it")
+    asked = parser.parse_args(arguments).kind
+    for plural in [asked] if asked else [*plurals, "configs"]:
+        print(plural)
+        if plural == "configs":
+            for path in sorted(Path("configs").glob("*.yaml")):
+                print(f"  {path}  {path.read_text().partition(chr(10))[0].removeprefix('# ')}")
+            continue
+        kind = plurals[plural]
+        for name, entry in registered(kind).items():
+            short = f"; also {', '.join(entry.short)}" if entry.short else ""
+            print(f"  {name:18} {entry.text}{short}")
+        for name, target in installed(kind).items():
+            print(f"  {name:18} {target}, of an installed package")
+        for line in ALSO.get(plural, ()):
+            print(f"  {line}")
+    if asked is None:
+        print("in the place of each: module:attribute of your own")
 
 
 def _bench(arguments: list[str]) -> None:

@@ -1,12 +1,20 @@
 """The options of a run, as dataclasses that YAML files and flags fill. `build` turns them into objects.
 
-Nothing is imported here, so that help and errors about options are instant.
+Nothing heavy is imported here, so that help and errors about options are instant.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
+
+from robustsnn.names import find
+
+
+def named(kind: str, default: str | None) -> Any:
+    """An option that says the name of a thing of a kind, see `names`."""
+    return field(default=default, metadata={"kind": kind})
 
 
 @dataclass
@@ -38,16 +46,16 @@ class DataConfig:
         validation: images taken out of the official training set for validation; null is 5000 of CIFAR, 900 of
             CIFAR10-DVS.
         seed: of the split and of generated images.
+        options: further ones of the data set, for example of one of your own.
         frames: of event data.
     """
 
-    name: Literal["digits", "procedural", "turned_digits", "cifar10", "cifar100", "digit_events", "cifar10_dvs"] = (
-        "digits"
-    )
+    name: str = named("data", "digits")
     root: str | None = None
     download: bool = False
     validation: int | None = None
     seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
     frames: FramesConfig = field(default_factory=FramesConfig)
 
 
@@ -61,6 +69,8 @@ class NeuronConfig:
         decay_input: scale the input current by 1 - tau.
         reset: to zero (hard) or by subtracting theta (soft).
         detach_reset: no gradient through the reset.
+        name: see `robustsnn list neurons`.
+        options: further ones of a neuron of your own.
     """
 
     tau: float = 1.0
@@ -68,6 +78,8 @@ class NeuronConfig:
     decay_input: bool = False
     reset: Literal["hard", "soft"] = "hard"
     detach_reset: bool = False
+    name: str = named("neuron", "lif")
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -75,13 +87,27 @@ class SurrogateConfig:
     """The derivative that stands in for that of the step in training.
 
     Args:
-        name: its shape.
-        value: width (triangle, rectangle) or sharpness (sigmoid, arctan, gaussian, exponential); null is the shape's
-            usual one. Identity, the straight-through estimator, has none.
+        name: its shape, see `robustsnn list surrogates`.
+        value: width (triangle, rectangle) or sharpness (of the others); null is the shape's usual one.
+        options: further ones of a shape of your own.
     """
 
-    name: Literal["triangle", "sigmoid", "arctan", "rectangle", "gaussian", "exponential", "identity"] = "triangle"
+    name: str = named("surrogate", "triangle")
     value: float | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class RuleConfig:
+    """How neurons are differentiated in training.
+
+    Args:
+        name: see `robustsnn list rules`; null is through time, with the surrogate.
+        options: those of the rule, for example {gamma: 0.2} of rga.
+    """
+
+    name: str | None = named("rule", None)
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -94,7 +120,7 @@ class EncoderConfig:
         discretise: round pixels to so many levels before encoding; null leaves them.
     """
 
-    name: str | None = None
+    name: str | None = named("encoder", None)
     options: dict[str, Any] = field(default_factory=dict)
     discretise: int | None = None
 
@@ -110,14 +136,16 @@ class ModelConfig:
         encoder: what the network sees of an image.
         neuron: dynamics.
         surrogate: gradient.
+        rule: what is done with it.
     """
 
-    name: str = "vgg_small"
+    name: str = named("model", "vgg_small")
     steps: int = 4
     options: dict[str, Any] = field(default_factory=dict)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
+    rule: RuleConfig = field(default_factory=RuleConfig)
 
 
 @dataclass
@@ -128,11 +156,13 @@ class TrainingAttackConfig:
         eps: radius, as 0.00784 or 2/255.
         alpha: step size, likewise.
         steps: gradient steps.
+        step: step rule, see `robustsnn list steps`; null is gradient.
     """
 
     eps: float | str
     alpha: float | str = 0.01
     steps: int = 5
+    step: str | None = named("step", None)
 
 
 @dataclass
@@ -144,7 +174,20 @@ class ScheduleConfig:
         options: those of the schedule, for example {share: 0.3} of warm_up.
     """
 
-    name: str = "constant"
+    name: str = named("schedule", "constant")
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class ConstraintConfig:
+    """What is done to the weights after each step, besides objective.retraction.
+
+    Args:
+        name: see `robustsnn list constraints`; null is nothing.
+        options: those of the constraint.
+    """
+
+    name: str | None = named("constraint", None)
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -160,14 +203,16 @@ class ObjectiveConfig:
         schedule: of lambda.
         retraction: SNN-RAT's beta: after each step weights move towards orthogonal rows, and shortcuts to convex
             ones; works with every objective.
+        constraint: another one.
     """
 
-    name: str = "natural"
+    name: str = named("objective", "natural")
     lam: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
     attack: TrainingAttackConfig | None = None
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     retraction: float | None = None
+    constraint: ConstraintConfig = field(default_factory=ConstraintConfig)
 
 
 @dataclass
@@ -177,11 +222,11 @@ class TrainConfig:
     Args:
         epochs: passes over the training images.
         batch_size: images per step, of all processes together.
-        optimiser: sgd or adam.
+        optimiser: see `robustsnn list optimisers`.
         lr: learning rate at the start.
-        momentum: of sgd.
+        momentum: of sgd, and of others that have one.
         weight_decay: L2 penalty.
-        schedule: of the learning rate, per epoch.
+        schedule: of the learning rate, per epoch, see `robustsnn list learning_rates`.
         crop: pixels of zero padding for random crops; 0 is none.
         flip: random horizontal flips.
         roll: pixels of random circular shifts, usual for event frames; 0 is none.
@@ -201,11 +246,11 @@ class TrainConfig:
 
     epochs: int = 20
     batch_size: int = 64
-    optimiser: Literal["sgd", "adam"] = "sgd"
+    optimiser: str = named("optimiser", "sgd")
     lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: str = named("learning_rate", "cosine")
     crop: int = 1
     flip: bool = False
     roll: int = 0
@@ -241,159 +286,32 @@ class Config:
 
     def title(self) -> str:
         """The given name, or the objective's usual abbreviation."""
-        attacked = "*" if self.objective.attack is not None else ""
-        usual = {"natural": "vanilla", "adversarial": "AT", "sparsity": f"SR{attacked}", "trades": "TRADES"}
-        title = usual.get(self.objective.name, self.objective.name + attacked)
+        if self.name:
+            return self.name
+        objective = self.objective.name
+        usual = find("objective", objective).title or f"{objective.rpartition(':')[2]}{{*}}"
+        title = usual.replace("{*}", "*" if self.objective.attack is not None else "")
         if self.objective.retraction is not None:
             # SNN-RAT puts the retraction in the place of weight decay.
             title = "RAT" if title == "AT" and self.train.weight_decay == 0 else f"{title}, retraction"
-        return self.name or title
+        return title
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, complete, for YAML."""
         return {**asdict(self), "name": self.title()}
 
 
-DATASETS = {
-    "digits": "1,797 handwritten digits, 8x8 grey, embedded",
-    "turned_digits": "the digits, half of them turned by a quarter: twenty classes, embedded",
-    "procedural": "32x32 RGB shapes and textures in ten classes, generated from a seed",
-    "cifar10": "CIFAR-10 from data.root, either layout",
-    "cifar100": "CIFAR-100 (fine labels) from data.root, either layout",
-    "digit_events": "the digits moved before a simulated event camera, embedded; frames as data.frames says",
-    "cifar10_dvs": "CIFAR10-DVS from data.root, AEDAT or npz; frames as data.frames says",
-}
+def names(options: Any, prefix: str = "") -> Iterator[tuple[str, str, Any, str]]:
+    """(option, kind, the group and the field that hold its name) of every name that a config says."""
+    for option in fields(options):
+        value = getattr(options, option.name)
+        if is_dataclass(value):
+            yield from names(value, f"{prefix}{option.name}.")
+        elif "kind" in option.metadata and value is not None:
+            yield f"{prefix}{option.name}", option.metadata["kind"], options, option.name
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A name's line in `robustsnn list`, and the "module:attribute" that it stands for, imported on use."""
-
-    text: str
-    target: str
-
-
-MODELS = {
-    "vgg_small": Entry("VGG with 3 convolutions for 8x8 images; option width", "robustsnn.models.vgg:vgg_small"),
-    "vgg11": Entry("VGG-11, average pooling, two hidden layers of 4096; option width", "robustsnn.models.vgg:vgg11"),
-    "wide_resnet16": Entry(
-        "WRN-16-4 with convex shortcuts; options depth, width", "robustsnn.models.wide_resnet:wide_resnet16"
-    ),
-}
-for _family, _name, _options in (
-    ("sew", "SEW-ResNet", "stem, pooling, share, connect, width"),
-    ("spiking", "Spiking-ResNet", "stem, pooling, share, width"),
-):
-    for _depth in (18, 34, 50):
-        _target = f"robustsnn.models.{_family}_resnet:{_family}_resnet{_depth}"
-        MODELS[f"{_family}_resnet{_depth}"] = Entry(f"{_name}-{_depth}; options {_options}", _target)
-OBJECTIVES = {
-    "natural": Entry("cross-entropy on clean images (vanilla)", "robustsnn.objectives:Natural"),
-    "adversarial": Entry(
-        "cross-entropy on PGD images (AT); needs objective.attack.eps", "robustsnn.objectives:Adversarial"
-    ),
-    "sparsity": Entry(
-        "gradient sparsity regularisation (SR): plus lambda |f_y(x + h d) - f_y(x)| / h; with an attack SR*; "
-        "options h, form (paper, reference-code, double-backward)",
-        "robustsnn.objectives:SparsityRegularised",
-    ),
-    "gradient": Entry(
-        "gradient regularisation (GR): plus lambda/2 times the squared norm of the loss's input gradient; "
-        "options h, norm (l2, l1)",
-        "robustsnn.objectives:GradientRegularised",
-    ),
-    "trades": Entry(
-        "TRADES: plus lambda KL(p(x) || p(x')), x' by attack; option temperature", "robustsnn.objectives:TRADES"
-    ),
-    "adversarial_pairing": Entry(
-        "adversarial logit pairing: plus lambda ||z(x) - z(x')||^2, x' by attack; option share",
-        "robustsnn.objectives:AdversarialLogitPairing",
-    ),
-    "clean_pairing": Entry(
-        "clean logit pairing: plus lambda ||z(x_i) - z(x_j)||^2 on noisy images; option noise",
-        "robustsnn.objectives:CleanLogitPairing",
-    ),
-    "membrane": Entry(
-        "membrane guard (TGO): plus lambda times the share of potentials near the threshold; option delta",
-        "robustsnn.objectives:MembraneGuard",
-    ),
-    "hire": Entry(
-        "HIRE-SNN: noise crafted along the time steps, an update per period; options eps, step, periods",
-        "robustsnn.objectives:Hire",
-    ),
-}
-WITH_ANY_OBJECTIVE = {
-    "retraction": "SNN-RAT: objective.retraction=BETA, with adversarial and train.weight_decay=0 in its paper",
-    "discretisation": "fewer grey levels before the encoder: model.encoder.discretise=LEVELS",
-    "encoders": "model.encoder.name=poisson, or frequency (FEEL)",
-    "schedules": "of lambda: objective.schedule.name",
-}
-"""Defences that are no term of the loss."""
-SCHEDULES = {
-    "constant": Entry("the same in every epoch", "robustsnn.objectives.schedule:Constant"),
-    "warm_up": Entry("from 0 along a line; option epochs or share", "robustsnn.objectives.schedule:WarmUp"),
-    "cosine": Entry("half a cosine; option direction (up, down)", "robustsnn.objectives.schedule:Cosine"),
-    "by_validation": Entry(
-        "as much as clean accuracy bears, judged on attacked validation images; needs train.validation_attack.eps",
-        "robustsnn.objectives.schedule:ByValidation",
-    ),
-}
-ENCODERS = {
-    "direct": Entry("the image at every step", "robustsnn.encoders:Direct"),
-    "phase": Entry(
-        "weighted phase code: binary digits of a pixel; options period (8), weighted (true)", "robustsnn.encoders:Phase"
-    ),
-    "latency": Entry("one spike, the earlier the brighter", "robustsnn.encoders:Latency"),
-    "rate": Entry("a spike count in proportion to the pixel, without randomness", "robustsnn.encoders:Rate"),
-    "poisson": Entry("random spikes with the pixel as probability", "robustsnn.encoders:Poisson"),
-    "frequency": Entry(
-        "low-pass images of falling bandwidth (FEEL); options shrink (2), part (modulus, real)",
-        "robustsnn.encoders:Frequency",
-    ),
-    "frames": Entry("event frames as they are", "robustsnn.encoders:Frames"),
-}
-SUITES = {
-    "quick": "a first look: about a tenth of the cost of reliable",
-    "reliable": "the figure to report: all gradient rules, long runs, a search over corners, transfer from --source",
-    "exhaustive": "reliable with ten times its budget: for a last table, and to see how deep reliable goes",
-    "autoattack": "APGD-CE, APGD-T, a minimum-norm attack and Square by the network's own gradient",
-    "paper-sr": "tables 1-2 of the SR paper: FGSM, RFGSM, PGD10/30/50, APGD10, each over four gradient rules; "
-    "black-box columns with --source",
-    "paper-sr-10": "the same with PGD10 alone: a fifth of the cost",
-    "paper-trail": "section 4.2 of the sparsity-trail paper: FGSM and PGD7 by the network's own gradient",
-    "paper-trail-train-mode": "the same crafted with batch statistics, as its released code does",
-    "flips": "L0: at most eps flipped entries of binary inputs, such as event frames",
-    "NAME-encoded": "any of them on the encoder's output instead of the image",
-    "NAME-8bit": "any of them for Linf, on the 8-bit grey levels of an image file: searched there, not rounded after",
-}
-ATTACKS = {
-    "fgsm": "one step of size eps",
-    "rfgsm": "sign noise of eps/2, then one step of eps/2",
-    "pgd": "projected gradient descent from a uniform start",
-    "mi_fgsm": "signed steps along accumulated momentum",
-    "apgd": "Auto-PGD: momentum, halving step, restart from the best point",
-    "sa_pgd": "stable adaptive PGD: per-entry step, halved on schedule",
-    "MinimumNorm": "fast minimum-norm attack: the nearest misclassified point",
-    "Square": "random search with square windows; sees no gradient",
-    "RayS": "search over sign directions by decisions alone, for one-hot or quantised outputs",
-    "RandomSearch": "uniform, Gaussian or corner noise; sees no gradient",
-    "SparseFlips": "L0: flips as few entries of binary inputs as possible",
-    "Transfer": "any gradient attack, crafted on another model",
-}
-RECIPES = {
-    "p1-table1": "SR paper, table 1: SR* against AT and RAT, white and black box",
-    "p1-table2": "SR paper, table 2: what SR and AT contribute",
-    "p1-table4": "SR paper, table 4: cost of each regime",
-    "p1-fig1": "SR paper, figure 1 and theorem 1: random against adversarial vulnerability",
-    "p1-fig2": "SR paper, figure 2: lambda against accuracy and gradient norms, CIFAR-10",
-    "p1-fig3": "SR paper, figure 3: distribution of the input gradient",
-    "p1-fig4": "SR paper, figure 4: lambda against accuracy and gradient norms, CIFAR-100",
-    "p1-fig5": "SR paper, figure 5: heat maps of the input gradient",
-    "p2-table1": "trail paper, table 1: undefended ResNets against defences, CIFAR-100",
-    "p2-table2": "trail paper, table 2: undefended SEW-ResNets against RAT, three data sets",
-    "p2-table3": "trail paper, table 3: average against max pooling",
-    "p2-fig1": "trail paper, figure 1: pictures of perturbed images",
-    "p2-fig2": "trail paper, figure 2: accuracy over eps",
-    "p2-fig3": "trail paper, figure 3: gradient sparsity trail with max pooling",
-    "p2-fig5": "trail paper, figure 5: gradient sparsity trail with average pooling",
-}
+def outside(config: Config) -> dict[str, str]:
+    """The names that lead outside the registry, by option: code of others, once something is made of the config."""
+    said = ((option, kind, getattr(group, key)) for option, kind, group, key in names(config))
+    return {option: name for option, kind, name in said if find(kind, name, option).outside}

@@ -1,7 +1,9 @@
 """Command lines and YAML files to the dataclasses of options, strictly: an unknown key is an error with its name.
 
 What a file or a flag says is data. A value becomes a number, a text, a truth value, or a list or mapping of these,
-and nothing else: no name in it is imported, and nothing that it names is called.
+and nothing else. A name that leads outside the registry (see `names`) is code, which runs once something is made of the
+config. On a command line a person typed it. In a file anyone may have written it: there it is refused, unless the
+person says that it is trusted. Every config of a file comes through `parse_config`.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Collection, Mapping
+from copy import deepcopy
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
 from difflib import get_close_matches
 from functools import cache
@@ -18,9 +21,12 @@ from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin,
 
 import yaml
 
-from robustsnn.config import Config
+from robustsnn.config import Config, names
 from robustsnn.errors import UserError
+from robustsnn.names import Entry, find
+from robustsnn.values import allowed, fitted
 
+T = TypeVar("T")
 FREE = "options"
 """Fields of this name are mappings whose keys are known when what they are options of is made."""
 
@@ -40,45 +46,6 @@ def _one_line(message: str) -> str:
 
 
 # ---------------------------------------------------------------------------------------------- values
-
-
-def fitted(value: Any, kind: Any) -> Any:
-    """A plain value as an annotation of plain types has it: an int where a float is needed becomes one.
-
-    ValueError where it does not fit. An annotation of other types takes every value.
-    """
-    misfit = ValueError(f"{value!r} is not of {kind}")
-    if get_origin(kind) is Literal:
-        if any(value == choice and type(value) is type(choice) for choice in get_args(kind)):
-            return value
-        raise misfit
-    if get_origin(kind) in (Union, UnionType):
-        for choice in sorted(get_args(kind), key=lambda choice: choice is str):  # text last: it takes numbers too
-            try:
-                return fitted(value, choice)
-            except ValueError:
-                pass
-        raise misfit
-    if kind is float:
-        if type(value) not in (int, float, str):
-            raise misfit
-        try:
-            return float(value)  # of text too: YAML reads 1e-3 as one
-        except (ValueError, OverflowError):
-            raise misfit from None
-    if kind in (int, str, bool, NoneType, dict, list) and type(value) is not kind:
-        raise misfit
-    return value
-
-
-def _allowed(kind: Any) -> str:
-    """An annotation in words."""
-    if get_origin(kind) is Literal:
-        return f"one of {', '.join(map(str, get_args(kind)))}"
-    if get_origin(kind) in (Union, UnionType):
-        return " or ".join(_allowed(choice) for choice in get_args(kind))
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null"}
-    return names.get(kind) or str(kind)
 
 
 def _check_plain(value: Any) -> None:
@@ -144,33 +111,78 @@ def _read(kind: Any, value: Any, name: str) -> Any:
     try:
         return fitted(value, kind)
     except ValueError:
-        raise UserError(f"{name}={value!r}: needed is {_allowed(kind)}") from None
+        raise UserError(f"{name}={value!r}: needed is {allowed(kind)}") from None
 
 
-def parse_config(document: dict[str, Any], source: str) -> Config:
-    """A mapping as read from YAML, checked: types, allowed values, no unknown keys. Missing keys get defaults."""
+def parse_config(
+    document: dict[str, Any],
+    source: str,
+    given: Mapping[str, str] | None = None,
+    *,
+    trust_code: bool | Collection[str] = False,
+) -> Config:
+    """A mapping as read from YAML, checked: types, allowed values, no unknown keys. Missing keys get defaults.
+
+    Args:
+        source: the file, for errors.
+        given: options of the command line that override it, as for `overridden`. What they name is trusted.
+        trust_code: the names that may lead outside the registry; True is all. UserError for another one.
+    """
+    given, document = given or {}, deepcopy(document)
     try:
-        return _fill(Config, document, "")  # type: ignore[no-any-return]
+        config = _fill(Config, document, "")
     except UserError as error:
         raise UserError(f"{source}: {_one_line(str(error))}") from None
+    for key, text in given.items():
+        _set(Config, document, key, text)
+    if given:
+        config = _fill(Config, document, "")
+    typed = tuple(f"{key}." for key in given)
+    sent = {option for option, *_ in names(config) if not f"{option}.".startswith(typed)}
+    found = _settled(config, sent, source)
+    code = {option: entry for option, entry in found.items() if option in sent and entry.outside}
+    if trust_code is not True:
+        code = {option: entry for option, entry in code.items() if entry.name not in (trust_code or ())}
+        if code:
+            said = ", ".join(f"{option}={entry.name}" for option, entry in code.items())
+            modules = ", ".join(dict.fromkeys(entry.target.partition(":")[0] for entry in code.values()))
+            how = "read that code, and add --trust-code (in Python trust_code=True) if you trust it"
+            raise UserError(f"{source}: {said} would import and run {modules}; {how}")
+    return config
+
+
+def _settled(config: Any, sent: Collection[str] = (), source: str = "") -> dict[str, Entry]:
+    """Put full names in the place of short ones; returns their entries, by option.
+
+    UserError for a name that there is not; it says the source of those that were sent.
+    """
+    found = {}
+    for option, kind, group, key in names(config):
+        name, where = getattr(group, key), f"{source}: " if option in sent else ""
+        try:
+            found[option] = find(kind, name, option)
+        except UserError as error:
+            raise UserError(f"{where}{error}") from None
+        if kind == "objective" and name.endswith("*") and group.attack is None:
+            raise UserError(f"{where}{option}={name} trains on attacked images; it needs objective.attack.eps")
+        setattr(group, key, found[option].name)
+    return found
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A config file's content, without the provenance that a run's own has."""
+    """A config file's content, without what a run's own adds to it: where it comes from, and about its names."""
     try:
         document = yaml.safe_load(path.read_text())
         if not isinstance(document, dict):
             raise ValueError("it is not a mapping of options")
-        _check_plain({key: value for key, value in document.items() if key != "provenance"})
+        document = {key: value for key, value in document.items() if key not in ("provenance", "about")}
+        _check_plain(document)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read as a config: {_one_line(str(error))}") from None
-    return {key: value for key, value in document.items() if key != "provenance"}
+    return document
 
 
 # ----------------------------------------------------------------------------------------------- flags
-
-
-T = TypeVar("T")
 
 
 def overridden(base: T, given: Mapping[str, str]) -> T:
@@ -178,7 +190,9 @@ def overridden(base: T, given: Mapping[str, str]) -> T:
     document: dict[str, Any] = asdict(base)  # type: ignore[call-overload]
     for key, text in given.items():
         _set(type(base), document, key, text)
-    return _fill(type(base), document, "")  # type: ignore[no-any-return]
+    made = _fill(type(base), document, "")
+    _settled(made)
+    return made  # type: ignore[no-any-return]
 
 
 def _set(kind: type, document: dict[str, Any], key: str, text: str) -> None:
@@ -231,7 +245,7 @@ def add_options(parser: Parser, kind: type, prefix: str = "", skip: Collection[s
             within.append((inner, f"{name}."))
             continue
         text = (
-            f"{texts.get(field.name, '')} ({_default(field)}{f'; {_allowed(of)}' if get_origin(of) is Literal else ''})"
+            f"{texts.get(field.name, '')} ({_default(field)}{f'; {allowed(of)}' if get_origin(of) is Literal else ''})"
         )
         group.add_argument(
             f"--{name}", metavar=field.name.upper(), default=argparse.SUPPRESS, help=text.replace("%", "%%")

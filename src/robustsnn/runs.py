@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +15,8 @@ import yaml
 
 from robustsnn.attacks import Source, Suite
 from robustsnn.build import (
+    about,
+    about_suite,
     build_attack,
     build_constraints,
     build_data,
@@ -37,13 +39,14 @@ from robustsnn.evaluation.running import encode_images
 from robustsnn.files import tensors_digest, write_arrays, write_atomic, write_json
 from robustsnn.models import Classifier
 from robustsnn.models.recompute import recomputed
+from robustsnn.names import find, load
 from robustsnn.outcome import Outcomes
 from robustsnn.parsing import parse_config, read_config
 from robustsnn.progress import Progress, part, silent, unsaid
 from robustsnn.provenance import provenance, versions
 from robustsnn.train.checkpoint import load_weights
 from robustsnn.train.distributed import synchronise_norms
-from robustsnn.train.fit import check_validation, constant, cosine, fit
+from robustsnn.train.fit import check_validation, fit
 from robustsnn.units import fraction, grid_words, show_fraction
 
 
@@ -100,7 +103,7 @@ def _train(
             "device": str(device),
             **({"processes": processes.count} if processes.count > 1 else {}),
         }
-        document = {**config.to_dict(), "provenance": record}
+        document = {**config.to_dict(), "about": about(config), "provenance": record}
         write_atomic(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
     try:
         with recomputed(model) if options.recompute else nullcontext():
@@ -111,7 +114,7 @@ def _train(
                 optimiser,
                 epochs=options.epochs,
                 batch_size=options.batch_size,
-                schedule=cosine if options.schedule == "cosine" else constant,
+                schedule=load(find("learning_rate", options.schedule, "train.schedule")),
                 validation=data.validation,
                 validation_attack=attack,
                 attacked=attacked,
@@ -142,7 +145,8 @@ def is_trained(config: Config, run: Path) -> bool:
 
 
 def _has_config(config: Config, path: Path) -> bool:
-    return parse_config(read_config(path), str(path)).to_dict() == config.to_dict()
+    # To compare, any name may be in it: nothing is made of what it says.
+    return parse_config(read_config(path), str(path), trust_code=True).to_dict() == config.to_dict()
 
 
 def weights_digest(run: Path) -> str:
@@ -165,8 +169,9 @@ def _chosen(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in values.items():
         default = defaults.get(name)
-        if isinstance(value, dict) and isinstance(default, dict):
-            value, default = _chosen(value, default), {}
+        if isinstance(value, dict):
+            # Of a group that is absent by default what is null was not chosen either.
+            value, default = _chosen(value, default or {}), {} if isinstance(default, dict) else None
         if value != default:
             found[name] = value
     return found
@@ -176,12 +181,15 @@ def _download_progress(progress: Progress) -> Any:
     return lambda done, total: progress(done, total or 1 << 28, f"downloading, {done >> 20} MiB")
 
 
-def load_run(run: Path | str) -> tuple[Config, Classifier, Splits]:
-    """The config, the trained network (eval mode, on its device) and the data of a run folder."""
+def load_run(run: Path | str, *, trust_code: bool | Collection[str] = False) -> tuple[Config, Classifier, Splits]:
+    """The config, the trained network (eval mode, on its device) and the data of a run folder.
+
+    UserError if its config names code outside the registry, which would be run, unless that is trusted: True, or names.
+    """
     run = Path(run)
     if not (run / "config.yaml").exists():
         raise UserError(f"{run} is not a run: it has no config.yaml; give a folder made by `robustsnn train`")
-    config = parse_config(read_config(run / "config.yaml"), str(run / "config.yaml"))
+    config = parse_config(read_config(run / "config.yaml"), str(run / "config.yaml"), trust_code=trust_code)
     if not (run / "weights.safetensors").exists():
         raise UserError(f"{run} is not trained to the end; continue it with `robustsnn train ... --resume`")
     data = build_data(config.data)
@@ -194,9 +202,9 @@ def load_run(run: Path | str) -> tuple[Config, Classifier, Splits]:
     return config, model.eval(), data
 
 
-def load_source(run: Path | str) -> Source:
-    """A trained run as a source of transfer attacks, named by its folder."""
-    _, model, _ = load_run(run)
+def load_source(run: Path | str, *, trust_code: bool | Collection[str] = False) -> Source:
+    """A trained run as a source of transfer attacks, named by its folder; `trust_code` as in `load_run`."""
+    _, model, _ = load_run(run, trust_code=trust_code)
     return Source(str(run), model)
 
 
@@ -216,6 +224,7 @@ def evaluate_run(
     shard: Shard | None = None,
     merge: Sequence[Path] | None = None,
     save: bool = False,
+    trust_code: bool | Collection[str] = False,
     progress: Progress = silent,
     say: Callable[[str], None] = unsaid,
 ) -> dict[str, Any]:
@@ -233,6 +242,7 @@ def evaluate_run(
         merge: other copies of this run whose shards are put together with its own (none, if they share one folder);
             nothing is attacked then.
         save: write the worst image of each sample to `adversarial/SUITE.safetensors`.
+        trust_code: of the run and the sources, see `load_run`.
         say: told, before anything is attacked, what each suite may cost.
     """
     names = [suites] if isinstance(suites, str) else list(suites)
@@ -240,14 +250,14 @@ def evaluate_run(
         raise UserError(f"suites {', '.join(names) or 'none'}: give each suite once, and at least one")
     if shard is not None and merge is not None:
         raise UserError("--shard and --merge exclude each other: merge when all shards are done")
-    loaded = [load_source(source) for source in sources]
+    loaded = [load_source(source, trust_code=trust_code) for source in sources]
     builders = {name: suite(name, loaded, norm) for name in names}
     radius = fraction(eps)
     radii = [fraction(value) for value in curve]
     for build in builders.values():
         for value in (radius, *radii):
             check_precision(precision, build(value))  # refuses that, and a bad eps, before anything is loaded
-    config, model, data = load_run(run)
+    config, model, data = load_run(run, trust_code=trust_code)
     for source in loaded:
         source.model.to(next(model.parameters()).device)
         if source.model.image != model.image:  # type: ignore[union-attr]
@@ -278,12 +288,14 @@ def evaluate_run(
             clean = test.floats()[0]
             if used.threat.space == "encoded":
                 clean = encode_images(model, clean, batch_size, seed)
-            save_images(run / "adversarial" / f"{name}.safetensors", clean, found, used, name=config.title())
+            path = run / "adversarial" / f"{name.replace(':', '.')}.safetensors"
+            save_images(path, clean, found, used, name=config.title())
 
         folders = None if merge is None else [other / "outcomes" for other in merge]
         entry = evaluate(model, test, build, radius, merge=folders, keep_images=keep if save else None, **options)
         title = config.title() if len(names) == 1 else f"{config.title()} ({name})"
         entries[title] = {**entry, "seed": seed, "weights": weights, "sources": [source.name for source in loaded]}
+        entries[title]["about"] = about_suite(name)
     if shard is not None:
         return {}
     first = next(iter(builders.values()))(radius)
@@ -311,7 +323,7 @@ def evaluate_together(
     options |= {"limit": limit, "batch_size": batch_size}
     if not started_together():
         return evaluate_run(run, suites, eps, **options)
-    config, _, data = load_run(run)
+    config, _, data = load_run(run, trust_code=options.get("trust_code", False))
     device = local_device(pick_device(config.train.device))
     with joined(device) as processes:
         if options["shard"] is not None or options["merge"] is not None:
@@ -322,9 +334,9 @@ def evaluate_together(
         return evaluate_run(run, suites, eps, **{**options, "merge": []}) if processes.first else {}
 
 
-def rejudge_run(run: Path, images: Path) -> dict[str, Any]:
+def rejudge_run(run: Path, images: Path, *, trust_code: bool | Collection[str] = False) -> dict[str, Any]:
     """The accuracy of a run's network on adversarial images saved earlier, by this or another run."""
-    _, model, _ = load_run(run)
+    _, model, _ = load_run(run, trust_code=trust_code)
     return rejudge(model, images)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from robustsnn.analysis.gradients import gradients
 from robustsnn.build import suite
-from robustsnn.config import Config
+from robustsnn.config import Config, outside
 from robustsnn.errors import UserError
 from robustsnn.evaluation import evaluate
 from robustsnn.files import write_json
@@ -127,7 +127,8 @@ def measure(point: Point, run: Path, look: Look | None, *, progress: Progress = 
     train_run(point.config, run, resume=True, progress=part(progress, 0, 2, 3) if look else progress)
     if look is None:
         return None
-    found = _figures(run, look, part(progress, 2, 1, 3))
+    # The run's config is what was just written, and names what the caller named.
+    found = _figures(run, look, tuple(outside(point.config).values()), part(progress, 2, 1, 3))
     write_json(run / f"{look.part}.json", {"asked": _asked(run, look), "results": found})
     return found
 
@@ -137,13 +138,14 @@ def _asked(run: Path, look: Look) -> dict[str, Any]:
     return {"weights": weights_digest(run), "versions": versions(), **asdict(look)}
 
 
-def _figures(run: Path, look: Look, progress: Progress) -> dict[str, Any]:
-    config, model, data = load_run(run)
+def _figures(run: Path, look: Look, trusted: tuple[str, ...], progress: Progress) -> dict[str, Any]:
+    config, model, data = load_run(run, trust_code=trusted)
     options: dict[str, Any] = {"seed": look.seed, "resume": True, "progress": progress}
     images = data.test if look.part == "test" else data.validation
     images = images if look.limit is None else images.take(look.limit)
     if look.part == "test":
-        entry = evaluate_run(run, look.suite, look.eps, limit=look.limit, **options)["models"][config.title()]
+        found = evaluate_run(run, look.suite, look.eps, limit=look.limit, trust_code=trusted, **options)
+        entry = found["models"][config.title()]
     else:
         out = run / "outcomes" / "validation"
         entry = evaluate(model, images, suite(look.suite), fraction(look.eps), out=out, **options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from contextlib import nullcontext
 from dataclasses import replace
@@ -14,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from helpers import Linear, images
+from robustsnn import names
 from robustsnn.attacks import pgd
-from robustsnn.config import MODELS, Config, ModelConfig, TrainConfig
+from robustsnn.config import Config, ModelConfig, TrainConfig
 from robustsnn.errors import UserError
 from robustsnn.models import Classifier, Plan, recompute, vgg
 from robustsnn.models.recompute import recomputed, segments
@@ -62,8 +62,7 @@ def differ(a: dict[str, Tensor | None], b: dict[str, Tensor | None]) -> list[str
 def registered(name: str) -> Classifier:
     """A tiny network of the registry."""
     special = {"vgg_small": {"width": 0.3}, "vgg11": {"width": 0.02}, "wide_resnet16": {"depth": 10, "width": 1}}
-    module, function = MODELS[name].target.split(":")
-    build = getattr(importlib.import_module(module), function)
+    build = names.load(names.registered("model")[name])
     torch.manual_seed(0)
     usual = {"width": 1 / 64, "stem": "cifar"}
     known = inspect.signature(build).parameters
@@ -71,7 +70,7 @@ def registered(name: str) -> Classifier:
     return build(image=(1, 16, 16), classes=3, neuron=IF(), steps=2, **options)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", names.registered("model"))
 def test_every_registered_network_ends_with_the_same_bits(name):
     objective = OBJECTIVES["SR"]  # two passes, an input gradient that keeps its graph, and a loss gradient
     plain, again = (after(registered(name), objective, (1, 16, 16), "float32", on, 1) for on in (False, True))
@@ -160,7 +159,7 @@ def test_less_is_kept_for_the_backward_pass():
     assert sizes[True] < 0.3 * sizes[False]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", names.registered("model"))
 def test_segments_are_the_body_in_order_and_end_with_neurons(name):
     model = registered(name)
     parts, tail = segments(model.body)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from importlib import import_module
 
 import pytest
 import torch
 from torch import nn
 
-from robustsnn.config import MODELS
 from robustsnn.encoders import Direct, Frames
 from robustsnn.errors import UserError
 from robustsnn.models import Classifier
 from robustsnn.models.time import Fold
+from robustsnn.names import load, registered
 from robustsnn.neurons import IF, RGA, neuron_layers
 
 STEPS, CLASSES, IMAGE = 3, 5, (3, 32, 32)
@@ -21,10 +20,9 @@ COMMON = {"image", "classes", "neuron", "steps", "rule", "encoder", "mean", "std
 STATELESS = (nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=registered("model"))
 def make(request):
-    module, attribute = MODELS[request.param].target.split(":")
-    return getattr(import_module(module), attribute)
+    return load(registered("model")[request.param])
 
 
 @pytest.fixture(scope="module")

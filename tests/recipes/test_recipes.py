@@ -11,11 +11,11 @@ import torch
 
 from robustsnn.attacks import Source
 from robustsnn.build import build_constraints, build_data, build_model, build_objective, build_optimiser, suite
-from robustsnn.config import RECIPES as TEXTS
 from robustsnn.config import Config, DataConfig
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.errors import UserError
 from robustsnn.exhibit import Chart, Exhibit, Pictures, Table
+from robustsnn.names import registered
 from robustsnn.recipes import RECIPES, published, reproduce
 from robustsnn.recipes.cells import WORST
 from robustsnn.recipes.measures import MEASURES, Subject
@@ -45,7 +45,7 @@ def fake(data: DataConfig) -> Splits:
 
 
 def test_the_command_line_names_every_recipe():
-    assert list(TEXTS) == list(RECIPES)
+    assert list(registered("recipe")) == list(RECIPES)
     for name, recipe in RECIPES.items():
         assert recipe.name == name
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.attempt import Attacker
@@ -73,6 +74,9 @@ def paper_trail(eps: float | str, *, sources: Sequence[Source] = (), batch_stati
         attacks = tuple((name, replace(a, batch_statistics=True, keep="last")) for name, a in attacks)
     name = "paper-trail-train-mode" if batch_statistics else "paper-trail"
     return Suite(name, tuple((column, (attack,)) for column, attack in attacks))
+
+
+paper_trail_train_mode = partial(paper_trail, batch_statistics=True)
 
 
 def autoattack(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source] = ()) -> Suite:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from robustsnn.config import MODELS
 from robustsnn.errors import UserError
+from robustsnn.names import registered
 
 PARTS = {
     "neuron": "a layer of neurons against a copy of its bytes, and against SpikingJelly",
@@ -78,10 +78,10 @@ class Options:
             _whole("threads", self.threads)
         if not 0 <= self.seed < 1 << 63:
             raise UserError(f"--seed {self.seed}: allowed is 0 to {(1 << 63) - 1}")
-        lists = {"parts": PARTS, "networks": MODELS, "precisions": PRECISIONS, "neurons": NEURONS}
+        lists = {"parts": PARTS, "networks": registered("model"), "precisions": PRECISIONS, "neurons": NEURONS}
         for name, allowed in lists.items():
             _among(name, self.several(name), allowed)
-        _among("growth_network", [self.growth_network], MODELS)
+        _among("growth_network", [self.growth_network], registered("model"))
         if len(self.shape) != 3:
             raise UserError(f"--image {self.image}: three numbers C x H x W are needed, for example 3x32x32")
         for name in ("neuron_steps", "growth_steps", "growth_batches"):

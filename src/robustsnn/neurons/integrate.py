@@ -90,7 +90,13 @@ class LIF:
         The step is differentiated by the slope of `surrogate`, as in the rule `STBP`, and not at all in a
         detached reset. `run` then records a graph step by step; the values are the same, bit for bit.
         """
-        return _Differentiable(**{f.name: getattr(self, f.name) for f in fields(LIF)}, surrogate=surrogate)
+        return _Differentiable(**self.values(), surrogate=surrogate)
+
+    def values(self) -> dict[str, Any]:
+        """The values of these dynamics, for a twin. UserError for a class under LIF: its dynamics are its own."""
+        if type(self) is not LIF:
+            raise UserError(f"{self!r} has no differentiable or smooth twin: only an LIF itself has one")
+        return {f.name: getattr(self, f.name) for f in fields(LIF)}
 
     def run(self, current: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (u[t], s[t]) for t = 1 .. steps, both in the membrane's dtype.

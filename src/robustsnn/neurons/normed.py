@@ -42,7 +42,9 @@ def fusable(norm: nn.Module, neurons: Neurons, x: Tensor) -> bool:
         return False
     if x.ndim != 5 or x.dtype == torch.float64 or not x.permute(0, 1, 3, 4, 2).is_contiguous():
         return False
-    if _kept_apart or type(neurons) is not Neurons or any("forward" in vars(m) or watched(m) for m in (norm, neurons)):
+    if _kept_apart or type(neurons) is not Neurons or type(neurons.neuron) is not LIF:
+        return False
+    if any("forward" in vars(m) or watched(m) for m in (norm, neurons)):
         return False
     return compiles(neurons.steps * x[0].numel(), x.device)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -53,10 +53,7 @@ def smooth_forward(model: nn.Module) -> Iterator[None]:
         raise UserError(f"{type(model).__name__} has no robustsnn neuron layers, so it has no smooth twin")
     if any("forward" in vars(layer) for layer in layers):
         raise UserError(f"the neuron layers of {type(model).__name__} are replaced already, by smooth_forward perhaps")
-    twins = [
-        _Smooth(**{f.name: getattr(layer.neuron, f.name) for f in fields(LIF)}, surrogate=_surrogate(layer.rule))
-        for layer in layers
-    ]
+    twins = [_Smooth(**layer.neuron.values(), surrogate=_surrogate(layer.rule)) for layer in layers]
     try:
         for layer, twin in zip(layers, twins, strict=True):
             steps = layer.steps

@@ -10,7 +10,6 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from robustsnn.config import DATASETS, MODELS
 from robustsnn.errors import UserError
 from robustsnn.files import write_atomic
 from robustsnn.report import wording
@@ -101,13 +100,14 @@ def _content(run: Run) -> dict[str, Any]:
 
 def _model(run: Run, saved: Mapping[str, Any]) -> list[tuple[str, Any]]:
     name = str(run.setting("model", "name") or "")
-    about = f" ({MODELS[name].text.split(';')[0]})" if name in MODELS else ""
+    text = run.entry("model", "model.name").text.split(";")[0]
+    about = f" ({text})" if text else ""
     neuron = run.setting("model", "neuron") or {}
     tau = neuron.get("tau") if isinstance(neuron, Mapping) else None
     kind = "" if tau is None else "integrate-and-fire" if tau == 1 else "leaky integrate-and-fire"
     surrogate = run.setting("model", "surrogate") or {}
     encoder = run.setting("model", "encoder")
-    events = str(run.setting("data", "name")) in ("digit_events", "cifar10_dvs")
+    events = run.entry("data", "data.name").event
     chosen = encoder.get("name") if isinstance(encoder, Mapping) else None
     parameters = saved.get("parameters")
     rows = [
@@ -125,8 +125,9 @@ def _model(run: Run, saved: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 def _data(run: Run, saved: Mapping[str, Any]) -> list[tuple[str, Any]]:
     name = str(run.setting("data", "name") or "")
+    text = run.entry("data", "data.name").text
     rows = [
-        ("data set", f"{name}: {DATASETS[name]}" if name in DATASETS else name),
+        ("data set", f"{name}: {text}" if text else name),
         ("splits", saved.get("data_note")),
         ("seed of the split", run.setting("data", "seed")),
     ]

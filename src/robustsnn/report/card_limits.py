@@ -8,20 +8,11 @@ from robustsnn.report.reading import Run
 from robustsnn.report.results import Result
 from robustsnn.report.wording import count, listing, threat_text
 
-_OF_DATA = {
-    "digits": "The digits are grey pictures of 8 by 8 pixels. Results on them say nothing about CIFAR-10 or any larger "
-    "data set.",
-    "digit_events": "The events are simulated from 8 by 8 pixel digits. Results on them say nothing about "
-    "recordings of a camera.",
-    "procedural": "The images are generated. Results on them say nothing about photographs.",
-}
-
 
 def limits(run: Run, results: Sequence[Result]) -> list[str]:
     """A sentence or two per limit, the most general first."""
     said = ["The figures are of one training run with one seed; intervals do not cover other seeds."]
-    data = str(run.setting("data", "name") or "")
-    said += [_OF_DATA[data]] if data in _OF_DATA else []
+    said += [text] if (text := run.entry("data", "data.name").limits) else []
     if not results:
         return ["Robustness was not evaluated: nothing is known of this model under attack.", *said]
     said = [

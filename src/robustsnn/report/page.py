@@ -95,7 +95,7 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
         "tables": attack_tables(models),
         "spaces": any(result.space == "encoded" for result in results),
         "provenance": provenance_sheet(trained),
-        "limits": _limits(data),
+        "limits": _limits(runs),
         "citation": _citation(runs),
         "papers": _papers(runs),
         "folders": wording.listing([run.folder.resolve().name for run in runs]),
@@ -128,19 +128,12 @@ def _attacks_shown(pictures: Gallery | None) -> list[tuple[str, str]]:
     return [(attack, wording.listing(list(models))) for attack, models in names.items()]
 
 
-def _limits(data: Sequence[str]) -> list[str]:
+def _limits(runs: Sequence[Run]) -> list[str]:
     limits = [
         "What stands here holds for these weights, these test images and these attacks. An accuracy under "
         "attack is an upper bound; gradients that vanish or are ill-matched to the network make it loose."
     ]
-    if "procedural" in data:
-        limits.append("The procedural images are generated; results on them say nothing about photographs.")
-    if "digits" in data:
-        limits.append(
-            "The digits are grey pictures of 8 by 8 pixels. Results on them check the method and the code; "
-            "they say nothing about CIFAR-10 or any larger data set."
-        )
-    return limits
+    return limits + list(dict.fromkeys(text for run in runs if (text := run.entry("data", "data.name").limits)))
 
 
 def _papers(runs: Sequence[Run]) -> list[tuple[str, list[str]]]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from robustsnn import names
 from robustsnn.errors import UserError
 from robustsnn.files import tensors_digest
 from robustsnn.report.analysis_file import ANALYSES, Entry, read_analysis
@@ -40,6 +41,11 @@ class Run:
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else None
         return value
+
+    def entry(self, kind: str, option: str) -> names.Entry:
+        """What was saved of what that option names, or is known of the name; an empty entry for what is neither."""
+        name = self.setting(*option.split("."))
+        return names.told(self.setting("about", option)) or names.known(kind, name) or names.Entry()
 
 
 @dataclass(frozen=True)

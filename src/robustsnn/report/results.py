@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robustsnn.errors import UserError
+from robustsnn.names import Entry, known, told, untwinned
 from robustsnn.report.breaks import Breaks, read_breaks
 from robustsnn.report.depth import Depth, read_depth
 from robustsnn.report.fields import items, mapping, number, refuse, text, truth, whole
@@ -47,7 +48,7 @@ class Result:
 
     `survivors_only`: every attack met only what all before it left; else every column starts anew.
     `levels`: of a threat on grey levels. `rounded`: how many of how many broken images stand again on 8 bits.
-    `crafting`: the precision that attacks were crafted in, '' where it was not saved.
+    `crafting`: the precision that attacks were crafted in, '' where it was not saved. `about`: the suite.
     """
 
     clean: Rate | None = None
@@ -70,6 +71,7 @@ class Result:
     levels: int | None = None
     rounded: tuple[int, int] | None = None
     depth: Depth | None = None
+    about: Entry = field(default_factory=Entry)
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def _result(value: Any, where: str) -> Result:
         levels=None if value.get("levels") is None else whole(value["levels"], f"{where}.levels"),
         rounded=_rounded(value.get("rounded"), f"{where}.rounded"),
         depth=read_depth(value.get("depth"), f"{where}.depth"),
+        about=told(value.get("about")) or known("suite", untwinned(text(value, "suite"))) or Entry(),
     )
 
 

@@ -7,13 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robustsnn.config import OBJECTIVES
 from robustsnn.report.reading import Model, Run
 from robustsnn.report.wording import count
-
-_NATURAL = ("natural", "vanilla", "clean", "standard", "cross_entropy", "cross-entropy")
-_ADVERSARIAL = ("adversarial", "at")
-_SPARSITY = ("sparsity", "sr")
 
 
 @dataclass(frozen=True)
@@ -38,8 +33,8 @@ def sheet(models: Sequence[Model], parts: Mapping[str, Mapping[str, Any]]) -> Sh
 
 
 def config_sheet(models: Sequence[Model]) -> Sheet:
-    """The configuration, without name and provenance."""
-    hidden = ("name", "provenance")
+    """The configuration, without name, provenance and what is told about its names."""
+    hidden = ("name", "about", "provenance")
     return sheet(
         models,
         {m.name: {key: value for key, value in m.run.config.items() if key not in hidden} for m in models},
@@ -68,36 +63,22 @@ def provenance_sheet(models: Sequence[Model]) -> Sheet:
 
 def objective_words(run: Run) -> str:
     """What the run's objective is, in words; only what its settings say."""
-    name = str(run.setting("objective", "name") or "").lower()
-    options = run.setting("objective", "options")
+    name = str(run.setting("objective", "name") or "")
+    if not name:
+        return "The objective was not saved."
+    entry, options = run.entry("objective", "objective.name"), run.setting("objective", "options")
     options = dict(options) if isinstance(options, Mapping) else {}
-    attack = run.setting("objective", "attack")
-    retraction = run.setting("objective", "retraction")
-    after = "" if retraction is None else f" After each step orthogonal retraction, β = {retraction} (SNN-RAT)."
-    if name in _NATURAL:
-        return f"Natural training: cross-entropy (CE) on clean images.{after}"
-    if name in _ADVERSARIAL:
-        return f"Adversarial training (AT): cross-entropy (CE) on adversarial inputs{_attack(attack)}.{after}"
-    form = options.pop("form", "paper")
+    attack, retraction = run.setting("objective", "attack"), run.setting("objective", "retraction")
+    form = str(options.pop("form", next(iter(entry.forms)))) if entry.forms else ""
     given = {"λ": run.setting("objective", "lam"), **options}
     values = "".join(f"; {key}\u00a0=\u00a0{_value(value)}" for key, value in given.items() if value is not None)
-    if name not in _SPARSITY:
-        text = OBJECTIVES[name].text if name in OBJECTIVES else f"objective “{name}”"
-        if not name:
-            return "The objective was not saved."
-        return f"{text[0].upper()}{text[1:]}{_attack(attack)}{values}.{after}"
-    what = "Gradient sparsity regularisation (SR)"
-    if attack:
-        what = f"SR*: gradient sparsity regularisation (SR) on adversarial inputs{_attack(attack)}"
-    formula = {
-        "paper": "L = CE + λ |f_y(x + h d) - f_y(x)| / h, where f_y is the softmax probability of the true class "
-        "and d the sign of its input gradient",
-        "reference-code": "in the form of the released code: L = CE + λ ((f(x + h d) - f(x)) / h)², where f is the "
-        "logistic function of the true class's logit minus the strongest other, and d the sign of its input gradient",
-        "double-backward": "L = CE + λ ||grad f_y(x)||_1 by double backward, where f_y is the softmax probability of "
-        "the true class",
-    }
-    return f"{what}: {formula.get(form, f'form “{form}”')}{values}.{after}"
+    text = entry.text or f"objective “{name}”"
+    words = (attack and entry.attacked) or entry.words or f"{text[0].upper()}{text[1:]}{{attack}}{{values}}."
+    parts = {"{form}": str(entry.forms.get(form, f"form “{form}”")), "{attack}": _attack(attack), "{values}": values}
+    for mark, part in parts.items():
+        words = words.replace(mark, part)
+    after = "" if retraction is None else f" After each step orthogonal retraction, β = {retraction} (SNN-RAT)."
+    return words + after
 
 
 def cost_words(run: Run) -> str:

@@ -23,7 +23,6 @@ from robustsnn.report.wording import (
 )
 
 Key = TypeVar("Key")
-_CLASSES = {"digits": 10, "turned_digits": 20, "digit_events": 10, "cifar10": 10, "cifar100": 100, "cifar10_dvs": 10}
 _FEW = 6  # of more models only the highest is compared in words
 _BOUND = (
     "An accuracy under attack is an upper bound on the true robust accuracy: a stronger attack can only "
@@ -206,8 +205,8 @@ def _cautions(models: Sequence[Model], threats: int, data_sets: int) -> list[str
 
 def _guessing(model: Model, result: Result) -> list[str]:
     """A sentence where the interval of the clean accuracy holds that of guessing, on data of equal classes."""
-    classes, clean = _CLASSES.get(data_name(model)), result.clean
-    if classes is None or clean is None or clean.interval is None or clean.interval[0] > 1 / classes:
+    classes, clean = model.run.entry("data", "data.name").classes, result.clean
+    if classes < 1 or clean is None or clean.interval is None or clean.interval[0] > 1 / classes:
         return []
     return [
         f"{model.name}, even without an attack, cannot be told from guessing among {classes} classes "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustsnn.names import known
 from robustsnn.report.rates import Rate
 from robustsnn.report.results import Draws, Result
 from robustsnn.units import grid_words
@@ -73,10 +74,8 @@ def rate_text(rate: Rate) -> str:
 
 def function_text(name: str) -> str:
     """What was differentiated, in words: 'the probability of the true class'."""
-    return {
-        "probability": "the probability of the true class",
-        "true_probability": "the probability of the true class",
-    }.get(name, name.replace("_", " ") or "a function without a name")
+    entry = known("loss", name)
+    return (entry and entry.words) or name.replace("_", " ") or "a function without a name"
 
 
 def listing(names: Sequence[str]) -> str:
