@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import nn
 
-from robustsnn.analysis import trail
+from robustsnn.studies.trail.measure import trail
 from robustsnn.config import Config
 from robustsnn.data.batches import ImageSet
 from robustsnn.parsing import parse_config, read_config

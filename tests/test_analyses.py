@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from robustsnn.analyses import PARTS, WORK, analyze_run
+from robustsnn.analyses import WORK, analyze_run, sentences
 from robustsnn.config import Config, ModelConfig, TrainConfig
 from robustsnn.errors import UserError
-from robustsnn.report.findings import findings
+from robustsnn.names import registered
 from robustsnn.report.page import write_report
 from robustsnn.runs import train_run, weights_digest
 
@@ -30,14 +30,14 @@ def found(run):
 
 
 def test_every_part_is_a_file_that_names_its_weights_and_that_the_report_shows(run, found, tmp_path):
-    assert list(found) == list(PARTS)
-    for name in PARTS:
+    assert list(found) == list(registered("study"))
+    for name in found:
         content = json.loads((run / "analysis" / f"{name}.json").read_text())
         assert content["made_with"] == weights_digest(run)
         assert content["schema"] >= 1
         assert "torch" in content["versions"]
-        assert findings(name, content) == findings(name, found[name])
-        assert all(sentence and "\n" not in sentence for sentence in findings(name, content))
+        assert sentences(name, content) == sentences(name, found[name])
+        assert all(sentence and "\n" not in sentence for sentence in sentences(name, content))
     with np.load(run / "analysis" / "gradients.npz", allow_pickle=False) as arrays:
         assert arrays["gradient"].shape == (5, 6, 1, 8, 8)
         assert str(arrays["weights"]) == weights_digest(run)
@@ -67,13 +67,13 @@ def test_parts_of_a_large_network_take_fewer_images_and_say_so(run, found):
 def test_what_cannot_be_asked_of_two_images_is_said(run):
     theory = analyze_run(run, ["theory"], limit=2)["theory"]
     assert "at least" in theory["signal"]["refused"]
-    assert any("at least" in sentence for sentence in findings("theory", theory))
+    assert any("at least" in sentence for sentence in sentences("theory", theory))
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"parts": ["trial"]}, "--parts=trial: allowed are trail, gradients"),
+        ({"parts": ["trial"]}, "--parts=trial: allowed are trail, vulnerability"),
         ({"parts": []}, "--parts: give at least one"),
         ({"limit": 0}, "--limit 0"),
         ({"rule": "magic"}, "--rule=magic: allowed are own"),

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 import torch
 
-from robustsnn.analysis import trail
 from robustsnn.attacks import pgd
 from robustsnn.attacks.suites import Suite
 from robustsnn.build import build_model
@@ -24,6 +23,7 @@ from robustsnn.modes import frozen
 from robustsnn.names import registered
 from robustsnn.objectives import SparsityRegularised
 from robustsnn.seeds import seeded
+from robustsnn.studies.trail.measure import trail
 
 STEPS = 2
 RESNET = {"stem": "cifar", "width": 0.125}

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 import robustsnn
+from robustsnn.names import registered
 
 SOURCE = Path(robustsnn.__file__).parent
 
@@ -33,7 +34,7 @@ ROWS = (
     {"objectives", "data", "outcome"},
     {"depth"},
     {"train", "evaluation", "report", "parsing"},
-    {"analysis", "build", "grid", "slurm"},
+    {"studies", "build", "grid", "slurm"},
     {"runs", "api", "bench"},
     {"doctor", "demo", "sweep", "recipes", "analyses"},
     {"cli"},
@@ -263,12 +264,25 @@ def test_nothing_forbidden_is_used():
     assert forbidden(SOURCE) == []
 
 
+def test_no_module_is_hidden_by_something_of_its_name():
+    """`import robustsnn.studies.energy.measure as e` is the module, whatever else was imported before."""
+    code = "import importlib, sys\n"
+    code += f"names = {sorted(name for name in modules_of(SOURCE) if room(name) == 'studies')}\n"
+    code += "for name in names: importlib.import_module(name)\n"
+    code += "for name in names:\n    parent, _, last = name.rpartition('.')\n"
+    code += "    assert getattr(sys.modules[parent], last) is sys.modules[name], name\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_rooms_without_torch_name_it_nowhere():
     assert torch_where_none_is_allowed(SOURCE) == []
 
 
 def test_rooms_without_torch_do_not_load_it_by_a_detour():
-    names = [name for name in modules_of(SOURCE) if room(name) in WITHOUT_TORCH]
+    shown = {"robustsnn.studies.study", *(entry.target.partition(":")[0] for entry in registered("study").values())}
+    names = [name for name in modules_of(SOURCE) if room(name) in WITHOUT_TORCH or name in shown]
+    assert shown <= set(names)
     assert {"robustsnn.cli", "robustsnn.outcome", "robustsnn.report.page"} <= set(names)
     code = f"import sys\nfor name in {names}:\n    __import__(name)\n    assert 'torch' not in sys.modules, name\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)

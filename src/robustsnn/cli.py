@@ -286,11 +286,11 @@ def _analyze(arguments: list[str]) -> None:
 
     parser = Parser(
         prog="robustsnn analyze",
-        description="Look into a run: gradient sparsity trail, input gradients, vulnerability, theory, energy.",
+        description="Look into a run: see `robustsnn list studies`.",
     )
     parser.add_argument("run", type=Path, help="folder made by train")
     parser.add_argument(
-        "--parts", type=str, default="all", help="some of trail, gradients, vulnerability, theory, energy, with commas"
+        "--parts", type=str, default="all", help="studies, with commas: names, or module:attribute (%(default)s)"
     )
     parser.add_argument("--loss", type=str, default="cross_entropy", help="what the trail differentiates (%(default)s)")
     parser.add_argument(
@@ -321,13 +321,12 @@ def _analyze(arguments: list[str]) -> None:
     run, parts, options["radii"] = options.pop("run"), _listed(options.pop("parts")), _listed(options["radii"])
     with Display() as display:
         display.loading()
-        from robustsnn.analyses import PARTS, analyze_run
-        from robustsnn.report.findings import findings
+        from robustsnn.analyses import analyze_run, sentences
 
-        found = analyze_run(run, tuple(PARTS) if parts == ["all"] else parts, progress=display, **options)
+        found = analyze_run(run, parts, progress=display, **options)
     for name, content in found.items():
         print(f"{name}:")
-        for sentence in findings(name, content):
+        for sentence in sentences(name, content):
             print(f"  {sentence}")
     print(f"{run / 'analysis'}; next: robustsnn report {run} --out report.html")
 
@@ -465,7 +464,7 @@ def _list(arguments: list[str]) -> None:
     from robustsnn.names import KINDS, installed, registered
     from robustsnn.parsing import Parser
 
-    kinds = {"data": "datasets", "loss": "losses"}
+    kinds = {"data": "datasets", "loss": "losses", "study": "studies"}
     plurals = {kinds.get(kind, f"{kind}s"): kind for kind in KINDS}
     parser = Parser(prog="robustsnn list", description="What there is to choose from.")
     parser.add_argument("kind", nargs="?", choices=[*plurals, "configs"], help="one kind; all without it")

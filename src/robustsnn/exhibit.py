@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
@@ -162,7 +163,7 @@ class Exhibit:
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
-        write_json(path, _plain(asdict(self) | {"schema": 1, "blocks": [_tagged(block) for block in self.blocks]}))
+        write_json(path, _plain(asdict(self)) | {"schema": 1, "blocks": written_blocks(self.blocks)})
 
     @staticmethod
     def load(path: Path) -> Exhibit:
@@ -171,12 +172,22 @@ class Exhibit:
             value = json.loads(path.read_text(encoding="utf-8"))
             if value.pop("schema") != 1:
                 raise ValueError("another schema")
-            blocks = tuple(_block(block) for block in value.pop("blocks"))
+            blocks = read_blocks(value.pop("blocks"))
             claims = tuple(Claim(**claim) for claim in value.pop("claims"))
             rest = {name: _tuples(part) for name, part in value.items()}
             return Exhibit(blocks=blocks, claims=claims, **rest)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise UserError(f"{path} is not a saved exhibit ({error}); make it again") from error
+
+
+def written_blocks(blocks: Sequence[Block]) -> list[dict[str, Any]]:
+    """As plain values, for a file."""
+    return [_plain(_tagged(block)) for block in blocks]
+
+
+def read_blocks(value: list[dict[str, Any]]) -> tuple[Block, ...]:
+    """What `written_blocks` made; any other value raises an error of some kind."""
+    return tuple(_block(dict(block)) for block in value)
 
 
 def _tagged(block: Block) -> dict[str, Any]:

@@ -39,6 +39,7 @@ KINDS = {
     "step": "attacks",
     "attack": "attacks",
     "suite": "attacks",
+    "study": "studies",
     "recipe": "recipes",
 }
 """What has names, and the room whose `names.yaml` registers them."""

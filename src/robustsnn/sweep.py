@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from robustsnn.analysis.gradients import gradients
 from robustsnn.build import suite
 from robustsnn.config import Config, outside
 from robustsnn.errors import UserError
@@ -20,6 +19,7 @@ from robustsnn.progress import Progress, part, silent
 from robustsnn.provenance import versions
 from robustsnn.runs import evaluate_run, load_run, train_run, weights_digest
 from robustsnn.slurm import Slurm, submit_jobs
+from robustsnn.studies.gradients.measure import gradients
 from robustsnn.units import fraction
 
 

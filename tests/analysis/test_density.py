@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from helpers import images, spiking
-from robustsnn.analysis.density import DensityBound, density_bound
-from robustsnn.analysis.two_layer import sparse_weight, two_layer
 from robustsnn.encoders import Rate
 from robustsnn.errors import UserError
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.models import Plan, vgg
 from robustsnn.neurons import IF, STBP, Arctan, Triangle
+from robustsnn.studies.theory.density import DensityBound, density_bound
+from robustsnn.studies.theory.two_layer import sparse_weight, two_layer
 
 
 def spikes(n: int, steps: int, d: int, per_step: int, seed: int = 0) -> Tensor:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from helpers import Linear, images, spiking
-from robustsnn.analysis import finite_difference, gradients
 from robustsnn.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.neurons import (
@@ -33,6 +32,8 @@ from robustsnn.neurons import (
 )
 from robustsnn.neurons.rules import through_time
 from robustsnn.neurons.smooth import smooth_forward
+from robustsnn.studies.gradients.measure import gradients
+from robustsnn.studies.theory.difference import finite_difference
 
 X, Y = images(12, (1, 8, 8)), torch.arange(12) % 4
 NEURONS = [IF(), IF(reset="soft"), LIF(tau=0.8, decay_input=True), LIF(tau=0.5, theta=0.7, detach_reset=True)]

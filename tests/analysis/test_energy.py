@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from helpers import images, spiking
-from robustsnn.analysis import Tally
-from robustsnn.analysis.energy import AC, MAC, Energy, energy
-from robustsnn.analysis.fanout import fan_out
-from robustsnn.analysis.operations import Operations
 from robustsnn.encoders import Direct, Frames, Poisson
 from robustsnn.errors import UserError
 from robustsnn.models import sew_resnet18
 from robustsnn.models.classifier import Classifier
 from robustsnn.models.time import Fold
 from robustsnn.neurons import IF, Neurons
+from robustsnn.studies.energy.measure import AC, MAC, Energy, energy
+from robustsnn.studies.energy.operations import Operations
+from robustsnn.studies.shared.fanout import fan_out
+from robustsnn.studies.shared.tally import Tally
 
 X, Y = images(6, (1, 8, 8), low=0.0, high=1.0), torch.arange(6) % 4
 

@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from helpers import Linear, images, spiking
-from robustsnn.analysis import gradients, norms
-from robustsnn.analysis.medians import median, rank_correlation, share
 from robustsnn.encoders.rate import Poisson
 from robustsnn.errors import UserError
 from robustsnn.evaluation.pictures import input_gradient
 from robustsnn.models import Plan, vgg
 from robustsnn.neurons import ASSG, IF, RGA, STBP, Arctan, gradient_rule
+from robustsnn.studies.gradients.measure import gradients
+from robustsnn.studies.shared import norms
+from robustsnn.studies.shared.medians import median, rank_correlation, share
 
 X, Y = images(7, (1, 8, 8), low=0.0, high=1.0), torch.arange(7) % 4
 RULES = {"own": None, "arctan": STBP(Arctan()), "assg": ASSG()}

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import robustsnn
-from robustsnn.analysis.graph import stem
-from robustsnn.analysis.private import SAVED, next_number, number, saved
+from robustsnn.studies.trail.graph import stem
+from robustsnn.studies.trail.private import SAVED, next_number, number, saved
 
 X = torch.rand(2, 3, 4, 4, requires_grad=True)
 NODES = {

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from robustsnn.analysis import Tally
+from robustsnn.studies.shared.tally import Tally
 
 WHOLE = st.integers(-(10**9), 10**9)
 REAL = st.floats(-1e6, 1e6).map(lambda v: v if abs(v) > 1e-6 else 0.0)

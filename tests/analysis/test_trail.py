@@ -18,7 +18,6 @@ from scipy import stats
 from torch import Tensor, nn
 
 from helpers import images, spiking
-from robustsnn.analysis import Operation, Tally, Trail, merge, trail
 from robustsnn.attacks import pgd
 from robustsnn.attacks.attempt import Attacker
 from robustsnn.encoders.rate import Poisson
@@ -27,6 +26,9 @@ from robustsnn.losses import cross_entropy, margin
 from robustsnn.models.sew_resnet import sew_resnet18
 from robustsnn.modes import frozen
 from robustsnn.neurons import ASSG, BPTR, HART, IF, LIF, PDSG, RGA, STBP, Arctan, GradientRule, Neurons, gradient_rule
+from robustsnn.studies.shared.tally import Tally
+from robustsnn.studies.trail.measure import trail
+from robustsnn.studies.trail.values import Operation, Trail, merge
 
 RULES: list[GradientRule | None] = [None, STBP(Arctan()), BPTR(), RGA(), HART(), PDSG(), ASSG()]
 X, Y = images(7, (1, 8, 8), low=0.0, high=1.0), torch.arange(7) % 4

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from robustsnn.analysis import Operation, Trail, trail
 from robustsnn.losses import margin
 from robustsnn.neurons import BPTR, HART, IF, LIF, RGA, STBP, Arctan, GradientRule, Neurons, Rectangle, Triangle
+from robustsnn.studies.trail.measure import trail
+from robustsnn.studies.trail.values import Operation, Trail
 
 Y = torch.tensor([0])
 

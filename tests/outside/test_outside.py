@@ -83,11 +83,16 @@ def test_from_a_config_to_a_report(garden, capsys):
     (entry,) = json.loads(Path("run/results.json").read_text())["models"].values()
     assert list(entry["columns"]) == ["FGSM", "Cautious"]
     assert main(["evaluate", "run", "--images", "run/adversarial/willow.attacks.pair.safetensors", "--trust-code"]) == 0
-    analyze = ["analyze", "run", "--parts", "trail,gradients,energy", "--limit", "4", "--trust-code"]
+    analyze = ["analyze", "run", "--parts", "trail,gradients,energy,willow.rings:study", "--limit", "4", "--trust-code"]
     looks = ["--loss", "willow.attacks:brier", "--attack", "willow.attacks:jump", "--eps", "0.1"]
     assert main([*analyze, *looks, "--rule", "willow.neurons:Halved"]) == 0
     trail = json.loads(Path("run/analysis/trail.json").read_text())
     assert (trail["loss"], trail["rule"]) == ("brier", "Halved(surrogate=Cauchy(scale=0.5))")
+
+    assert "willow.rings:study:\n  Quiet* says " in capsys.readouterr().out
+    rings = json.loads(Path("run/analysis/willow.rings.study.json").read_text())
+    assert len(rings["largest"]) == 3
+    assert rings["made_with"] == trail["made_with"]
 
     # The report reads it from the run: the package is gone.
     forget()
@@ -98,6 +103,14 @@ def test_from_a_config_to_a_report(garden, capsys):
         assert text in page
         assert text in card.replace("\\", "")
     assert "Blobs say nothing about trees." in page
+    assert '<h2 id="willow-rings-study">Rings</h2>' in page
+    assert "Rings of a willow" in page
+    assert f"Quiet* says {max(rings['largest']):.2f} at most." in page
+    assert "### Rings" in card
+    rings["blocks"][1]["lines"] = 3
+    Path("run/analysis/willow.rings.study.json").write_text(json.dumps(rings))
+    assert main(["report", "run", "--out", "page.html"]) == 2
+    assert "analyse the run again" in capsys.readouterr().err
     assert "One convolution, neurons, one linear layer" in card.replace("\\", "")
     assert "willow" not in sys.modules
 

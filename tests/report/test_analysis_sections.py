@@ -16,23 +16,25 @@ from test_exhibits_page import check_figures
 from test_report_page import Balanced
 from torch import nn
 
-from robustsnn.analysis.density import density_bound
-from robustsnn.analysis.difference import finite_difference
-from robustsnn.analysis.energy import energy
-from robustsnn.analysis.gradients import gradients as gradients_of
-from robustsnn.analysis.sharing import sharing
-from robustsnn.analysis.signal import signal_to_noise
-from robustsnn.analysis.vulnerability import vulnerability as vulnerability_of
 from robustsnn.encoders import Direct
 from robustsnn.errors import UserError
 from robustsnn.exhibit import Block, Chart, Line, Pictures, Table, Words
 from robustsnn.models.classifier import Classifier
 from robustsnn.neurons import BPTR, IF, Neurons
-from robustsnn.report import energy as energy_page
-from robustsnn.report import gradients, theory, vulnerability
 from robustsnn.report.analysis_file import Found, decimals
 from robustsnn.report.page import write_report
 from robustsnn.report.reading import Model, models_of, read_runs
+from robustsnn.studies.energy import show as energy_page
+from robustsnn.studies.energy.measure import energy
+from robustsnn.studies.gradients import show as gradients
+from robustsnn.studies.gradients.measure import gradients as gradients_of
+from robustsnn.studies.theory import show as theory
+from robustsnn.studies.theory.density import density_bound
+from robustsnn.studies.theory.difference import finite_difference
+from robustsnn.studies.theory.sharing import sharing
+from robustsnn.studies.theory.signal import signal_to_noise
+from robustsnn.studies.vulnerability import show as vulnerability
+from robustsnn.studies.vulnerability.measure import vulnerability as vulnerability_of
 
 
 @pytest.fixture(scope="module")
@@ -85,8 +87,9 @@ def edit(run: Path, name: str, change: str, value: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-def models(runs: list[Path]) -> list[Model]:
-    return models_of(read_runs(runs))
+def models(runs: list[Path], name: str) -> list[tuple[Model, Any]]:
+    """The models that have this study, each with what it found."""
+    return [(m, m.run.studies[name][1]) for m in models_of(read_runs(runs)) if name in m.run.studies]
 
 
 def content(made: Path, name: str) -> Any:
@@ -132,7 +135,7 @@ def test_the_page_has_the_sections_that_there_are_files_for(runs: list[Path], tm
 
 def test_accuracies_and_ratios_are_those_of_the_file(runs: list[Path], made: Path) -> None:
     file = content(made, "vulnerability")
-    blocks = vulnerability.blocks(models(runs))
+    blocks = vulnerability.blocks(models(runs, "vulnerability"))
     accuracy, against_l0, against_first = charts(blocks)
     worst = line(accuracy, "vanilla, worst found")
     assert worst.x == pytest.approx((0, 1 / 255, 8 / 255))
@@ -158,7 +161,7 @@ def test_bounds_are_claimed_only_where_first_order_holds(runs: list[Path]) -> No
     for run, holds in zip(runs, (False, True), strict=True):
         for level in range(2):
             edit(run, "vulnerability", f"levels.{level}.first_order", holds and level == 1)
-    text = words(vulnerability.blocks(models(runs)))
+    text = words(vulnerability.blocks(models(runs, "vulnerability")))
     vanilla, sr = text.split("vanilla, 8 images")[1].split("SR, 8 images")
     assert "so the bounds are not tested" in vanilla
     assert "At eps = 1/255 the median" in vanilla
@@ -169,7 +172,7 @@ def test_bounds_are_claimed_only_where_first_order_holds(runs: list[Path]) -> No
 
 def test_gradients_are_those_of_the_file(runs: list[Path], made: Path) -> None:
     file = content(made, "gradients")
-    blocks = gradients.blocks(models(runs))
+    blocks = gradients.blocks(models(runs, "gradients"))
     normalised, sizes = charts(blocks)
     shares = [y for y in line(normalised, "vanilla").y if not math.isnan(y)]
     assert sum(shares) == pytest.approx(1)
@@ -190,14 +193,14 @@ def test_images_of_other_runs_get_a_grid_of_their_own(runs: list[Path]) -> None:
         parts = dict(arrays)
     parts["image"] = 1 - parts["image"]
     np.savez(path, **parts)
-    grids = [block for block in gradients.blocks(models(runs)) if isinstance(block, Pictures)]
+    grids = [block for block in gradients.blocks(models(runs, "gradients")) if isinstance(block, Pictures)]
     assert [grid.columns[1] for grid in grids] == ["vanilla, own", "SR, own"]
     np.savez(path, **(parts | {"gradient": parts["gradient"][:, :1]}))
     with pytest.raises(UserError, match=r"gradients\.npz: its arrays do not fit"):
-        gradients.blocks(models(runs))
+        gradients.blocks(models(runs, "gradients"))
     path.write_bytes(b"PK")
     with pytest.raises(UserError, match=r"gradients\.npz cannot be read"):
-        gradients.blocks(models(runs))
+        gradients.blocks(models(runs, "gradients"))
 
 
 def test_each_theorem_is_said_with_what_was_found(runs: list[Path], made: Path) -> None:
@@ -206,7 +209,7 @@ def test_each_theorem_is_said_with_what_was_found(runs: list[Path], made: Path) 
         edit(run, "theory", "signal.held", held)
         edit(run, "theory", "signal.pairs.0.held", held)
         edit(run, "theory", "signal.pairs.0.difference.interval", ends)
-    blocks = theory.blocks(models(runs))
+    blocks = theory.blocks(models(runs, "theory"))
     titles = [block.title for block in blocks if isinstance(block, Words)]
     assert len(titles) == 5
     text = words(blocks)
@@ -221,14 +224,16 @@ def test_each_theorem_is_said_with_what_was_found(runs: list[Path], made: Path) 
     smooth = line(error, "vanilla, smooth")
     assert smooth.y == pytest.approx([s["median_error"]["median"] for s in file["difference"]["smooth"]["steps"]])
     edit(runs[1], "theory", "signal.pairs.0.difference.interval", [-0.3, 0.1])
-    assert "the ratio fell from 1 to 2 steps; the intervals do not settle it." in words(theory.blocks(models(runs)))
+    assert "the ratio fell from 1 to 2 steps; the intervals do not settle it." in words(
+        theory.blocks(models(runs, "theory"))
+    )
 
 
 def test_intervals_that_no_ratio_can_have_are_not_relied_on(runs: list[Path]) -> None:
     for run, ends in zip(runs, ([-0.3, -0.1], [-0.3, 0.1]), strict=True):
         for at in range(2):
             edit(run, "theory", f"signal.at.{at}.network.sup.snr.interval", [-0.3, 0.1] if at else ends)
-    text = words(theory.blocks(models(runs)))
+    text = words(theory.blocks(models(runs, "theory")))
     assert text.count("the interval is below 0, which no ratio can be") == 1
     assert "T = 1" in text.split("SR, 6 images")[0]
 
@@ -237,7 +242,7 @@ def test_a_single_difference_and_a_part_of_the_theory_will_do(runs: list[Path], 
     only = {"schema": 1, "difference": content(made, "theory")["difference"]["plain"]}
     (runs[0] / "analysis" / "theory.json").write_text(json.dumps(only))
     (runs[1] / "analysis" / "theory.json").unlink()
-    blocks = theory.blocks(models(runs))
+    blocks = theory.blocks(models(runs, "theory"))
     assert len(charts(blocks)) == 1
     assert "vanilla, spiking, 8 images" in words(blocks)
 
@@ -245,7 +250,7 @@ def test_a_single_difference_and_a_part_of_the_theory_will_do(runs: list[Path], 
 def test_what_was_refused_is_said_and_not_measured(runs: list[Path]) -> None:
     for part in ("signal", "difference.smooth"):
         edit(runs[0], "theory", part, {"refused": "too few images"})
-    blocks = theory.blocks(models(runs))
+    blocks = theory.blocks(models(runs, "theory"))
     assert words(blocks).count("vanilla: not measured, too few images.") == 2
     assert [each.name for each in charts(blocks)[0].lines] == ["SR"]
     assert [each.name for each in charts(blocks)[-1].lines] == ["vanilla, spiking", "SR, spiking", "SR, smooth"]
@@ -253,7 +258,7 @@ def test_what_was_refused_is_said_and_not_measured(runs: list[Path]) -> None:
 
 def test_energy_is_that_of_the_file(runs: list[Path], made: Path) -> None:
     file = content(made, "energy")
-    blocks = energy_page.blocks(models(runs))
+    blocks = energy_page.blocks(models(runs, "energy"))
     layers, steps = charts(blocks)
     assert line(layers, "SR").y == pytest.approx([layer["rate"]["mean"] for layer in file["activity"]])
     assert [name for _, name in layers.x_names] == [layer["name"] for layer in file["activity"]]

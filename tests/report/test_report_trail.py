@@ -13,9 +13,9 @@ from fake_runs import write_runs
 from robustsnn.errors import UserError
 from robustsnn.report.page import write_report
 from robustsnn.report.reading import models_of, read_runs
-from robustsnn.report.trail import Trails, trails
-from robustsnn.report.trail_chart import rows_of
-from robustsnn.report.trail_file import read_trail
+from robustsnn.studies.trail.chart import rows_of
+from robustsnn.studies.trail.record import read_trail
+from robustsnn.studies.trail.show import Trails, trails
 
 CONV, NEURONS, POOL = (
     ("body.0", "convolution", {"passed": 0.1}),
@@ -64,9 +64,7 @@ def save(run: Path, value: Any) -> Path:
 
 
 def section(runs: list[Path]) -> Trails:
-    found = trails(models_of(read_runs(runs)))
-    assert found is not None
-    return found
+    return trails([(m, m.run.studies["trail"][1]) for m in models_of(read_runs(runs)) if "trail" in m.run.studies])
 
 
 def test_bars_are_the_shares_by_origin(runs: list[Path]) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from robustsnn.analysis import Tally
 from robustsnn.exhibit import Cell, Claim, Interval, Verdict
 from robustsnn.outcome import clopper_pearson
 from robustsnn.recipes.networks import Network
 from robustsnn.recipes.recipe import Found, Look, Results
+from robustsnn.studies.shared.tally import Tally
 
 CLEAN = "clean"
 WORST = "worst case"

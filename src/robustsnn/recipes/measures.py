@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from robustsnn.analysis import gradients, trail, vulnerability
 from robustsnn.attacks import fgsm, pgd
 from robustsnn.bench.timing import paired
 from robustsnn.build import build_constraints, build_objective, build_optimiser
@@ -21,6 +20,9 @@ from robustsnn.objectives.schedule import Changing
 from robustsnn.progress import Progress, silent
 from robustsnn.recipes.networks import Defence, Network, Scale, radius
 from robustsnn.seeds import generator
+from robustsnn.studies.gradients.measure import gradients
+from robustsnn.studies.trail.measure import trail
+from robustsnn.studies.vulnerability.measure import vulnerability
 from robustsnn.train.epoch import one_epoch
 from robustsnn.units import fraction
 

@@ -13,7 +13,6 @@ from markupsafe import Markup
 from robustsnn.errors import UserError
 from robustsnn.files import write_atomic
 from robustsnn.report import wording
-from robustsnn.report.analysis_sections import in_words
 from robustsnn.report.card_limits import limits
 from robustsnn.report.citations import citations
 from robustsnn.report.metrics import Epoch
@@ -21,7 +20,7 @@ from robustsnn.report.rates import Rate
 from robustsnn.report.reading import Model, Run, models_of, read_runs
 from robustsnn.report.results import Result
 from robustsnn.report.settings import objective_words
-from robustsnn.report.trail_file import TrailFile
+from robustsnn.report.studies import in_words
 
 NAME = "card.md"
 
@@ -85,8 +84,7 @@ def _content(run: Run) -> dict[str, Any]:
         "evaluated": [(name, result, _rates(result)) for name, result in evaluated],
         "eps": wording.eps_text,
         "cells": _cells,
-        "trail": _trail(run.trail),
-        "analyses": in_words(next(model for model in models if model.trained_here)),
+        "studies": in_words(next(model for model in models if model.trained_here)),
         "limits": limits(run, [result for _, result in evaluated]),
         "citations": citations(run),
         "software": saved.get("robustsnn"),
@@ -185,17 +183,6 @@ def _again(run: Run, model: Model) -> str:
     images = None if result.clean is None else result.clean.n
     limit = "" if images is None else f" --limit {images}"
     return f"robustsnn evaluate AGAIN --suite {result.suite}{eps}{norm}{limit}{seed}{source}"
-
-
-def _trail(trail: TrailFile | None) -> str:
-    if trail is None:
-        return ""
-    where = f"attacked by {trail.attack}" if trail.attack else "clean"
-    how = f"gradient rule {trail.rule}" if trail.rule else "each layer's own gradient rule"
-    return (
-        f"Of the gradient of {wording.function_text(trail.loss)} at the pixels, "
-        f"{wording.percent(trail.pixels.zeros.mean)} is exactly zero, mean over {trail.n} test images ({where}; {how})."
-    )
 
 
 def _flat(values: Any) -> list[tuple[str, str]]:

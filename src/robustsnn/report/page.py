@@ -9,9 +9,7 @@ from typing import Any
 from robustsnn.errors import UserError
 from robustsnn.files import write_atomic
 from robustsnn.report import wording
-from robustsnn.report.analysis_sections import SECTIONS
 from robustsnn.report.attack_table import attack_tables
-from robustsnn.report.blocks import Part, parts
 from robustsnn.report.citations import citations
 from robustsnn.report.curves import eps_curves, training
 from robustsnn.report.depth_figures import depths
@@ -23,8 +21,8 @@ from robustsnn.report.pictures import Gallery, gallery
 from robustsnn.report.reading import Model, Run, models_of, read_runs
 from robustsnn.report.render import render
 from robustsnn.report.settings import config_sheet, cost_words, objective_words, provenance_sheet
+from robustsnn.report.studies import sections
 from robustsnn.report.summary import data_name, summary
-from robustsnn.report.trail import trails
 from robustsnn.report.trust import trust
 from robustsnn.report.upset import MOST, pictures_of_breaks
 
@@ -90,8 +88,7 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
         "trust": trust(models),
         "breaks": pictures_of_breaks(models),
         "most": MOST,
-        "trails": trails(models),
-        "analyses": _analyses(models),
+        "studies": sections(models),
         "tables": attack_tables(models),
         "spaces": any(result.space == "encoded" for result in results),
         "provenance": provenance_sheet(trained),
@@ -100,13 +97,6 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
         "papers": _papers(runs),
         "folders": wording.listing([run.folder.resolve().name for run in runs]),
     }
-
-
-def _analyses(models: Sequence[Model]) -> list[tuple[str, str, list[Part]]]:
-    """Anchor, title and content of the sections that are made of analyses, those that have any."""
-    own = [model for model in models if model.trained_here]
-    found = [(name, title, parts(make(own), name)) for name, title, make in SECTIONS]
-    return [section for section in found if section[2]]
 
 
 def _lede(models: Sequence[Model], data: Sequence[str]) -> str:

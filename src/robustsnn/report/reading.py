@@ -15,25 +15,23 @@ import yaml
 from robustsnn import names
 from robustsnn.errors import UserError
 from robustsnn.files import tensors_digest
-from robustsnn.report.analysis_file import ANALYSES, Entry, read_analysis
 from robustsnn.report.fields import remedy
 from robustsnn.report.metrics import Epoch, read_metrics
 from robustsnn.report.results import Result, Results, read_results
 from robustsnn.report.samples import Samples, read_samples
-from robustsnn.report.trail_file import TrailFile, read_trail
+from robustsnn.report.saved import read_studies
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run folder holds; whatever was not saved is empty or None."""
+    """What one run folder holds; whatever was not saved is empty or None. `studies`: see `read_studies`."""
 
     folder: Path
     config: dict[str, Any]
     epochs: list[Epoch]
     results: Results
     samples: Samples | None
-    trail: TrailFile | None = None
-    analyses: Mapping[str, Entry] = field(default_factory=dict)
+    studies: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
 
     def setting(self, *keys: str) -> Any:
         """The value under `config[keys[0]][keys[1]]...`, or None where any of them is missing."""
@@ -111,17 +109,14 @@ def _read_run(folder: Path) -> Run:
     if not isinstance(config, dict):
         raise UserError(f"{path} holds {type(config).__name__}, not settings; restore it or train again")
     metrics, results, samples = folder / "metrics.jsonl", folder / "results.json", folder / "samples.npz"
-    trail = folder / "analysis" / "trail.json"
-    analyses = [folder / "analysis" / f"{name}.json" for name in ANALYSES]
-    _check_weights(folder, results, samples, trail, *analyses, folder / "analysis" / "gradients.npz")
+    _check_weights(folder, results, samples, *sorted((folder / "analysis").glob("*.*")))
     return Run(
         folder=folder,
         config=config,
         epochs=read_metrics(metrics) if metrics.exists() else [],
         results=read_results(results) if results.exists() else Results({}, {}),
         samples=read_samples(samples) if samples.exists() else None,
-        trail=read_trail(trail) if trail.exists() else None,
-        analyses={path.stem: read_analysis(path) for path in analyses if path.exists()},
+        studies=read_studies(folder / "analysis"),
     )
 
 

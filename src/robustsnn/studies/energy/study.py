@@ -1,0 +1,36 @@
+"""Activity and energy as a study."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robustsnn.report.analysis_file import read_analysis
+from robustsnn.studies.energy.said import lines
+from robustsnn.studies.energy.show import blocks
+from robustsnn.studies.study import Study, Task
+
+if TYPE_CHECKING:
+    from robustsnn.studies.energy.measure import Energy
+
+
+def _measure(task: Task) -> Energy:
+    from robustsnn.studies.energy.measure import energy
+
+    return energy(
+        task.model,
+        task.some(2.5, 8),
+        mac=task.mac,
+        ac=task.ac,
+        batch_size=task.batch_size,
+        seed=task.seed,
+        progress=task.progress,
+    )
+
+
+STUDY = Study(
+    "Activity and energy",
+    _measure,
+    blocks,
+    read_analysis,
+    lines,
+)

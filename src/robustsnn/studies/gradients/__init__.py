@@ -1,0 +1,1 @@
+"""How the gradient at the pixels is distributed, and how sparse it is."""

@@ -1,0 +1,212 @@
+"""How sparse the gradient of a network's answer is at the pixels: norms, measures of sparsity, distributions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from robustsnn.errors import UserError
+from robustsnn.evaluation.judge import Data, device_of, tensors
+from robustsnn.modes import frozen
+from robustsnn.neurons import GradientRule, gradient_rule
+from robustsnn.progress import Progress, silent
+from robustsnn.studies.shared import norms
+from robustsnn.studies.shared.medians import Values, plain, tally
+from robustsnn.studies.shared.passes import name_of
+from robustsnn.studies.shared.response import Response, probability
+from robustsnn.types import Loss
+
+DECADES = (-12, 2)
+PER_DECADE = 4
+_MEASURES = {"l0": norms.l0, "l1": norms.l1, "l2": norms.l2, "gini": norms.gini, "hoyer": norms.hoyer}
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """The gradients under one rule.
+
+    Args:
+        rule: the rule, "" for each layer's own.
+        measures: "l0", "l1", "l2", "gini", "hoyer" of each sample, see `norms`; NaN where undefined.
+        near: `[tolerances, n]`, the share of entries with |g| <= tolerance max|g| of the sample.
+        normalised: counts of g / max|g| (of its own sample) in equal bins on [-1, 1]; samples whose gradient is zero
+            altogether are left out.
+        magnitudes: `[2, bins]`, counts of log10 |g| of negative and of positive entries, in bins of a quarter decade
+            from 1e-12 to 1e2; the end bins hold what is beyond. Fixed, so that networks can be compared.
+    """
+
+    rule: str
+    measures: Mapping[str, Values]
+    near: Values
+    normalised: NDArray[np.int64]
+    magnitudes: NDArray[np.int64]
+
+    @property
+    def zero(self) -> int:
+        """Samples whose gradient is zero altogether."""
+        return int((self.measures["l0"] == 0).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """What `gradients` found; `spreads` by label of the rule. `kept` holds the arrays of `heatmaps`."""
+
+    n: int
+    entries: int
+    loss: str
+    tolerances: tuple[float, ...]
+    spreads: Mapping[str, Spread]
+    kept: Mapping[str, NDArray[Any]]
+
+    def heatmaps(self) -> dict[str, NDArray[Any]]:
+        """Of the first images: "image" `[k, ...]`, "label" and "value" (f) `[k]`, "rule" `[R]` (labels) and
+        "gradient" `[R, k, ...]`."""
+        return dict(self.kept)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: summaries, histograms, and the norms of each sample."""
+        return {
+            "n": self.n,
+            "entries": self.entries,
+            "loss": self.loss,
+            "rules": [self._rule(label, spread) for label, spread in self.spreads.items()],
+        }
+
+    def _rule(self, label: str, spread: Spread) -> dict[str, Any]:
+        shares = zip(self.tolerances, spread.near, strict=True)
+        edges = np.linspace(-1, 1, len(spread.normalised) + 1)
+        decades = np.linspace(*DECADES, spread.magnitudes.shape[1] + 1)
+        negative, positive = spread.magnitudes.tolist()
+        return {
+            "label": label,
+            "rule": spread.rule,
+            "zero": spread.zero,
+            **{name: tally(values) for name, values in spread.measures.items()},
+            "sparsity": tally(1 - spread.measures["l0"] / self.entries),
+            "near": [{"tolerance": tolerance, **tally(values)} for tolerance, values in shares],
+            "normalised": {"edges": plain(edges), "counts": spread.normalised.tolist()},
+            "magnitudes": {"log10_edges": plain(decades), "negative": negative, "positive": positive},
+            "samples": {name: plain(values) for name, values in spread.measures.items()},
+        }
+
+
+def gradients(
+    model: nn.Module,
+    data: Data,
+    *,
+    loss: Loss = probability,
+    rules: Mapping[str, GradientRule | None] | None = None,
+    tolerances: Sequence[float] = (1e-3, 1e-2),
+    bins: int = 81,
+    keep: int = 6,
+    batch_size: int = 64,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Gradients:
+    """Measure grad_x f of every image under every gradient rule, in eval mode; f is `loss` of the logits.
+
+    l0 counts entries that are not exactly zero, for which spiking networks give occasion; l1 is what sparsity
+    regularisation lowers in its place. Both change with scale or with rounding, so that `near`, the Gini index and
+    Hoyer's sparsity, which do not depend on scale, are given too. The last two are undefined for a gradient of zeros
+    and are means over the others. Source: figures 3 and 5 of the sparsity-regularisation paper. Its figure 3 does not
+    say how the distribution is normalised: here once by the largest entry of each sample, and once not at all, on
+    logarithmic bins.
+
+    One forward and one backward pass per image and rule. A network that draws random numbers is run one sample at a
+    time, with a realisation that derives from `seed` and the position of the sample. The model and torch's global
+    generators are left as they were, and what is counted does not depend on `batch_size`.
+
+    Args:
+        data: labelled images, or (x, y).
+        loss: default f_y, the probability of the true class.
+        rules: gradient rules by label; default {"own": None}, each layer's own.
+        tolerances: in [0, 1), of the share of entries near zero.
+        bins: of the histogram on [-1, 1]; an odd number has one around zero.
+        keep: of so many first images the gradients are kept for `heatmaps`.
+
+    Raises UserError for wrong options or labels, and if there is no finite gradient at the pixels.
+    """
+    rules = {"own": None} if rules is None else rules
+    _check(rules, tolerances, bins=(bins, 1), keep=(keep, 0), batch_size=(batch_size, 1))
+    x, y = tensors(data)
+    device = device_of(model, x)
+    found = {label: _Collected(tolerances, bins) for label in rules}
+    shown: dict[str, list[Tensor]] = {label: [] for label in rules}
+    values: list[Tensor] = []
+    with frozen(model):
+        f = Response.of(model, loss, seed, x)
+        size = 1 if f.alone else batch_size
+        for at in range(0, len(x), size):
+            xb, yb = x[at : at + size].to(device), y[at : at + size].to(device)
+            value = None
+            for label, rule in rules.items():
+                with gradient_rule(model, rule):
+                    value, gradient = f.gradient(xb, yb, at)
+                found[label].add(gradient.flatten(1))
+                shown[label].append(gradient[: max(0, keep - at)].cpu())
+            assert value is not None  # there is a rule
+            values.append(value[: max(0, keep - at)].cpu())
+            progress(min(at + size, len(x)), len(x), "gradients")
+    kept = {
+        "image": x[:keep].cpu().numpy(),
+        "label": y[:keep].cpu().numpy(),
+        "value": torch.cat(values).numpy(),
+        "rule": np.array(list(rules)),
+        "gradient": np.stack([torch.cat(parts).numpy() for parts in shown.values()]),
+    }
+    spreads = {label: found[label].spread(name_of(rule)) for label, rule in rules.items()}
+    return Gradients(len(x), x[0].numel(), name_of(loss), tuple(tolerances), spreads, kept)
+
+
+def _check(rules: Mapping[str, GradientRule | None], tolerances: Sequence[float], **least: tuple[int, int]) -> None:
+    if not rules:
+        raise UserError("rules={}: give at least one, or none at all for the network's own")
+    for tolerance in tolerances:
+        if not 0 <= tolerance < 1:
+            raise UserError(f"tolerances={list(tolerances)}: shares of the largest entry are in [0, 1)")
+    for name, (value, low) in least.items():
+        if value < low:
+            raise UserError(f"{name}={value}: at least {low} is needed")
+
+
+class _Collected:
+    """Batch by batch what makes a `Spread`."""
+
+    def __init__(self, tolerances: Sequence[float], bins: int) -> None:
+        self.tolerances, self.bins = tolerances, bins
+        self.measures: dict[str, list[Tensor]] = {name: [] for name in _MEASURES}
+        self.near: list[Tensor] = []
+        self.normalised = np.zeros(bins, np.int64)
+        self.magnitudes = np.zeros((2, (DECADES[1] - DECADES[0]) * PER_DECADE), np.int64)
+
+    def add(self, rows: Tensor) -> None:
+        """The gradients of a batch, `[n, entries]`."""
+        for name, measure in _MEASURES.items():
+            self.measures[name].append(measure(rows).cpu())
+        near = torch.empty(len(self.tolerances), len(rows), dtype=torch.float64)
+        for i, tolerance in enumerate(self.tolerances):
+            near[i] = norms.near_zero(rows, tolerance).cpu()
+        self.near.append(near)
+        alive = rows[rows.abs().amax(1) > 0]
+        if len(alive):
+            self.normalised += _counts((norms.scaled(alive) + 1) / 2, self.bins)
+        for side, entries in enumerate((-rows[rows < 0], rows[rows > 0])):
+            place = (entries.double().log10() - DECADES[0]) / (DECADES[1] - DECADES[0])
+            self.magnitudes[side] += _counts(place, self.magnitudes.shape[1])
+
+    def spread(self, rule: str) -> Spread:
+        """All of it."""
+        measures = {name: torch.cat(parts).numpy() for name, parts in self.measures.items()}
+        return Spread(rule, measures, torch.cat(self.near, 1).numpy(), self.normalised, self.magnitudes)
+
+
+def _counts(place: Tensor, bins: int) -> NDArray[np.int64]:
+    """How many of these numbers lie in each of the equal bins of [0, 1]; those beyond are in the end bins."""
+    index = (place * bins).floor().clamp(0, bins - 1).long()
+    return torch.bincount(index.flatten(), minlength=bins).cpu().numpy()

@@ -1,0 +1,40 @@
+"""Input gradients as a study."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from robustsnn.report.analysis_file import read_analysis
+from robustsnn.studies.gradients.said import lines
+from robustsnn.studies.gradients.show import blocks
+from robustsnn.studies.study import Study, Task
+
+if TYPE_CHECKING:
+    from robustsnn.studies.gradients.measure import Gradients
+
+
+def _measure(task: Task) -> Gradients:
+    from robustsnn.attacks.published import PAPER_RULES
+    from robustsnn.studies.gradients.measure import gradients
+
+    asked = () if task.rule is None else (task.rule,)
+    rules = {"own": None, **{rule.label: rule for rule in (*asked, *PAPER_RULES)}}
+    return gradients(
+        task.model,
+        task.some(4 * len(rules), 8),
+        rules=rules,
+        batch_size=task.batch_size,
+        seed=task.seed,
+        progress=task.progress,
+    )
+
+
+STUDY = Study(
+    "Input gradients",
+    _measure,
+    blocks,
+    read_analysis,
+    lines,
+    arrays=lambda found: found.heatmaps(),
+    weight=3,
+)

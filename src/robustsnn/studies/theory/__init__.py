@@ -1,0 +1,1 @@
+"""Theorems and propositions of the two papers beside measurements."""

@@ -1,0 +1,44 @@
+"""All theorems and propositions, asked of one network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from robustsnn.encoders import rounds
+from robustsnn.errors import UserError
+from robustsnn.progress import part
+from robustsnn.studies.study import Task
+from robustsnn.studies.theory.density import density_bound
+from robustsnn.studies.theory.difference import finite_difference
+from robustsnn.studies.theory.sharing import sharing
+from robustsnn.studies.theory.signal import signal_to_noise
+
+
+def theory(task: Task) -> dict[str, Any]:
+    """What each says, or why it cannot be asked."""
+    images = task.some(80, 4)
+    images = images.take(min(32, len(images)))
+    model, options = task.model, {"rule": task.rule, "seed": task.seed}
+    sampled: dict[str, Any] = {**options, "samples": len(images)}
+    tell = [part(task.progress, before, weight, 8) for before, weight in ((0, 4), (4, 1), (5, 1), (6, 1), (7, 1))]
+    return {
+        "signal": _asked(signal_to_noise, model, images, steps=(1, 2, 4, 8), progress=tell[0], **sampled),
+        "sharing": _asked(sharing, model, images, progress=tell[1], **sampled),
+        "density": _asked(density_bound, model, images, progress=tell[2], **sampled),
+        "difference": {
+            "spiking": _asked(finite_difference, model, images, progress=tell[3], **options),
+            # Smooth neurons behind an encoder that rounds are no smooth network.
+            "smooth": {"refused": "the encoder rounds, so the network is not smooth whatever its neurons are"}
+            if rounds(model)
+            else _asked(finite_difference, model, images, smooth=True, progress=tell[4], **options),
+        },
+    }
+
+
+def _asked(look: Callable[..., Any], *arguments: Any, **options: Any) -> dict[str, Any]:
+    """What was found, or what was refused and why: too few images, steps that are fixed, a rule without surrogate."""
+    try:
+        return look(*arguments, **options).to_dict()
+    except UserError as error:
+        return {"refused": str(error)}
