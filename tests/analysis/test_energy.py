@@ -19,8 +19,8 @@ from robustsnn.models import sew_resnet18
 from robustsnn.models.classifier import Classifier
 from robustsnn.models.time import Fold
 from robustsnn.neurons import IF, Neurons
-from robustsnn.studies.energy.measure import AC, MAC, Energy, energy
-from robustsnn.studies.energy.operations import Operations
+from robustsnn.studies.energy.measure import AC, MAC, energy
+from robustsnn.studies.energy.record import Energy, Operations, read
 from robustsnn.studies.shared.fanout import fan_out
 from robustsnn.studies.shared.tally import Tally
 
@@ -299,3 +299,24 @@ def test_the_model_is_left_as_it_was() -> None:
     assert model.training
     assert not any(module._forward_hooks for module in model.modules())
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
+
+
+def test_the_record_reads_what_it_wrote_and_nothing_else(tmp_path) -> None:
+    body = nn.Sequential(nn.Flatten(2), nn.Linear(4, 3), Neurons(IF(), 2), nn.Linear(3, 2))
+    found = energy(Classifier(body, Direct(), (1, 2, 2)), (torch.rand(5, 1, 2, 2), torch.zeros(5, dtype=torch.long)))
+    path = tmp_path / "analysis" / "energy.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(found.to_dict()))
+    assert read(path) == found
+    value = found.to_dict()
+    older = {"n": 5, "total": 1.0, "squares": 1.0, "mean": 0.2, "interval": None}  # of files before the scatter
+    for change, said in (
+        ({"synops": older}, r"synops.scatter = None is not a number; analyse the run again"),
+        ({"n": 6}, "one of 6 images"),
+        ({"joule": value["joule"] | {"scatter": -1.0}}, "a tally"),
+        ({"layers": [value["layers"][0] | {"kind": "magic"}]}, r"layers\[0\].kind = 'magic' is not one of spikes"),
+        ({"layers": 3}, "layers is int, not a list"),
+    ):
+        path.write_text(json.dumps(value | change))
+        with pytest.raises(UserError, match=said):
+            read(path)

@@ -16,6 +16,8 @@ from robustsnn import names
 from robustsnn.errors import UserError
 from robustsnn.report.card import code, escaped, write_cards
 from robustsnn.report.citations import papers_of
+from robustsnn.studies.energy.record import Energy
+from robustsnn.studies.shared.tally import Tally
 
 
 def plain(text: str) -> str:
@@ -128,9 +130,9 @@ def test_a_code_span_ends_where_it_should(text: str) -> None:
 def test_a_card_says_of_the_analyses_what_the_page_says(runs: list[Path]) -> None:
     folder = runs[0] / "analysis"
     folder.mkdir()
-    tally = {"mean": 2.5e-9, "interval": [2e-9, 3e-9], "n": 50}
-    content = {"schema": 1, "n": 50, "steps": 4, "rate": 0.25, "mac": 4.6e-12, "ac": 0.9e-12, "joule": tally}
-    content |= {"joule_once": tally, "ann_joule": 1e-8, "saving": 4.0, "layers": [], "activity": []}
+    # Half the interval is t (scatter / (n - 1))^(1/2) / n, with t = 2.0096 of 49 degrees of freedom.
+    tally = Tally(50, 50 * 2.5e-9, 49 * (50 * 0.5e-9 / 2.0096) ** 2)
+    content = Energy(50, 4, 4.6e-12, 0.9e-12, (), (), tally, tally, tally, 1e-8).to_dict()
     (folder / "energy.json").write_text(json.dumps(content))
     (path,) = write_cards(runs[:1])
     text = plain(path.read_text()).split("## What the analyses say")[1].split("## Limits")[0]

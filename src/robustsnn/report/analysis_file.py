@@ -13,8 +13,6 @@ from robustsnn.exhibit import Cell, Interval
 from robustsnn.report.fields import items, mapping, number, refuse, truth, whole
 from robustsnn.report.scales import tick_text
 
-ANALYSES = ("vulnerability", "gradients", "theory", "energy")
-
 
 @dataclass(frozen=True)
 class Found:

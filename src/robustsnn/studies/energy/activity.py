@@ -2,38 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from torch import Tensor
 
+from robustsnn.studies.energy.record import Activity
 from robustsnn.studies.shared.tally import Tally
-
-
-@dataclass(frozen=True)
-class Activity:
-    """One neuron layer over n samples; a rate is a share of neurons and steps at which there was a spike.
-
-    Args:
-        neurons: per sample.
-        rate: per sample, over neurons and steps.
-        rates: at each step, mean over samples and neurons.
-        silent: per sample, share of neurons that do not fire at any step.
-        dead: neurons that fired for no sample at all.
-    """
-
-    name: str
-    neurons: int
-    rate: Tally
-    rates: tuple[float, ...]
-    silent: Tally
-    dead: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        head = {"name": self.name, "neurons": self.neurons, "dead": self.dead}
-        return {**head, "rate": self.rate.to_dict(), "rates": list(self.rates), "silent": self.silent.to_dict()}
 
 
 class Spikes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,63 +15,17 @@ from robustsnn.modes import evaluating
 from robustsnn.neurons import Neurons
 from robustsnn.progress import Progress, silent
 from robustsnn.seeds import seeded
-from robustsnn.studies.energy.activity import Activity, Spikes, tally
-from robustsnn.studies.energy.operations import Counter, Operations
+from robustsnn.studies.energy.activity import Spikes, tally
+from robustsnn.studies.energy.operations import Counter
+from robustsnn.studies.energy.record import Energy
 from robustsnn.studies.shared.fanout import weighted_layers
 from robustsnn.studies.shared.passes import draws_numbers
-from robustsnn.studies.shared.tally import Tally
 from robustsnn.studies.shared.timesteps import steps_of
 
 MAC = 4.6e-12
 """Joule of a 32-bit floating-point multiplication and addition in 45 nm CMOS, 3.7 + 0.9 pJ. Horowitz, ISSCC 2014."""
 AC = 0.9e-12
 """Joule of a 32-bit floating-point addition in 45 nm CMOS. Horowitz, ISSCC 2014."""
-
-
-@dataclass(frozen=True)
-class Energy:
-    """Activity, operations and energy per image, over n images.
-
-    Args:
-        steps: T.
-        mac, ac: joule of a multiply-accumulate and of an accumulate.
-        layers: convolutions and linear layers, in the order in which they first ran.
-        activity: neuron layers, likewise.
-        synops: synaptic operations per image of all layers driven by spikes.
-        joule: per image, with layers that have a constant real input multiplied anew at each of T steps.
-        joule_once: the same with those multiplied once, as this library does. Papers do either.
-        ann_joule: of a network of the same layers with real activations, each run once.
-    """
-
-    n: int
-    steps: int
-    mac: float
-    ac: float
-    layers: tuple[Operations, ...]
-    activity: tuple[Activity, ...]
-    synops: Tally
-    joule: Tally
-    joule_once: Tally
-    ann_joule: float
-
-    @property
-    def rate(self) -> float | None:
-        """Share of all neurons and steps at which there was a spike; None without neuron layers."""
-        neurons = sum(layer.neurons for layer in self.activity)
-        return sum(layer.rate.mean * layer.neurons for layer in self.activity) / neurons if neurons else None
-
-    @property
-    def saving(self) -> float | None:
-        """ann_joule / joule: above 1 the spikes save energy, under this model of it. None if nothing was spent."""
-        return self.ann_joule / self.joule.mean if self.joule.mean else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a file."""
-        head = {"schema": 1, "n": self.n, "steps": self.steps, "mac": self.mac, "ac": self.ac}
-        joule = {"joule": self.joule.to_dict(), "joule_once": self.joule_once.to_dict(), "ann_joule": self.ann_joule}
-        found = {"rate": self.rate, "synops": self.synops.to_dict(), **joule, "saving": self.saving}
-        layers, activity = ([part.to_dict() for part in parts] for parts in (self.layers, self.activity))
-        return {**head, **found, "layers": layers, "activity": activity}
 
 
 def energy(

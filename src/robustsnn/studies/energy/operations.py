@@ -2,54 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
-
 import torch
 from torch import Tensor, nn
 
 from robustsnn.studies.energy.activity import tally
+from robustsnn.studies.energy.record import Kind, Operations
 from robustsnn.studies.shared.fanout import Weighted, fan_out
-from robustsnn.studies.shared.tally import Tally
-
-Kind = Literal["spikes", "counts", "real"]
 
 _LEVELS = 256
 """Different values of an input from which on it is real, whatever they are."""
 _MOST = 4096
 """The largest count that is taken for one; a pooling over 64x64 spikes has it."""
-
-
-@dataclass(frozen=True)
-class Operations:
-    """One convolution or linear layer, per image.
-
-    Args:
-        kind: of its input in eval mode. "spikes": 0 or one value c > 0. "counts": whole multiples of the smallest
-            value (added spikes, averages of them), each unit one accumulate per output that it reaches. "real":
-            anything else, which needs multiplications.
-        macs: multiply-accumulates of one dense run, padding left out.
-        macs_padded: the same with multiplications by padded zeros, as counters of FLOPs have it.
-        runs: how often the library runs it per image.
-        repeated: how often hardware does that gets the input anew at each step: T for a constant input that the
-            library computes once, else `runs`.
-        synops: synaptic operations per image, the sum over arriving spikes of the outputs that each reaches; None for
-            a real input.
-        density: share of input entries that are not 0.
-    """
-
-    name: str
-    kind: Kind
-    macs: int
-    macs_padded: int
-    runs: int
-    repeated: int
-    synops: Tally | None
-    density: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {**vars(self), "synops": self.synops and self.synops.to_dict()}
 
 
 class Counter:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustsnn.exhibit import Block, Cell, Chart, Line, Row, Table, Words
-from robustsnn.report.analysis_file import Entry, Found, decimals
+from robustsnn.report.analysis_file import Found, decimals
 from robustsnn.report.wording import count, percent
+from robustsnn.studies.energy.record import Energy
+from robustsnn.studies.shared.said import found
 from robustsnn.studies.study import Named, Shown
 
 _UNITS = (("mJ", 1e3), ("µJ", 1e6), ("nJ", 1e9), ("pJ", 1e12))
 
 
-def blocks(shown: Shown[Entry]) -> list[Block]:
-    """What `analysis/energy.json` of the models says. UserError as of `Entry`."""
-    unit, times = _unit([entry.found("joule").value for _, entry in shown])
+def blocks(shown: Shown[Energy]) -> list[Block]:
+    """What `analysis/energy.json` of the models says."""
+    unit, times = _unit([found(entry.joule).value for _, entry in shown])
     words = [_about(shown), *(_words(model, entry, unit, times) for model, entry in shown)]
     return [Words(tuple(words)), *_rates(shown), _joules(shown, unit, times), _operations(shown)]
 
@@ -25,8 +27,8 @@ def _unit(values: Sequence[float | None]) -> tuple[str, float]:
     return next(((name, times) for name, times in _UNITS if largest * times >= 1), _UNITS[-1])
 
 
-def _about(shown: Shown[Entry]) -> str:
-    costs = {(entry.number("mac"), entry.number("ac")) for _, entry in shown}
+def _about(shown: Shown[Energy]) -> str:
+    costs = {(entry.mac, entry.ac) for _, entry in shown}
     each = " or ".join(f"{1e12 * mac:.3g} pJ and {1e12 * ac:.3g} pJ" for mac, ac in sorted(costs))
     return (
         f"Energy is counted, not measured: {each} for a multiply-accumulate and an accumulate, of convolutions and "
@@ -35,54 +37,54 @@ def _about(shown: Shown[Entry]) -> str:
     )
 
 
-def _words(model: Named, entry: Entry, unit: str, times: float) -> str:
-    rate, saving = entry.known("rate"), entry.known("saving")
-    joule = entry.found("joule")
+def _words(model: Named, entry: Energy, unit: str, times: float) -> str:
+    rate, saving = entry.rate, entry.saving
+    joule = found(entry.joule)
     scaled = None if joule.interval is None else (joule.interval[0] * times, joule.interval[1] * times)
     value = Found(None if joule.value is None else joule.value * times, scaled, joule.n)
     fires = "it has no neuron layers" if rate is None else f"a neuron fires at {percent(rate)} of the steps"
     than = ""
     if saving is not None:
         than = f"; a dense network of the same layers costs {saving:.3g} times as much"
-    dead = sum(layer.whole("dead") for layer in entry.parts("activity"))
-    neurons = sum(layer.whole("neurons") for layer in entry.parts("activity"))
+    dead = sum(layer.dead for layer in entry.activity)
+    neurons = sum(layer.neurons for layer in entry.activity)
     silent = f" {dead} of {count(neurons, 'neuron')} fired for no image." if dead else ""
     return (
-        f"{model.name}, {count(entry.whole('n'), 'image')}, {count(entry.whole('steps'), 'step')}: {fires}; one "
+        f"{model.name}, {count(entry.n, 'image')}, {count(entry.steps, 'step')}: {fires}; one "
         f"inference costs {value.text()} {unit}{than}.{silent}"
     )
 
 
-def _rates(shown: Shown[Entry]) -> list[Chart]:
-    groups: dict[tuple[str, ...], list[tuple[Named, Entry]]] = {}
+def _rates(shown: Shown[Energy]) -> list[Chart]:
+    groups: dict[tuple[str, ...], list[tuple[Named, Energy]]] = {}
     for model, entry in shown:
-        names = tuple(layer.text("name") for layer in entry.parts("activity"))
+        names = tuple(layer.name for layer in entry.activity)
         if names:
             groups.setdefault(names, []).append((model, entry))
     charts = [_per_layer(names, group) for names, group in groups.items()]
     return [*charts, _per_step([pair for group in groups.values() for pair in group])] if groups else []
 
 
-def _per_layer(names: tuple[str, ...], group: Shown[Entry]) -> Chart:
+def _per_layer(names: tuple[str, ...], group: Shown[Energy]) -> Chart:
     places = tuple(float(k) for k in range(1, len(names) + 1))
     lines = []
     for model, entry in group:
-        found = [layer.found("rate") for layer in entry.parts("activity")]
-        y = tuple(one.value if one.value is not None else float("nan") for one in found)
-        lines.append(Line(model.name, places, y, tuple(one.interval for one in found), colour=model.colour))
+        rates = [found(layer.rate) for layer in entry.activity]
+        y = tuple(one.value if one.value is not None else float("nan") for one in rates)
+        lines.append(Line(model.name, places, y, tuple(one.interval for one in rates), colour=model.colour))
     named = tuple(zip(places, names, strict=True))
     caption = "Mean over neurons, steps and images; bands are 95 % intervals over images."
     return Chart("Firing rate per layer", "layer", "share of steps with a spike", tuple(lines), percent=True,
                  x_names=named, caption=caption)  # fmt: skip
 
 
-def _per_step(group: Shown[Entry]) -> Chart:
+def _per_step(group: Shown[Energy]) -> Chart:
     lines = []
     for model, entry in group:
-        layers = entry.parts("activity")
-        weights = [layer.whole("neurons") for layer in layers]
-        steps = min(len(layer.numbers("rates")) for layer in layers)
-        rates = [layer.numbers("rates") for layer in layers]
+        layers = entry.activity
+        weights = [layer.neurons for layer in layers]
+        steps = min(len(layer.rates) for layer in layers)
+        rates = [layer.rates for layer in layers]
         sums = [sum(w * r[k] for w, r in zip(weights, rates, strict=True)) for k in range(steps)]
         y = tuple(total / max(1, sum(weights)) for total in sums)
         lines.append(Line(model.name, tuple(float(k) for k in range(1, steps + 1)), y, colour=model.colour))
@@ -90,25 +92,25 @@ def _per_step(group: Shown[Entry]) -> Chart:
                  caption="Over all neurons of the network.")  # fmt: skip
 
 
-def _joules(shown: Shown[Entry], unit: str, times: float) -> Table:
+def _joules(shown: Shown[Energy], unit: str, times: float) -> Table:
     rows = []
     for model, entry in shown:
-        dense = Cell(times * entry.number("ann_joule"))
-        rows.append(Row(model.name, (entry.found("joule").cell(times), entry.found("joule_once").cell(times), dense)))
+        dense = Cell(times * entry.ann_joule)
+        rows.append(Row(model.name, (found(entry.joule).cell(times), found(entry.joule_once).cell(times), dense)))
     columns = ("spiking, input multiplied at each step", "spiking, input multiplied once", "dense network")
     digits = decimals([cell.ours for row in rows for cell in row.cells])
     return Table("Energy of one inference", columns, tuple(rows), f"{unit} per image", digits, "model")
 
 
-def _operations(shown: Shown[Entry]) -> Table:
+def _operations(shown: Shown[Energy]) -> Table:
     rows = []
     for model, entry in shown:
-        for layer in entry.parts("layers"):
-            spikes = layer.found("synops").cell(1e-3) if layer.maybe("synops") else Cell()
-            cells = (Cell(1e-3 * layer.whole("macs")), spikes, Cell(100 * layer.number("density")))
+        for layer in entry.layers:
+            spikes = found(layer.synops).cell(1e-3) if layer.synops else Cell()
+            cells = (Cell(1e-3 * layer.macs), spikes, Cell(100 * layer.density))
             rows.append(
                 Row(
-                    f"{layer.text('name')} ({layer.text('kind')}, {count(layer.whole('runs'), 'run')})",
+                    f"{layer.name} ({layer.kind}, {count(layer.runs, 'run')})",
                     cells,
                     model.name,
                 )

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from robustsnn.report.analysis_file import read_analysis
+from robustsnn.studies.energy.record import Energy, read
 from robustsnn.studies.energy.said import lines
 from robustsnn.studies.energy.show import blocks
 from robustsnn.studies.study import Study, Task
-
-if TYPE_CHECKING:
-    from robustsnn.studies.energy.measure import Energy
 
 
 def _measure(task: Task) -> Energy:
@@ -31,6 +26,6 @@ STUDY = Study(
     "Activity and energy",
     _measure,
     blocks,
-    read_analysis,
+    read,
     lines,
 )

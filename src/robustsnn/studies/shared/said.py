@@ -1,6 +1,14 @@
-"""Figures in the sentences of the terminal."""
+"""Figures as they are shown."""
 
 from __future__ import annotations
+
+from robustsnn.report.analysis_file import Found
+from robustsnn.studies.shared.tally import Tally
+
+
+def found(tally: Tally) -> Found:
+    """The mean of what was summed."""
+    return Found(tally.mean, tally.interval(), tally.n)
 
 
 def percent_text(value: float | None) -> str:
