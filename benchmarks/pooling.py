@@ -18,10 +18,10 @@ from typing import Any
 
 from torch import nn
 
-from robustsnn.studies.trail.measure import trail
 from robustsnn.config import Config
 from robustsnn.data.batches import ImageSet
 from robustsnn.parsing import parse_config, read_config
+from robustsnn.studies.trail.measure import trail
 from tables import Job, Look, arguments, by_name, measure_all, print_accuracies, show, write_rows
 
 CONFIG = Path(__file__).parents[1] / "configs" / "digits_sew18_phase_max.yaml"

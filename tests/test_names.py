@@ -17,6 +17,7 @@ from robustsnn.config import Config, ObjectiveConfig, TrainConfig, TrainingAttac
 from robustsnn.errors import UserError
 from robustsnn.names import KINDS, Entry, find, known, load, registered, told
 from robustsnn.parsing import parse_config
+from robustsnn.studies.study import Study
 from robustsnn.things import resolve
 
 ENTRIES = [(kind, name) for kind in KINDS for name in registered(kind)]
@@ -45,6 +46,11 @@ def test_a_registered_name_is_a_sentence_and_something_that_can_be_called(kind, 
     if kind == "recipe":
         return  # run by `reproduce`
     thing = load(entry)
+    if kind == "study":  # a value
+        assert isinstance(thing, Study)
+        assert thing.title
+        assert thing.read
+        return
     assert callable(thing)
     assert all(option in str(inspect.signature(thing)) for option in options_of(entry.text))
 
