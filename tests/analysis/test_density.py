@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from helpers import images, spiking
 from robustsnn.encoders import Rate
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.models import Plan, vgg
 from robustsnn.neurons import IF, STBP, Arctan, Triangle

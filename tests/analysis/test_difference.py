@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers import Linear, images, spiking
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.neurons import (
     ASSG,

@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from helpers import images, spiking
 from robustsnn.encoders import Direct, Frames, Poisson
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.models import sew_resnet18
 from robustsnn.models.classifier import Classifier
 from robustsnn.models.time import Fold

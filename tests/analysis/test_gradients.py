@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from helpers import Linear, images, spiking
 from robustsnn.encoders.rate import Poisson
-from robustsnn.errors import UserError
 from robustsnn.evaluation.pictures import input_gradient
+from robustsnn.ground.errors import UserError
 from robustsnn.models import Plan, vgg
 from robustsnn.neurons import ASSG, IF, RGA, STBP, Arctan, gradient_rule
 from robustsnn.studies.gradients.measure import gradients

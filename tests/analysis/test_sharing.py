@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from helpers import Linear, images, spiking
 from robustsnn.encoders import Rate
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.models import Plan, vgg, wide_resnet
 from robustsnn.neurons import IF, STBP, Arctan, Triangle
-from robustsnn.studies.shared.correlation import pearson, spearman
+from robustsnn.statistics.correlation import pearson, spearman
 from robustsnn.studies.theory.depth import depths
 from robustsnn.studies.theory.sharing import sharing
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from helpers import Linear, images, spiking
 from robustsnn.encoders import Frames, Latency, Phase, Rate
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.models import Plan, vgg
 from robustsnn.neurons import BPTR, IF, neuron_layers
-from robustsnn.studies.shared.jackknife import jackknife, ratio
+from robustsnn.statistics.jackknife import jackknife, ratio
 from robustsnn.studies.shared.timesteps import running_for, steps_of
 from robustsnn.studies.theory.signal import AtSteps, _measure, signal_to_noise
 

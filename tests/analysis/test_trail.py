@@ -21,10 +21,10 @@ from helpers import images, spiking
 from robustsnn.attacks import pgd
 from robustsnn.attacks.attempt import Attacker
 from robustsnn.encoders.rate import Poisson
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import frozen
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.models.sew_resnet import sew_resnet18
-from robustsnn.modes import frozen
 from robustsnn.neurons import ASSG, BPTR, HART, IF, LIF, PDSG, RGA, STBP, Arctan, GradientRule, Neurons, gradient_rule
 from robustsnn.studies.shared.tally import Tally
 from robustsnn.studies.trail.measure import trail

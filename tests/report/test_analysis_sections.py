@@ -17,10 +17,10 @@ from test_report_page import Balanced
 from torch import nn
 
 from robustsnn.encoders import Direct
-from robustsnn.errors import UserError
-from robustsnn.exhibit import Block, Chart, Line, Pictures, Table, Words
+from robustsnn.ground.errors import UserError
 from robustsnn.models.classifier import Classifier
 from robustsnn.neurons import BPTR, IF, Neurons
+from robustsnn.records.exhibit import Block, Chart, Line, Pictures, Table, Words
 from robustsnn.report.analysis_file import Found, decimals
 from robustsnn.report.page import write_report
 from robustsnn.report.reading import Model, models_of, read_runs

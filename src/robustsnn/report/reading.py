@@ -13,8 +13,8 @@ import numpy as np
 import yaml
 
 from robustsnn import names
-from robustsnn.errors import UserError
-from robustsnn.files import tensors_digest
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import tensors_digest
 from robustsnn.report.fields import remedy
 from robustsnn.report.metrics import Epoch, read_metrics
 from robustsnn.report.results import Result, Results, read_results

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from robustsnn import names
-from robustsnn.errors import UserError
-from robustsnn.exhibit import Block, Words, read_blocks
+from robustsnn.ground.errors import UserError
+from robustsnn.records.exhibit import Block, Words, read_blocks
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustsnn import names
-from robustsnn.exhibit import Words
+from robustsnn.records.exhibit import Words
 from robustsnn.report.blocks import Part, parts
 from robustsnn.report.downloads import stem
 from robustsnn.report.reading import Model

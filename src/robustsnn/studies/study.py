@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
-from robustsnn.exhibit import Block
+from robustsnn.records.exhibit import Block
 
 if TYPE_CHECKING:  # a report shows studies without torch
     from robustsnn.attacks.attempt import Attacker
     from robustsnn.data.batches import ImageSet
+    from robustsnn.ground.progress import Progress
+    from robustsnn.ground.types import Loss
     from robustsnn.models import Classifier
     from robustsnn.neurons import GradientRule
-    from robustsnn.progress import Progress
-    from robustsnn.types import Loss
 
 Found = TypeVar("Found")
 

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, device_of, repeats, tensors
-from robustsnn.modes import evaluating
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import evaluating
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.seeds import seeded
 from robustsnn.neurons import Neurons
-from robustsnn.progress import Progress, silent
-from robustsnn.seeds import seeded
 from robustsnn.studies.energy.activity import Spikes, tally
 from robustsnn.studies.energy.operations import Counter
 from robustsnn.studies.energy.record import Energy

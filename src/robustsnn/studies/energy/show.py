@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustsnn.exhibit import Block, Cell, Chart, Line, Row, Table, Words
+from robustsnn.records.exhibit import Block, Cell, Chart, Line, Row, Table, Words
 from robustsnn.report.analysis_file import Found, decimals
 from robustsnn.report.wording import count, percent
 from robustsnn.studies.energy.record import Energy

@@ -11,16 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, device_of, tensors
-from robustsnn.modes import frozen
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import frozen
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.types import Loss
 from robustsnn.neurons import GradientRule, gradient_rule
-from robustsnn.progress import Progress, silent
 from robustsnn.studies.shared import norms
 from robustsnn.studies.shared.medians import Values, plain, tally
 from robustsnn.studies.shared.passes import name_of
 from robustsnn.studies.shared.response import Response, probability
-from robustsnn.types import Loss
 
 DECADES = (-12, 2)
 PER_DECADE = 4

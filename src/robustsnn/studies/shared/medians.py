@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustsnn.outcome import clopper_pearson
-from robustsnn.studies.shared.correlation import spearman
+from robustsnn.records.outcome import clopper_pearson
+from robustsnn.statistics.correlation import spearman
 from robustsnn.studies.shared.tally import Tally
 
 Values = NDArray[np.float64]

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, device_of, tensors
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import evaluating
+from robustsnn.ground.seeds import seeded
+from robustsnn.ground.types import Images, Labels, Logits, Loss
 from robustsnn.losses import check_logits
-from robustsnn.modes import evaluating
 from robustsnn.neurons import GradientRule, gradient_rule
-from robustsnn.seeds import seeded
-from robustsnn.types import Images, Labels, Logits, Loss
 
 
 def name_of(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 if TYPE_CHECKING:  # it is read where there is no torch
     from torch import Tensor

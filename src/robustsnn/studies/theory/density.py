@@ -10,20 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import evaluating
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.seeds import seeded
+from robustsnn.ground.types import Images, Loss
 from robustsnn.losses import cross_entropy
 from robustsnn.models.classifier import Classifier
-from robustsnn.modes import evaluating
 from robustsnn.neurons import GradientRule
-from robustsnn.progress import Progress, silent
-from robustsnn.seeds import seeded
 from robustsnn.studies.shared.fanout import Weighted, fan_out, weighted_layers
 from robustsnn.studies.shared.passes import differentiating, first_samples, gradients_at, name_of
 from robustsnn.studies.shared.tally import Tally
 from robustsnn.studies.shared.timesteps import steps_of
 from robustsnn.studies.theory.assumptions import Assumption, of_network, of_weights
-from robustsnn.types import Images, Loss
 
 
 @dataclass(frozen=True)

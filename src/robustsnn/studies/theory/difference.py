@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, device_of, tensors
-from robustsnn.modes import frozen
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import frozen
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.types import Loss
+from robustsnn.ground.units import fraction
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.neurons.smooth import smooth_forward
-from robustsnn.progress import Progress, silent
 from robustsnn.studies.shared import norms
 from robustsnn.studies.shared.medians import Values, median, plain, share, tally
 from robustsnn.studies.shared.passes import name_of
 from robustsnn.studies.shared.response import Response, probability
-from robustsnn.types import Loss
-from robustsnn.units import fraction
 
 
 @dataclass(frozen=True, eq=False)

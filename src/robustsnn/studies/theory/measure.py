@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from robustsnn.encoders import rounds
-from robustsnn.errors import UserError
-from robustsnn.progress import part
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.progress import part
 from robustsnn.studies.study import Task
 from robustsnn.studies.theory.density import density_bound
 from robustsnn.studies.theory.difference import finite_difference

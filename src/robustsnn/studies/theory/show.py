@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from robustsnn.exhibit import Block, Cell, Chart, Line, Row, Table, Words
+from robustsnn.records.exhibit import Block, Cell, Chart, Line, Row, Table, Words
 from robustsnn.report.analysis_file import Entry, decimals
 from robustsnn.report.block_table import figure_text
 from robustsnn.report.wording import count, listing

@@ -10,12 +10,12 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.seeds import seeded
+from robustsnn.ground.types import Images, Logits
 from robustsnn.neurons import GradientRule, gradient_rule
-from robustsnn.seeds import seeded
 from robustsnn.studies.trail.graph import Key, Step, calls, steps
 from robustsnn.studies.trail.layout import Layout, layout_of
-from robustsnn.types import Images, Logits
 
 
 @dataclass(frozen=True)

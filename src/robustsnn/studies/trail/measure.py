@@ -9,13 +9,14 @@ from torch import Tensor, nn
 
 from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.streams import Streams
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, device_of, repeats, tensors
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import evaluating
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.seeds import derived, seeded
+from robustsnn.ground.types import Images, Labels, Logits, Loss
 from robustsnn.losses import check_logits, cross_entropy
-from robustsnn.modes import evaluating
 from robustsnn.neurons import GradientRule
-from robustsnn.progress import Progress, silent
-from robustsnn.seeds import derived, seeded
 from robustsnn.studies.shared.passes import all_weights, draws_numbers, finite, name_of
 from robustsnn.studies.shared.tally import Side
 from robustsnn.studies.trail.backward import Place, Seen, backward, layouts
@@ -24,7 +25,6 @@ from robustsnn.studies.trail.graph import Key
 from robustsnn.studies.trail.layout import Layout
 from robustsnn.studies.trail.values import Operation, Trail, merge
 from robustsnn.studies.trail.weights import sample_weights
-from robustsnn.types import Images, Labels, Logits, Loss
 
 _PROBED = 16
 """Images at which a network is asked whether it repeats itself."""

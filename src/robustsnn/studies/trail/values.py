@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.studies.shared.tally import Side, Tally
 from robustsnn.studies.trail.weights import Weight
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images, Logits
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.studies.shared.passes import finite
 from robustsnn.studies.shared.tally import Tally
-from robustsnn.types import Images, Logits
 
 
 @dataclass(frozen=True)

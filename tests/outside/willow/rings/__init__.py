@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from robustsnn.exhibit import Chart, Line, Words
+from robustsnn.records.exhibit import Chart, Line, Words
 from robustsnn.studies.study import Study
 
 

@@ -1,0 +1,132 @@
+"""Looking into a run's network: what `robustsnn analyze` computes and writes, for the report and for reading."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_arrays, write_json
+from robustsnn.ground.progress import Progress, part, silent
+from robustsnn.ground.provenance import versions
+from robustsnn.ground.units import fraction
+from robustsnn.names import Entry, find, load, registered
+from robustsnn.records.exhibit import Words, read_blocks, written_blocks
+from robustsnn.runs.build import attacker, rule_named
+from robustsnn.runs.folder import load_run, weights_digest
+from robustsnn.studies.energy.measure import energy
+from robustsnn.studies.study import Network, Study, Task, written
+
+WORK = 1e12
+"""Multiply-accumulates, of forward passes that take as long, that a part may cost; some 20 s on two cores."""
+RADII = ("2/255", "8/255", "32/255")
+
+
+def analyze_run(
+    run: Path,
+    parts: Sequence[str] = ("all",),
+    *,
+    loss: str = "cross_entropy",
+    attack: str = "none",
+    eps: float | str | None = None,
+    rule: str = "own",
+    radii: Sequence[float | str] = RADII,
+    mac: float = 4.6,
+    ac: float = 0.9,
+    limit: int = 200,
+    work: float = WORK,
+    batch_size: int = 8,
+    seed: int = 0,
+    trust_code: bool | Collection[str] = False,
+    progress: Progress = silent,
+) -> dict[str, dict[str, Any]]:
+    """Look into a run's network on its test images; write each part to `analysis/PART.json`, and return them.
+
+    Args:
+        parts: names of studies, see `robustsnn list studies`, or module:attribute of a `Study`; "all" is each that is
+            registered.
+        loss: the name of what the trail differentiates.
+        attack: where the trail does: on clean images (none), or on images that this attack finds within eps, Linf.
+        rule: how neurons are differentiated: own, as they are trained, or the label or name of another gradient rule.
+        radii: of the vulnerabilities, Linf.
+        mac, ac: picojoule of a multiply-accumulate and of an accumulate.
+        limit: the first so many test images at most.
+        work: multiply-accumulates that each part may spend: costly parts of large networks take fewer images.
+        trust_code: of the run, see `load_run`.
+
+    UserError for wrong options, and if a part cannot be had of this network, after the others are written.
+    """
+    which = load(find("loss", loss, "--loss"))
+    by = None if rule == "own" else rule_named(rule)
+    if (attack == "none") != (eps is None):
+        raise UserError("--eps goes with --attack fgsm or pgd; give both or neither")
+    found_by = None if eps is None else attacker(attack, eps)
+    for name, value in (("limit", limit), ("batch_size", batch_size)):
+        if value < 1:
+            raise UserError(f"--{name} {value}: at least 1 is needed")
+    for name, value in (("mac", mac), ("ac", ac), ("work", work)):
+        if not 0 < value < float("inf"):
+            raise UserError(f"--{name} {value}: a number > 0 is needed")
+    if not parts:
+        raise UserError(f"--parts: give at least one of {', '.join(registered('study'))}")
+    names = registered("study") if list(parts) == ["all"] else parts
+    studies = {entry.name: (entry, study_of(entry)) for entry in (find("study", name, "--parts") for name in names)}
+    radii = tuple(fraction(value) for value in radii)
+    if not radii or not all(0 < radius <= 1 for radius in radii):
+        raise UserError(f"--radii {', '.join(map(str, radii))}: give at least one, each above 0 and at most 1")
+    config, model, data = load_run(run, trust_code=trust_code)
+    images = data.test.take(min(limit, len(data.test)))
+    counted = energy(model, images.take(1))
+    macs = sum(layer.macs * layer.runs for layer in counted.layers)
+    digest = weights_digest(run)
+    found: dict[str, dict[str, Any]] = {}
+    refused: list[str] = []
+    network = Network(config.name or run.resolve().name)
+    before, whole = 0.0, sum(study.weight for _, study in studies.values())
+    for name, (entry, study) in studies.items():
+        told = part(progress, before, study.weight, whole)
+        task = Task(
+            model, images, macs, work, which, found_by, by, radii, mac * 1e-12, ac * 1e-12, batch_size, seed, told
+        )
+        before += study.weight
+        try:
+            measured = study.measure(task)
+        except UserError as error:  # of this part; the others may still be asked
+            refused.append(f"{name}: {error}")
+            continue
+        found[name] = written(measured)
+        if entry.outside:  # then a report shows the blocks that are saved
+            blocks = study.blocks([(network, measured)])
+            found[name] = found[name] | {"title": study.title, "blocks": written_blocks(blocks)}
+        # The version of a study's own form stands in it, if it has one.
+        content = {"schema": 1, **found[name], "made_with": digest, "versions": versions()}
+        path = run / "analysis" / f"{file_stem(name)}.json"
+        write_json(path, content)
+        if study.arrays is not None:
+            write_arrays(path.with_suffix(".npz"), weights=digest, **study.arrays(measured))
+    if refused:
+        raise UserError("; ".join(refused) + (f"; done: {', '.join(found)}" if found else ""))
+    return found
+
+
+def study_of(entry: Entry) -> Study[Any]:
+    """The study that a name stands for, imported."""
+    found = load(entry)
+    if not isinstance(found, Study):
+        raise UserError(f"--parts={entry.name}: it is no robustsnn.studies.study.Study, but {found!r:.80}")
+    return found
+
+
+def file_stem(name: str) -> str:
+    """What the file of a study is called: of module:attribute module.attribute."""
+    return name.replace(":", ".")
+
+
+def sentences(name: str, content: dict[str, Any]) -> list[str]:
+    """What a study found, for the terminal, from what it wrote."""
+    study = study_of(find("study", name))
+    if study.lines is not None:
+        return study.lines(content)
+    blocks = [block for block in read_blocks(content["blocks"]) if isinstance(block, Words)]
+    return [paragraph for block in blocks for paragraph in block.paragraphs]
