@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -30,14 +29,14 @@ def evaluate(
     precision: Precision = "float32",
     out: Path | None = None,
     resume: bool = True,
+    images: bool = False,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> evaluation.Evaluation:
     """How robust a model is: `evaluation.evaluate` with the suite by name ("paper-sr") and eps as "8/255".
 
     `model` is anything that maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`, with its normalisation
     inside; `data` is an `ImageSet` or a pair (x, y). `precision` is that of crafting: "bfloat16" is for a quick look
-    on hardware that is faster in it, and every verdict is made in float32. Returns an entry of `results.json`: `clean`,
-    `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr, `curve`, `flags`.
+    on hardware that is faster in it, and every verdict is made in float32. With `images` the adversarial ones are kept.
     """
     if isinstance(suite, str):
         chosen = build.suite(suite, sources, norm)
@@ -58,5 +57,6 @@ def evaluate(
         precision=precision,
         out=out,
         resume=resume,
+        keep_images=images,
         progress=progress,
     )

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from robustsnn.attacks import Source, Suite
+from robustsnn.attacks import Source
 from robustsnn.build import (
     about,
     about_suite,
@@ -40,7 +40,6 @@ from robustsnn.files import tensors_digest, write_arrays, write_atomic, write_js
 from robustsnn.models import Classifier
 from robustsnn.models.recompute import recomputed
 from robustsnn.names import find, load
-from robustsnn.outcome import Outcomes
 from robustsnn.parsing import parse_config, read_config
 from robustsnn.progress import Progress, part, silent, unsaid
 from robustsnn.provenance import provenance, versions
@@ -283,18 +282,21 @@ def evaluate_run(
             for _ in run_radii(model, test, build, radius, shard=shard, keep_images=save, **options):
                 pass
             continue
-
-        def keep(found: Outcomes, used: Suite, name: str = name) -> None:
+        folders = None if merge is None else [other / "outcomes" for other in merge]
+        found = evaluate(model, test, build, radius, merge=folders, keep_images=save, **options)
+        if save:
             clean = test.floats()[0]
-            if used.threat.space == "encoded":
+            if found.suite.threat.space == "encoded":
                 clean = encode_images(model, clean, batch_size, seed)
             path = run / "adversarial" / f"{name.replace(':', '.')}.safetensors"
-            save_images(path, clean, found, used, name=config.title())
-
-        folders = None if merge is None else [other / "outcomes" for other in merge]
-        entry = evaluate(model, test, build, radius, merge=folders, keep_images=keep if save else None, **options)
+            save_images(path, clean, found.outcomes, found.suite, name=config.title())
         title = config.title() if len(names) == 1 else f"{config.title()} ({name})"
-        entries[title] = {**entry, "seed": seed, "weights": weights, "sources": [source.name for source in loaded]}
+        entries[title] = {
+            **found.to_dict(),
+            "seed": seed,
+            "weights": weights,
+            "sources": [source.name for source in loaded],
+        }
         entries[title]["about"] = about_suite(name)
     if shard is not None:
         return {}
@@ -303,6 +305,12 @@ def evaluate_run(
     results = make_results(entries)
     write_json(run / "results.json", results)
     return results
+
+
+def evaluated_with(suite: str, seed: int, weights: str, sources: Sequence[Source]) -> dict[str, Any]:
+    """What an entry of `results.json` says besides figures: of which weights they are, and where they come from."""
+    named = [source.name for source in sources]
+    return {"seed": seed, "weights": weights, "sources": named, "about": about_suite(suite)}
 
 
 def cost_line(suite: str, passes: int, radii: int, images: int, precision: Precision) -> str:

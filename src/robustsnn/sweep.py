@@ -148,7 +148,7 @@ def _figures(run: Path, look: Look, trusted: tuple[str, ...], progress: Progress
         entry = found["models"][config.title()]
     else:
         out = run / "outcomes" / "validation"
-        entry = evaluate(model, images, suite(look.suite), fraction(look.eps), out=out, **options)
+        entry = evaluate(model, images, suite(look.suite), fraction(look.eps), out=out, **options).to_dict()
     return {
         "clean": entry["clean"],
         "worst_case": entry["worst_case"],

@@ -24,7 +24,7 @@ from robustsnn.attacks.attempt import Attacker
 from robustsnn.encoders.rate import Poisson
 from robustsnn.errors import UserError
 from robustsnn.losses import cross_entropy, margin
-from robustsnn.models.sew_resnet import sew_resnet18
+from robustsnn.models.resnet_sew import sew_resnet18
 from robustsnn.modes import frozen
 from robustsnn.neurons import ASSG, BPTR, HART, IF, LIF, PDSG, RGA, STBP, Arctan, GradientRule, Neurons, gradient_rule
 

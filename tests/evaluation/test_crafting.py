@@ -158,7 +158,7 @@ def test_the_command_line_refuses_before_anything_is_loaded(capsys, tmp_path):
 
 def test_results_say_what_was_crafted_in_which_precision(tmp_path):
     model = Linear()
-    entry = robustsnn.evaluate(model, data(model), lambda eps: attacks(eps), EPS, precision="bfloat16")
+    entry = robustsnn.evaluate(model, data(model), lambda eps: attacks(eps), EPS, precision="bfloat16").to_dict()
     assert entry["precision"] == {"crafting": "bfloat16", "judging": "float32"}
     assert "worst case of two crafted in bfloat16 at" in summary(entry)
     config = Config(model=ModelConfig(steps=1, options={"width": 0.2}), train=TrainConfig(epochs=1, batch_size=512))

@@ -168,7 +168,7 @@ def test_names_in_python_are_trusted(garden):
     train_run(config, Path("run"))
     _, model, data = load_run("run", trust_code=["willow.data:blobs", "willow.models:twig"])
     found = robustsnn.evaluate(model, data.test, "willow.attacks:pair", 0.2)
-    assert list(found["columns"]) == ["FGSM", "Cautious"]
+    assert list(found.columns) == ["FGSM", "Cautious"]
     with pytest.raises(robustsnn.UserError, match=r"data\.name=willow\.data:blobs would import"):
         load_run("run", trust_code=["willow.models:twig"])
 
