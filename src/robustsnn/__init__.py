@@ -30,16 +30,17 @@ if TYPE_CHECKING:
     from robustsnn import models as models
     from robustsnn import neurons as neurons
     from robustsnn import objectives as objectives
+    from robustsnn.api import analyze as analyze
     from robustsnn.api import evaluate as evaluate
     from robustsnn.errors import UserError as UserError
     from robustsnn.train.fit import fit as fit
 
     __version__: str
 
-_FROM = {"UserError": "errors", "evaluate": "api", "fit": "train.fit"}
+_FROM = {"UserError": "errors", "analyze": "api", "evaluate": "api", "fit": "train.fit"}
 """What the facade shows besides rooms, and where it is."""
 _ROOMS = tuple(room.name for room in iter_modules(__path__) if not room.name.startswith("_"))
-__all__ = ["UserError", "__version__", "evaluate", "fit", *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [*_FROM, "__version__", *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:

@@ -30,6 +30,7 @@ from robustsnn.neurons import GradientRule
 from robustsnn.progress import Progress, part, silent
 from robustsnn.provenance import versions
 from robustsnn.runs import load_run, weights_digest
+from robustsnn.train.folder import settle
 from robustsnn.types import Loss
 from robustsnn.units import fraction
 
@@ -145,10 +146,12 @@ PARTS: dict[str, tuple[Callable[[_Task], tuple[dict[str, Any], dict[str, Any]]],
 """What there is to analyse, and about how long it takes."""
 
 
-def analyze_run(
-    run: Path,
+def analyze(
+    model: Classifier | Path | str,
+    data: ImageSet | None = None,
     parts: Sequence[str] = tuple(PARTS),
     *,
+    out: Path | str | None = None,
     loss: str = "cross_entropy",
     attack: str = "none",
     eps: float | str | None = None,
@@ -163,9 +166,12 @@ def analyze_run(
     trust_code: bool | Collection[str] = False,
     progress: Progress = silent,
 ) -> dict[str, dict[str, Any]]:
-    """Look into a run's network on its test images; write each part to `analysis/PART.json`, and return them.
+    """Look into a network; write each part to `analysis/PART.json` of its run, and return them.
 
     Args:
+        model: a run's folder, or a network, which needs data.
+        data: images; those of a run are its test images.
+        out: the run's folder, of a network that is given; without it nothing is written.
         parts: of `PARTS`: the gradient sparsity trail; norms and distribution of the input gradient; random and
             adversarial vulnerability; theorems and propositions of the papers; firing rates and energy.
         loss: the name of what the trail differentiates.
@@ -199,11 +205,21 @@ def analyze_run(
     radii = tuple(fraction(value) for value in radii)
     if not radii or not all(0 < radius <= 1 for radius in radii):
         raise UserError(f"--radii {', '.join(map(str, radii))}: give at least one, each above 0 and at most 1")
-    _, model, data = load_run(run, trust_code=trust_code)
-    images = data.test.take(min(limit, len(data.test)))
+    run = None if out is None else Path(out)
+    if isinstance(model, Path | str):
+        if out is not None:
+            raise UserError("out is the folder of a network that is given; a run has its own, leave it out")
+        run = Path(model)
+        _, model, splits = load_run(run, trust_code=trust_code)
+        data = splits.test if data is None else data
+    if data is None:
+        raise UserError("a network is looked into on images; give data, such as digits().test")
+    if run is not None:
+        settle(run, model, data.take(1).floats()[0], None)
+    images = data.take(min(limit, len(data)))
     counted = energy(model, images.take(1))
     macs = sum(layer.macs * layer.runs for layer in counted.layers)
-    digest = weights_digest(run)
+    digest = None if run is None else weights_digest(run)
     found: dict[str, dict[str, Any]] = {}
     refused: list[str] = []
     before, whole = 0.0, sum(weight for _, weight in tasks.values())
@@ -217,6 +233,8 @@ def analyze_run(
             found[name], arrays = look(task)
         except UserError as error:  # of this part; the others may still be asked
             refused.append(f"{name}: {error}")
+            continue
+        if run is None:
             continue
         # The version of a part's own form stands in it, if it has one.
         content = {"schema": 1, **found[name], "made_with": digest, "versions": versions()}

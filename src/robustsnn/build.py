@@ -27,7 +27,6 @@ from robustsnn.config import (
     SurrogateConfig,
     TrainConfig,
     TrainingAttackConfig,
-    names,
 )
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.encoders import Discretise
@@ -107,12 +106,6 @@ def check(config: Config) -> None:
     build_constraints(config.objective, nn.Linear(1, 1))
     if config.train.validation_attack is not None:
         build_attack(config.train.validation_attack)
-
-
-def about(config: Config) -> dict[str, dict[str, Any]]:
-    """What the entries of a config's names say, by option, for files that are read where there is no such thing."""
-    said = ((option, explained(find(kind, getattr(group, key)))) for option, kind, group, key in names(config))
-    return {option: entry.facts() for option, entry in said if entry.facts()}
 
 
 def _check_seed(name: str, seed: int) -> None:

@@ -321,10 +321,10 @@ def _analyze(arguments: list[str]) -> None:
     run, parts, options["radii"] = options.pop("run"), _listed(options.pop("parts")), _listed(options["radii"])
     with Display() as display:
         display.loading()
-        from robustsnn.analyses import PARTS, analyze_run
+        from robustsnn.analyses import PARTS, analyze
         from robustsnn.report.findings import findings
 
-        found = analyze_run(run, tuple(PARTS) if parts == ["all"] else parts, progress=display, **options)
+        found = analyze(run, None, tuple(PARTS) if parts == ["all"] else parts, progress=display, **options)
     for name, content in found.items():
         print(f"{name}:")
         for sentence in findings(name, content):
