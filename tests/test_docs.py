@@ -50,6 +50,10 @@ SHELL = {page: "".join(blocks(page, "sh", "bash")) for page in PAGES if blocks(p
 SMALLER: dict[str, list[tuple[str, str]]] = {
     "README.md": [("epochs=12", "epochs=1"), ("(model, data.test,", "(model, data.test.take(8),")],
     "docs/explanation/flags.md": [("data.validation,", "data.validation.take(6),")],
+    "docs/how-to/use-from-python.md": [
+        ("epochs=12", "epochs=1"),
+        ('data.test, suite="quick"', 'data.test.take(4), suite="paper-trail"'),
+    ],
     "docs/how-to/attack-your-own-model.md": [
         ("Mine(...)", "Mine(net, [0.5], [0.25])"),
         ("steps=100", "steps=3"),
