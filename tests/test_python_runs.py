@@ -17,7 +17,7 @@ from robustsnn.cli import main
 from robustsnn.data.digits import digits
 from robustsnn.objectives import Natural
 from robustsnn.report.reading import read_runs
-from robustsnn.runs import evaluate_run, load_run
+from robustsnn.runs.folder import evaluate_run, load_run
 
 MINE = '''
 """Networks of a user's own."""

@@ -269,7 +269,7 @@ def test_rooms_without_torch_name_it_nowhere():
 
 def test_rooms_without_torch_do_not_load_it_by_a_detour():
     names = [name for name in modules_of(SOURCE) if room(name) in WITHOUT_TORCH]
-    assert {"robustsnn.cli", "robustsnn.outcome", "robustsnn.report.page"} <= set(names)
+    assert {"robustsnn.cli", "robustsnn.records.outcome", "robustsnn.report.page"} <= set(names)
     code = f"import sys\nfor name in {names}:\n    __import__(name)\n    assert 'torch' not in sys.modules, name\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from robustsnn import objectives as objectives
     from robustsnn.api import analyze as analyze
     from robustsnn.api import evaluate as evaluate
-    from robustsnn.errors import UserError as UserError
+    from robustsnn.ground.errors import UserError as UserError
     from robustsnn.train.fit import fit as fit
 
     __version__: str

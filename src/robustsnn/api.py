@@ -10,21 +10,22 @@ from typing import Any
 import yaml
 from torch import nn
 
-from robustsnn import build, evaluation
-from robustsnn.analyses import analyze as analyze
+from robustsnn import evaluation
 from robustsnn.attacks import Source, Suite
-from robustsnn.config import Config
 from robustsnn.data.batches import ImageSet
-from robustsnn.errors import UserError
 from robustsnn.evaluation import Evaluation, pictures
 from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.judge import tensors
-from robustsnn.files import write_atomic, write_json
-from robustsnn.parsing import parse_config, read_config
-from robustsnn.progress import Progress, silent
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_atomic, write_json
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.units import fraction
 from robustsnn.report.card import write_cards
 from robustsnn.report.page import write_report
-from robustsnn.runs import (
+from robustsnn.runs import build
+from robustsnn.runs.analyses import analyze as analyze
+from robustsnn.runs.config import Config
+from robustsnn.runs.folder import (
     evaluated_with,
     keep_images,
     load_run,
@@ -34,8 +35,8 @@ from robustsnn.runs import (
     weights_digest,
     write_results,
 )
+from robustsnn.runs.parsing import parse_config, read_config
 from robustsnn.train.folder import settle
-from robustsnn.units import fraction
 
 
 def train(
@@ -96,7 +97,7 @@ def evaluate(
         config: what the `config.yaml` of a new `out` says, see `fit`.
         resume: use saved outcomes of the very same evaluation.
         images: keep the adversarial images, and write them too where there is a folder.
-        trust_code: of runs, see `robustsnn.runs.load_run`.
+        trust_code: of runs, see `robustsnn.runs.folder.load_run`.
     """
     if eps is None:
         raise UserError("an attack needs a radius; give eps, such as '8/255'")

@@ -12,7 +12,7 @@ import torch
 from helpers import Linear, images
 from robustsnn.attacks import Suite, fgsm, pgd
 from robustsnn.evaluation import Evaluation, Proportion, evaluate
-from robustsnn.outcome import rate
+from robustsnn.records.outcome import rate
 
 EPS = 0.05
 

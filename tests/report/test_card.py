@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustsnn import names
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.report.card import code, escaped, write_cards
 from robustsnn.report.citations import papers_of
 

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustsnn.attacks.suites import Suite
-from robustsnn.outcome import Outcomes
-from robustsnn.units import grid_words, show_fraction
+from robustsnn.ground.units import grid_words, show_fraction
+from robustsnn.records.outcome import Outcomes
 
 
 @dataclass(frozen=True)

@@ -14,14 +14,14 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from robustsnn.config import about
-from robustsnn.errors import UserError
-from robustsnn.files import write_atomic
-from robustsnn.modes import evaluating
-from robustsnn.parsing import parse_config, read_config
-from robustsnn.provenance import provenance
-from robustsnn.seeds import seeded
-from robustsnn.tensors import read_tensors, write_tensors
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_atomic
+from robustsnn.ground.modes import evaluating
+from robustsnn.ground.provenance import provenance
+from robustsnn.ground.seeds import seeded
+from robustsnn.ground.tensors import read_tensors, write_tensors
+from robustsnn.runs.config import about
+from robustsnn.runs.parsing import parse_config, read_config
 from robustsnn.train.checkpoint import save_weights
 
 _ADVICE = "delete it if the config.yaml beside it names the network that was trained"
