@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from robustsnn.analysis import Tally
-from robustsnn.exhibit import Cell, Claim, Interval, Verdict
-from robustsnn.outcome import clopper_pearson
 from robustsnn.recipes.networks import Network
 from robustsnn.recipes.recipe import Found, Look, Results
+from robustsnn.records.exhibit import Cell, Claim, Interval, Verdict
+from robustsnn.records.outcome import clopper_pearson
 
 CLEAN = "clean"
 WORST = "worst case"
