@@ -62,7 +62,9 @@ def copy(run_folder, target):
 
 def test_help_of_everything_without_torch():
     code = "import sys; from robustsnn.cli import main; "
-    code += f"[main(a) for a in ([], ['--help'], ['--version'], *[[c, '--help'] for c in {COMMANDS!r}], ['list'])]; "
+    code += (
+        f"[main(a) for a in ([], ['--help'], ['--version'], *[[c, '--help'] for c in {list(COMMANDS)!r}], ['list'])]; "
+    )
     code += "assert 'torch' not in sys.modules, 'torch was imported'"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for word in ("demo", "--objective.lam", "--suite", "paper-sr", "wide_resnet16", "lambda, weight of the"):
