@@ -24,11 +24,11 @@ from robustsnn.attacks.start import Boundary
 from robustsnn.attacks.step import APGD, Iterate
 from robustsnn.attacks.threat import Threat
 from robustsnn.bench.show import heading
-from robustsnn.errors import UserError
-from robustsnn.files import write_json
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_json
+from robustsnn.ground.modes import frozen
+from robustsnn.ground.units import fraction, show_fraction
 from robustsnn.losses import correct, cross_entropy
-from robustsnn.modes import frozen
-from robustsnn.units import fraction, show_fraction
 
 from pyautoattack.autopgd_base import APGDAttack  # isort: skip  (referees says how to install it)
 from pyautoattack.fab_pt import FABAttack_PT  # isort: skip

@@ -32,12 +32,12 @@ from robustsnn.bench.show import heading, text
 from robustsnn.bench.step import EPOCH
 from robustsnn.bench.timing import paired, rounded
 from robustsnn.bench.trainee import AT, REGIMES, Trainee
-from robustsnn.files import write_json
+from robustsnn.ground.files import write_json
+from robustsnn.ground.modes import precision
+from robustsnn.ground.seeds import generator
 from robustsnn.losses import cross_entropy
-from robustsnn.modes import precision
 from robustsnn.neurons import compilation
 from robustsnn.objectives import Natural, Objective, SparsityRegularised
-from robustsnn.seeds import generator
 
 ATTACKED = {"AT", "SR*"}
 AT_THE_POINTS: dict[str, Objective] = {

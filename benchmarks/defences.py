@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from robustsnn.config import (
+from robustsnn.runs.config import (
     Config,
     EncoderConfig,
     ModelConfig,
@@ -27,7 +27,7 @@ from robustsnn.config import (
     TrainConfig,
     TrainingAttackConfig,
 )
-from robustsnn.demo import EPOCHS, EPS
+from robustsnn.runs.demo import EPOCHS, EPS
 from tables import Job, Look, arguments, by_name, measure_all, print_accuracies, write_rows
 
 RADIUS = "16/255"

@@ -14,8 +14,8 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from robustsnn.config import Config
-from robustsnn.demo import EPS, SUITE, configs
+from robustsnn.runs.config import Config
+from robustsnn.runs.demo import EPS, SUITE, configs
 from tables import Job, Look, arguments, measure_all, print_accuracies, write_rows
 
 LOOKS = (Look(SUITE, EPS, checked=True), Look(SUITE, "16/255"))  # 16/255 is the radius that AT trains with

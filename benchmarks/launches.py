@@ -22,7 +22,7 @@ from robustsnn.bench.machine import prepared
 from robustsnn.bench.show import heading, text
 from robustsnn.bench.timing import paired
 from robustsnn.bench.trainee import REGIMES, Trainee
-from robustsnn.files import write_json
+from robustsnn.ground.files import write_json
 from robustsnn.models import mixing
 from robustsnn.neurons import compilation, fused, normed
 

@@ -19,9 +19,9 @@ from typing import Any
 from torch import nn
 
 from robustsnn.analysis import trail
-from robustsnn.config import Config
 from robustsnn.data.batches import ImageSet
-from robustsnn.parsing import parse_config, read_config
+from robustsnn.runs.config import Config
+from robustsnn.runs.parsing import parse_config, read_config
 from tables import Job, Look, arguments, by_name, measure_all, print_accuracies, show, write_rows
 
 CONFIG = Path(__file__).parents[1] / "configs" / "digits_sew18_phase_max.yaml"

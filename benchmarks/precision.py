@@ -28,21 +28,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustsnn import jobs as processes
 from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.streams import Streams
-from robustsnn.build import suite
 from robustsnn.data.batches import ImageSet
-from robustsnn.demo import EPOCHS, configs
 from robustsnn.evaluation import run_suite
 from robustsnn.evaluation.crafting import Precision, computing
 from robustsnn.evaluation.fitting import fit_to
 from robustsnn.evaluation.judge import Judge
-from robustsnn.files import write_json
-from robustsnn.progress import Display, Progress, part, silent
-from robustsnn.runs import load_run, weights_digest
-from robustsnn.seeds import derived
-from robustsnn.units import fraction
+from robustsnn.ground.files import write_json
+from robustsnn.ground.progress import Display, Progress, part, silent
+from robustsnn.ground.seeds import derived
+from robustsnn.ground.units import fraction
+from robustsnn.runs import jobs as processes
+from robustsnn.runs.build import suite
+from robustsnn.runs.demo import EPOCHS, configs
+from robustsnn.runs.folder import load_run, weights_digest
 from tables import Job, Look, arguments, by_name, interval, measure, show, write_rows
 
 RADII = ("8/255", "16/255", "40/255")  # 16/255 is the radius that AT trains with

@@ -23,11 +23,11 @@ from typing import Any
 import torch
 
 from robustsnn.bench.trainee import UNITS, Trainee
-from robustsnn.files import write_json
-from robustsnn.jobs import Job, run_jobs, values
+from robustsnn.ground.files import write_json
+from robustsnn.ground.progress import Display, Progress, silent
+from robustsnn.ground.provenance import provenance
 from robustsnn.models.recompute import recomputed
-from robustsnn.progress import Display, Progress, silent
-from robustsnn.provenance import provenance
+from robustsnn.runs.jobs import Job, run_jobs, values
 
 AGAIN = {"vanilla": 1, "SR": 3, "AT": 1, "SR*": 3}
 """Forwards that are made again per step: the attacks of AT and SR* keep what they need."""

@@ -46,12 +46,19 @@ from torch import Tensor, nn
 import published_assg
 import robustsnn
 from arguments import Parser, context, output, positive
-from robustsnn import demo
 from robustsnn.attacks.threat import TOLERANCE, Linf
 from robustsnn.bench.machine import quiet
 from robustsnn.bench.show import heading
-from robustsnn.build import suite
-from robustsnn.config import (
+from robustsnn.evaluation import run_suite
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_arrays, write_json
+from robustsnn.ground.modes import frozen, precision
+from robustsnn.ground.progress import Display, Progress
+from robustsnn.ground.units import fraction, show_fraction
+from robustsnn.losses import correct, margin
+from robustsnn.runs import demo
+from robustsnn.runs.build import suite
+from robustsnn.runs.config import (
     Config,
     DataConfig,
     EncoderConfig,
@@ -60,14 +67,7 @@ from robustsnn.config import (
     SurrogateConfig,
     TrainConfig,
 )
-from robustsnn.errors import UserError
-from robustsnn.evaluation import run_suite
-from robustsnn.files import write_arrays, write_json
-from robustsnn.losses import correct, margin
-from robustsnn.modes import frozen, precision
-from robustsnn.progress import Display, Progress
-from robustsnn.runs import load_run, train_run
-from robustsnn.units import fraction, show_fraction
+from robustsnn.runs.folder import load_run, train_run
 
 try:
     import eagerpy

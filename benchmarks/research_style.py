@@ -29,11 +29,11 @@ from robustsnn.bench.machine import context, prepared
 from robustsnn.bench.show import heading, text
 from robustsnn.bench.timing import paired
 from robustsnn.bench.trainee import Trainee
-from robustsnn.files import write_json
+from robustsnn.ground.files import write_json
+from robustsnn.ground.seeds import generator
 from robustsnn.models import Classifier
 from robustsnn.neurons import Neurons, compilation
 from robustsnn.objectives import SparsityRegularised
-from robustsnn.seeds import generator
 
 IMAGE = (3, 32, 32)
 SEED = 0

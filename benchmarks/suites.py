@@ -17,16 +17,16 @@ from typing import Any
 
 import torch
 
-from robustsnn import build
 from robustsnn.attacks import Suite
-from robustsnn.demo import configs
 from robustsnn.evaluation import run_suite
-from robustsnn.files import write_json
-from robustsnn.outcome import Outcomes, rate
-from robustsnn.progress import Display, part
-from robustsnn.provenance import provenance
-from robustsnn.runs import load_run, show_rate, train_run
-from robustsnn.units import fraction
+from robustsnn.ground.files import write_json
+from robustsnn.ground.progress import Display, part
+from robustsnn.ground.provenance import provenance
+from robustsnn.ground.units import fraction
+from robustsnn.records.outcome import Outcomes, rate
+from robustsnn.runs import build
+from robustsnn.runs.demo import configs
+from robustsnn.runs.folder import load_run, show_rate, train_run
 
 SUITES = ("quick", "paper-sr", "autoattack", "reliable")
 

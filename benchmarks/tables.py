@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from robustsnn import jobs as processes
-from robustsnn.build import suite
-from robustsnn.config import Config
 from robustsnn.evaluation import evaluate, run_suite
-from robustsnn.files import write_json
-from robustsnn.progress import Display, Progress, part, silent
-from robustsnn.provenance import provenance
-from robustsnn.runs import load_run, train_run
+from robustsnn.ground.files import write_json
+from robustsnn.ground.progress import Display, Progress, part, silent
+from robustsnn.ground.provenance import provenance
+from robustsnn.ground.units import fraction
+from robustsnn.runs import jobs as processes
+from robustsnn.runs.build import suite
+from robustsnn.runs.config import Config
+from robustsnn.runs.folder import load_run, train_run
 from robustsnn.train.fit import accuracy
-from robustsnn.units import fraction
 
 
 @dataclass(frozen=True)

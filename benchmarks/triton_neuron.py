@@ -39,7 +39,7 @@ except ImportError:
 from robustsnn.bench.machine import context, prepared
 from robustsnn.bench.show import heading, text
 from robustsnn.bench.timing import paired, spread
-from robustsnn.files import write_json
+from robustsnn.ground.files import write_json
 from robustsnn.neurons import IF, LIF, STBP, Arctan, Triangle, compilation, fire
 
 SHAPES = ((8, 16, 128, 16, 16), (8, 64, 512, 8, 8), (16, 16, 128, 16, 16))

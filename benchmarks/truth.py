@@ -21,24 +21,24 @@ import torch.nn.functional as F
 from torch import nn
 
 from arguments import Parser, output, positive
-from robustsnn import build
 from robustsnn.attacks import pgd
 from robustsnn.attacks.exact import Exact
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.data.digits import digits
-from robustsnn.errors import UserError
 from robustsnn.evaluation import run_suite
-from robustsnn.files import write_json
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_json
+from robustsnn.ground.provenance import provenance
+from robustsnn.ground.units import show_fraction
 from robustsnn.losses import correct
 from robustsnn.models import Classifier
 from robustsnn.models.classifier import classifier
 from robustsnn.models.time import Fold, Layers
 from robustsnn.neurons import IF, LIF, Neurons
 from robustsnn.objectives import Adversarial, Natural
-from robustsnn.outcome import clopper_pearson
-from robustsnn.provenance import provenance
+from robustsnn.runs import build
+from robustsnn.statistics.binomial import clopper_pearson
 from robustsnn.train.fit import fit
-from robustsnn.units import show_fraction
 
 WIDTH = 16
 GRID = tuple(level / 255 for level in (2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40))

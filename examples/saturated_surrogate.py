@@ -23,12 +23,12 @@ import robustsnn
 from robustsnn.attacks import Suite, pgd, reliable
 from robustsnn.data.digits import digits
 from robustsnn.evaluation import evaluate
-from robustsnn.files import write_atomic, write_json
+from robustsnn.ground.files import write_atomic, write_json
+from robustsnn.ground.progress import Display, part
+from robustsnn.ground.units import show_fraction
 from robustsnn.neurons import IF, STBP, Triangle, neuron_layers
-from robustsnn.progress import Display, part
 from robustsnn.report.page import write_report
-from robustsnn.runs import make_results
-from robustsnn.units import show_fraction
+from robustsnn.runs.folder import make_results
 
 CURVE = (16 / 255, 28 / 255)
 EPS = 40 / 255

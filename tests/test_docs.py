@@ -159,12 +159,12 @@ def test_a_model_added_by_the_page_is_trained_from_the_command_line(followed, tm
 # ----------------------------------------------------------------------------------------- command lines
 
 WORK = {
-    "demo": "robustsnn.demo.demo",
-    "train": "robustsnn.runs.train_run",
-    "sweep": "robustsnn.sweep.sweep",
+    "demo": "robustsnn.runs.demo.demo",
+    "train": "robustsnn.runs.folder.train_run",
+    "sweep": "robustsnn.runs.sweep.sweep",
     "reproduce": "robustsnn.recipes.reproduce",
     "bench": "robustsnn.bench.running.bench",
-    "evaluate": "robustsnn.runs.evaluate_together",
+    "evaluate": "robustsnn.runs.folder.evaluate_together",
 }
 """The function that does the work of a command, where a line is followed up to there alone."""
 

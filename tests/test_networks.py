@@ -15,15 +15,15 @@ import torch
 from robustsnn.analysis import trail
 from robustsnn.attacks import pgd
 from robustsnn.attacks.suites import Suite
-from robustsnn.build import build_model
-from robustsnn.config import EncoderConfig, ModelConfig, SurrogateConfig
 from robustsnn.data.batches import ImageSet, Splits
+from robustsnn.ground.modes import frozen
+from robustsnn.ground.seeds import seeded
 from robustsnn.losses import cross_entropy
 from robustsnn.models import Encoded
-from robustsnn.modes import frozen
 from robustsnn.names import registered
 from robustsnn.objectives import SparsityRegularised
-from robustsnn.seeds import seeded
+from robustsnn.runs.build import build_model
+from robustsnn.runs.config import EncoderConfig, ModelConfig, SurrogateConfig
 
 STEPS = 2
 RESNET = {"stem": "cifar", "width": 0.125}

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from robustsnn import neurons as neurons
     from robustsnn import objectives as objectives
     from robustsnn.api import evaluate as evaluate
-    from robustsnn.errors import UserError as UserError
+    from robustsnn.ground.errors import UserError as UserError
     from robustsnn.train.fit import fit as fit
 
-_FROM = {"evaluate": "robustsnn.api", "fit": "robustsnn.train.fit", "UserError": "robustsnn.errors"}
+_FROM = {"evaluate": "robustsnn.api", "fit": "robustsnn.train.fit", "UserError": "robustsnn.ground.errors"}
 _ROOMS = ("attacks", "models", "neurons", "objectives")
 __all__ = ["UserError", "attacks", "evaluate", "fit", "models", "neurons", "objectives"]
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from torch import nn
 
-from robustsnn import build, evaluation
+from robustsnn import evaluation
 from robustsnn.attacks import Source, Suite
-from robustsnn.errors import UserError
 from robustsnn.evaluation.crafting import Precision
-from robustsnn.progress import Progress, silent
-from robustsnn.units import fraction
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.units import fraction
+from robustsnn.runs import build
 
 
 def evaluate(

@@ -14,7 +14,7 @@ from helpers import images, spiking
 from robustsnn.analysis.density import DensityBound, density_bound
 from robustsnn.analysis.two_layer import sparse_weight, two_layer
 from robustsnn.encoders import Rate
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.models import Plan, vgg
 from robustsnn.neurons import IF, STBP, Arctan, Triangle

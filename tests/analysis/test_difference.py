@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from helpers import Linear, images, spiking
 from robustsnn.analysis import finite_difference, gradients
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.neurons import (
     ASSG,

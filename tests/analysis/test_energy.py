@@ -18,7 +18,7 @@ from robustsnn.analysis.energy import AC, MAC, Energy, energy
 from robustsnn.analysis.fanout import fan_out
 from robustsnn.analysis.operations import Operations
 from robustsnn.encoders import Direct, Frames, Poisson
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.models import sew_resnet18
 from robustsnn.models.classifier import Classifier
 from robustsnn.models.time import Fold

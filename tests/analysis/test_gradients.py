@@ -16,8 +16,8 @@ from helpers import Linear, images, spiking
 from robustsnn.analysis import gradients, norms
 from robustsnn.analysis.medians import median, rank_correlation, share
 from robustsnn.encoders.rate import Poisson
-from robustsnn.errors import UserError
 from robustsnn.evaluation.pictures import input_gradient
+from robustsnn.ground.errors import UserError
 from robustsnn.models import Plan, vgg
 from robustsnn.neurons import ASSG, IF, RGA, STBP, Arctan, gradient_rule
 

@@ -13,14 +13,14 @@ from scipy import stats
 from torch import Tensor, nn
 
 from helpers import Linear, images, spiking
-from robustsnn.analysis.correlation import pearson, spearman
 from robustsnn.analysis.depth import depths
 from robustsnn.analysis.sharing import sharing
 from robustsnn.encoders import Rate
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.models import Plan, vgg, wide_resnet
 from robustsnn.neurons import IF, STBP, Arctan, Triangle
+from robustsnn.statistics.correlation import pearson, spearman
 
 X, Y = images(8, (1, 8, 8), low=0.0, high=1.0), torch.arange(8) % 4
 

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from helpers import Linear, images, spiking
-from robustsnn.analysis.jackknife import jackknife, ratio
 from robustsnn.analysis.signal import AtSteps, _measure, signal_to_noise
 from robustsnn.analysis.timesteps import running_for, steps_of
 from robustsnn.encoders import Frames, Latency, Phase, Rate
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.models import Plan, vgg
 from robustsnn.neurons import BPTR, IF, neuron_layers
+from robustsnn.statistics.jackknife import jackknife, ratio
 
 X, Y = images(6, (1, 8, 8), low=0.0, high=1.0), torch.arange(6) % 4
 

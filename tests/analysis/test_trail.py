@@ -22,10 +22,10 @@ from robustsnn.analysis import Operation, Tally, Trail, merge, trail
 from robustsnn.attacks import pgd
 from robustsnn.attacks.attempt import Attacker
 from robustsnn.encoders.rate import Poisson
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import frozen
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.models.sew_resnet import sew_resnet18
-from robustsnn.modes import frozen
 from robustsnn.neurons import ASSG, BPTR, HART, IF, LIF, PDSG, RGA, STBP, Arctan, GradientRule, Neurons, gradient_rule
 
 RULES: list[GradientRule | None] = [None, STBP(Arctan()), BPTR(), RGA(), HART(), PDSG(), ASSG()]

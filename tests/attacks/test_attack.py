@@ -12,7 +12,7 @@ from robustsnn.attacks import L2, Attack, Linf, apgd, fgsm, paper_sr, pgd, rfgsm
 from robustsnn.attacks.start import Boundary, SignNoise, Uniform
 from robustsnn.attacks.step import APGD, GradientStep, Iterate, apgd_checkpoints
 from robustsnn.attacks.threat import verify
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import correct, cross_entropy, dlr, margin
 from robustsnn.neurons import RGA, STBP, Arctan, Sigmoid, Triangle
 

@@ -12,7 +12,7 @@ from helpers import Counting, Linear, images, spiking
 from robustsnn.attacks import L2, CornerSearch, Linf, Streams
 from robustsnn.attacks.corners import _Corners
 from robustsnn.attacks.passes import judged
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import correct, margin
 
 

@@ -28,10 +28,10 @@ from robustsnn.attacks.passes import differentiate, judged
 from robustsnn.attacks.sparse import Flips, SparseFlips
 from robustsnn.attacks.step import GradientStep
 from robustsnn.attacks.transfer import Source
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.seeds import seeded
 from robustsnn.losses import correct, margin, targeted_margin
 from robustsnn.neurons import ASSG, Memory
-from robustsnn.seeds import seeded
 
 
 class Shaky(nn.Module):

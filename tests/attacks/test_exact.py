@@ -14,7 +14,7 @@ from robustsnn.attacks.exact import Exact
 from robustsnn.attacks.threat import Linf, verify
 from robustsnn.attacks.trains import cells, first_layer
 from robustsnn.encoders import Direct, Poisson
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import correct
 from robustsnn.models import Classifier
 from robustsnn.models.time import Fold, Layers

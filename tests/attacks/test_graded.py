@@ -10,7 +10,7 @@ from helpers import Linear, images
 from robustsnn.attacks import CornerSearch, GradedSearch, Linf
 from robustsnn.attacks.graded import graded
 from robustsnn.attacks.passes import judged
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import correct, margin
 from robustsnn.models.classifier import classifier
 from robustsnn.models.time import Layers

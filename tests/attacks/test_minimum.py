@@ -9,7 +9,7 @@ from torch import nn
 from helpers import Counting, Linear, images, spiking
 from robustsnn.attacks.minimum import MinimumNorm
 from robustsnn.attacks.threat import L2, Linf, verify
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import correct, margin
 from robustsnn.neurons import ASSG, RGA, STBP, Triangle, neuron_layers
 

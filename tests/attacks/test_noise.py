@@ -9,7 +9,7 @@ from robustsnn.attacks.noise import RandomSearch
 from robustsnn.attacks.sparse import Flips
 from robustsnn.attacks.streams import Streams
 from robustsnn.attacks.threat import L2, Linf
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import correct, margin
 
 NORMS = [Linf, L2]

@@ -31,10 +31,10 @@ from robustsnn.attacks import (
 from robustsnn.attacks.start import AtImage, Boundary
 from robustsnn.attacks.step import APGD, SAPGD, Adam, GradientStep, Momentum
 from robustsnn.attacks.threat import verify
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.seeds import generator
 from robustsnn.losses import correct, dlr, margin, targeted_margin
 from robustsnn.neurons import ASSG, RGA, STBP, Arctan, Sigmoid, neuron_layers
-from robustsnn.seeds import generator
 
 COSTS = ("forwards", "backwards", "zero_gradient", "nan_gradient")
 

@@ -8,10 +8,10 @@ from torch import nn
 from helpers import Counting, Linear, images, spiking
 from robustsnn.attacks import L2, Linf, RayS, Square, Streams, reliable
 from robustsnn.attacks.rays import PRECISION, halving
-from robustsnn.errors import UserError
 from robustsnn.evaluation.fitting import fit_to
 from robustsnn.evaluation.judge import Judge
 from robustsnn.evaluation.probe import quantised
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import correct, margin
 
 

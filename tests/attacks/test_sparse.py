@@ -10,7 +10,7 @@ from helpers import Counting, Linear, images, spiking
 from robustsnn.attacks.sparse import Flips, SparseFlips
 from robustsnn.attacks.streams import Streams
 from robustsnn.attacks.threat import verify
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import correct, margin
 from robustsnn.neurons import ASSG, RGA, STBP, Arctan, neuron_layers
 

@@ -11,7 +11,7 @@ from torch import nn
 from helpers import Counting, Linear, images
 from robustsnn.attacks.square import Square, pattern, place, window_share, within
 from robustsnn.attacks.threat import L2, Linf
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import correct, margin
 
 NORMS = [Linf, L2]

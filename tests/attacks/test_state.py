@@ -13,7 +13,7 @@ from torch import nn
 
 from robustsnn.attacks import Attack, Linf, Streams, step
 from robustsnn.attacks.state import select
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 REGISTERED = [
     rule

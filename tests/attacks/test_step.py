@@ -13,7 +13,7 @@ from robustsnn.attacks import L2, Attack, Linf, mi_fgsm, sa_pgd
 from robustsnn.attacks.start import Uniform
 from robustsnn.attacks.step import APGD, SAPGD, Adam, GradientStep, Iterate, Momentum, halvings
 from robustsnn.attacks.threat import verify
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import margin
 
 EPS = 0.1

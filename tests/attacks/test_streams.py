@@ -5,7 +5,7 @@ import torch
 
 from helpers import images
 from robustsnn.attacks import Streams
-from robustsnn.seeds import generator
+from robustsnn.ground.seeds import generator
 
 
 def test_streams_are_of_their_seeds_alone():

@@ -34,7 +34,7 @@ from robustsnn.attacks import (
 )
 from robustsnn.attacks.reliable import KINDS, STRONG, WIDE
 from robustsnn.attacks.step import APGD, SAPGD, GradientStep
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy, dlr, margin, targeted_dlr, targeted_margin
 from robustsnn.neurons import ASSG, BPTR, HART, PDSG, RGA, STBP, ResetFlow
 

@@ -12,7 +12,7 @@ from robustsnn.attacks import Attack, Linf, apgd
 from robustsnn.attacks.passes import rivals
 from robustsnn.attacks.start import Boundary
 from robustsnn.attacks.step import APGD, GradientStep
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import (
     correct,
     cross_entropy,

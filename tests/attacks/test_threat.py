@@ -11,7 +11,7 @@ from robustsnn.attacks import Flips
 from robustsnn.attacks.grey import budget, nearest
 from robustsnn.attacks.start import AtImage, Boundary, SignNoise, Uniform
 from robustsnn.attacks.threat import L2, TOLERANCE, Linf, check_images, verify
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 THREATS = [Linf, L2]
 radii = st.floats(0, 0.9)

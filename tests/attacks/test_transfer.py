@@ -8,9 +8,9 @@ import torch
 from helpers import Linear, images, spiking
 from robustsnn.attacks import Attack, Linf, Source, Streams, Suite, Transfer, fgsm, pgd
 from robustsnn.evaluation import run_suite
+from robustsnn.ground.seeds import derived
 from robustsnn.losses import correct, margin
 from robustsnn.neurons import STBP, Arctan, neuron_layers
-from robustsnn.seeds import derived
 
 EPS = 0.08
 

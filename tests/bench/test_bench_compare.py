@@ -6,7 +6,7 @@ import pytest
 
 from robustsnn.bench.compare import alone, compare, differences, read
 from robustsnn.cli import main
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 def around(value, width=0.1):

@@ -4,7 +4,7 @@ import pytest
 
 from robustsnn.bench.options import PARTS, Options
 from robustsnn.cli import main
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 def test_lists_and_shapes_are_read():

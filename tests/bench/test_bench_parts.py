@@ -14,10 +14,10 @@ from robustsnn.bench.network import drawings, network, noise, settle
 from robustsnn.bench.options import PARTS, Options
 from robustsnn.bench.running import MEASURES, bench
 from robustsnn.bench.trainee import REGIMES, UNITS, Trainee
-from robustsnn.build import suite
 from robustsnn.cli import main
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons import IF, LIF
+from robustsnn.runs.build import suite
 
 CPU = torch.device("cpu")
 SIZES = {

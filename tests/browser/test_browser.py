@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 from fake_runs import write_runs, write_varied
 from fake_spikes import add_spikes
 
-from robustsnn.exhibit import Cell, Chart, Exhibit, Line, Row, Table, Words
+from robustsnn.records.exhibit import Cell, Chart, Exhibit, Line, Row, Table, Words
 from robustsnn.report.exhibits import write_exhibits
 from robustsnn.report.page import write_report
 

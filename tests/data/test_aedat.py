@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustsnn.data.aedat import read_aedat, read_npz, read_npz_events
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 HEADER = (
     b"#!AER-DAT2.0\r\n# This is a raw AE data file - do not edit\r\n# Data format is int32 address, int32 timestamp\r\n"

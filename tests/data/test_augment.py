@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustsnn.data.augment import Augment
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 SEED = st.integers(0, 2**32)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch.nn.functional import pad
 
 from robustsnn.data.batches import Augment, ImageSet, Splits, batches, split
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -16,7 +16,7 @@ import torch
 
 from robustsnn.data import cifar
 from robustsnn.data.batches import Splits
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 @dataclass(frozen=True)

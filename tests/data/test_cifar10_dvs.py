@@ -15,7 +15,7 @@ import torch
 from robustsnn.data.batches import Splits
 from robustsnn.data.cifar10_dvs import CLASSES, cifar10_dvs
 from robustsnn.data.events import Events, counts
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 HEADER = b"#!AER-DAT2.0\r\n# This is a raw AE data file - do not edit\r\n"
 COUNT = 12  # recordings of each class, so that 2 < 10 tells numbers from text

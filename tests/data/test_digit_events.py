@@ -10,7 +10,7 @@ from robustsnn.data.batches import Splits
 from robustsnn.data.digit_events import CAMERA, DURATION, digit_events, record
 from robustsnn.data.digits import digits
 from robustsnn.data.event_camera import EventCamera
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 cached = cache(partial(digit_events, size=8, frames=2))  # a fraction of the usual size, and of the seconds
 

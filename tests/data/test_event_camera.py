@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from robustsnn.data.event_camera import EventCamera
 from robustsnn.data.events import Events
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 SEED = st.integers(0, 2**32)
 STEP = 10_000  # microseconds between two images

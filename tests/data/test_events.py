@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustsnn.data.events import MOST_DISORDER, Events, binned, counts, frames, in_order
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 SENSOR = (6, 8)
 

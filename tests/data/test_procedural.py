@@ -6,7 +6,7 @@ import torch
 from sklearn.linear_model import RidgeClassifier
 
 from robustsnn.data.procedural import procedural
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 def test_form_and_balance() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustsnn.data.unpickle import unpickle
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.binary(min_size=1) | st.text(),

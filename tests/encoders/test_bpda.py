@@ -9,7 +9,7 @@ from torch import nn
 from helpers import Linear, images
 from robustsnn.attacks import apgd, fgsm, pgd
 from robustsnn.encoders import BPDA, Direct
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import correct, margin
 
 

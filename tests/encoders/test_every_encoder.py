@@ -27,7 +27,7 @@ from robustsnn.encoders import (
     Rounding,
     Smoothed,
 )
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.models import Encoded, Plan, vgg
 from robustsnn.neurons import IF

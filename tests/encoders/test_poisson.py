@@ -5,7 +5,7 @@ import torch
 
 from helpers import images
 from robustsnn.encoders import Poisson
-from robustsnn.seeds import generator, seeded
+from robustsnn.ground.seeds import generator, seeded
 
 
 def test_each_pixel_fires_as_often_as_it_is_bright():

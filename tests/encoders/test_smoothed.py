@@ -17,7 +17,7 @@ from robustsnn.encoders import (
     rounds,
     smoothing,
 )
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 FRONTS = [Phase(8), Phase(6, 6, weighted=False), Latency(4), Rate(6), Discretise(9)]
 

@@ -15,17 +15,17 @@ import robustsnn
 from helpers import Linear, images, spiking
 from robustsnn.attacks import Attack, Linf, Suite, pgd
 from robustsnn.attacks.step import GradientStep
-from robustsnn.build import suite
 from robustsnn.cli import main
-from robustsnn.config import Config, ModelConfig, TrainConfig
-from robustsnn.errors import UserError
 from robustsnn.evaluation import run_suite
 from robustsnn.evaluation.crafting import RELIABLE, check_precision
 from robustsnn.evaluation.fingerprint import exact, fingerprint, model_digest
 from robustsnn.evaluation.judge import Judge
+from robustsnn.ground.errors import UserError
 from robustsnn.report.results import Result, read_results
 from robustsnn.report.wording import test_text as words_of_the_test
-from robustsnn.runs import evaluate_run, summary, train_run
+from robustsnn.runs.build import suite
+from robustsnn.runs.config import Config, ModelConfig, TrainConfig
+from robustsnn.runs.folder import evaluate_run, summary, train_run
 
 EPS = 0.03
 

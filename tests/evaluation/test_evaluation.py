@@ -15,12 +15,13 @@ from helpers import Linear, images, spiking
 from robustsnn.attacks import Attack, Attempt, CornerSearch, Linf, Suite, fgsm, paper_sr_10, pgd, quick
 from robustsnn.attacks.step import APGD
 from robustsnn.data.batches import ImageSet
-from robustsnn.errors import UserError
 from robustsnn.evaluation import Judge, evaluate, input_gradient, pictures, run_suite
 from robustsnn.evaluation.fitting import most_passes
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import margin
-from robustsnn.outcome import Outcomes, clopper_pearson, rate
-from robustsnn.runs import summary
+from robustsnn.records.outcome import Outcomes, rate
+from robustsnn.runs.folder import summary
+from robustsnn.statistics.binomial import clopper_pearson
 
 EPS = 0.08
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from robustsnn.evaluation.flags import FLAGS, Check
-from robustsnn.files import write_json
+from robustsnn.ground.files import write_json
 
 YES = [True, 1, np.True_, np.bool_(1), torch.tensor(True), torch.ones(1), (np.arange(3) > 1).any()]
 HALF = [0.5, np.float32(0.5), np.float64(0.5), np.float16(0.5), torch.tensor(0.5), np.array(0.5)]

@@ -8,13 +8,13 @@ from torch import nn
 from helpers import Linear, images, spiking
 from robustsnn.attacks import Suite, apgd, fgsm, pgd, quick
 from robustsnn.data.batches import ImageSet
-from robustsnn.errors import UserError
 from robustsnn.evaluation import Judge, evaluate, measure, pictures, run_suite
 from robustsnn.evaluation.fitting import EOT, fit_to
 from robustsnn.evaluation.judge import VOTES, fresh_draws, judge_for, repeats
 from robustsnn.evaluation.probe import Probe
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.seeds import generator, seeded
 from robustsnn.models import Classifier
-from robustsnn.seeds import generator, seeded
 
 EPS = 0.004  # the network is not trained: it takes little
 

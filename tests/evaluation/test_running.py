@@ -10,8 +10,8 @@ from torch import nn
 from helpers import Linear, images, spiking
 from robustsnn.attacks import Attempt, Linf, RandomSearch, Source, Suite, Transfer, fgsm, pgd
 from robustsnn.attacks.threat import Threat
-from robustsnn.errors import UserError
 from robustsnn.evaluation import Shard, run_suite
+from robustsnn.ground.errors import UserError
 
 EPS = 0.08
 

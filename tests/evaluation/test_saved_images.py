@@ -13,15 +13,15 @@ from torch import nn
 
 from helpers import Linear, images, spiking
 from robustsnn.attacks import Linf, RandomSearch, Suite, fgsm, pgd
-from robustsnn.errors import UserError
 from robustsnn.evaluation import run_suite
 from robustsnn.evaluation.adversarial import load_images, rejudge, save_images
 from robustsnn.evaluation.judge import Judge
 from robustsnn.evaluation.rounded import rounded
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.tensors import read_tensors, write_tensors
 from robustsnn.losses import correct, margin
 from robustsnn.models import Encoded
-from robustsnn.outcome import rate
-from robustsnn.tensors import read_tensors, write_tensors
+from robustsnn.records.outcome import rate
 
 EPS = 0.02
 

@@ -11,10 +11,10 @@ from helpers import Linear, images
 from robustsnn.attacks import Attack, Linf, RandomSearch, Suite, fgsm, pgd
 from robustsnn.attacks.start import Uniform
 from robustsnn.attacks.step import GradientStep
-from robustsnn.errors import UserError
 from robustsnn.evaluation import Shard, evaluate, run_radii, run_suite
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import margin
-from robustsnn.outcome import Outcomes
+from robustsnn.records.outcome import Outcomes
 
 EPS = 0.03
 N, SIZE = 50, 8  # 7 batches, the last of two samples

@@ -8,10 +8,10 @@ import torch
 from helpers import images
 from robustsnn.attacks import pgd, quick, reliable
 from robustsnn.encoders import Direct, Frequency, Phase, Poisson, Smoothed
-from robustsnn.errors import UserError
 from robustsnn.evaluation import run_suite
 from robustsnn.evaluation.fitting import fit_to
 from robustsnn.evaluation.judge import Judge
+from robustsnn.ground.errors import UserError
 from robustsnn.models import Plan, vgg
 from robustsnn.neurons import IF, STBP, Arctan
 

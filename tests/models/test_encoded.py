@@ -8,11 +8,11 @@ from helpers import Linear, images, spiking
 from robustsnn.attacks import Linf, Suite, apgd, fgsm, paper_trail, pgd
 from robustsnn.attacks.threat import verify
 from robustsnn.encoders import BPDA
-from robustsnn.errors import UserError
 from robustsnn.evaluation import evaluate, run_suite
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import batch_statistics, frozen
 from robustsnn.losses import correct, cross_entropy, margin
 from robustsnn.models import Classifier, Encoded
-from robustsnn.modes import batch_statistics, frozen
 from robustsnn.neurons import neuron_layers
 
 

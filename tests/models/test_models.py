@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.encoders import Direct
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.models import Classifier, Plan, sew_resnet18, spiking_resnet18, vgg, wide_resnet, wide_resnet16
 from robustsnn.models.time import Fold

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.models import HybridPool, pool
 
 KINDS = [("max", None), ("average", None), ("hybrid", None), ("hybrid", 0.25), ("none", None)]

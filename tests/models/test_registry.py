@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from robustsnn.encoders import Direct, Frames
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.models import Classifier
 from robustsnn.models.time import Fold
 from robustsnn.names import load, registered

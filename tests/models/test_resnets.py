@@ -11,7 +11,7 @@ from torch import nn
 
 from helpers import images
 from robustsnn.encoders import Frames
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.models import (
     Connect,

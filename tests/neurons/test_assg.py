@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reference_neurons import NORMALISED, currents, neurons, stepwise_gradient
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons import (
     ASSG,
     IF,

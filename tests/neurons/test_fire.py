@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from reference_neurons import NORMALISED, currents, neurons, stepwise, surrogates
 from torch import Tensor
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons import IF, LIF, RGA, STBP, Sigmoid, Triangle, fire
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from helpers import images, spiking
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.neurons import (
     ASSG,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.models import Classifier, vgg
 from robustsnn.neurons import (

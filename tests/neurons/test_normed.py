@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from robustsnn.modes import batch_statistics
+from robustsnn.ground.modes import batch_statistics
 from robustsnn.neurons import BPTR, HART, IF, LIF, PDSG, RGA, STBP, Arctan, Neurons, compilation, normed
 from robustsnn.neurons import fused as fused_module
 from robustsnn.neurons.normed import fire_normed, fusable

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from helpers import images, spiking
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons import PDSG, gradient_rule, neuron_layers, recording
 
 

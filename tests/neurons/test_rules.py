@@ -16,7 +16,7 @@ from torch import Tensor
 
 import robustsnn.neurons
 from helpers import images, spiking
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.models import Classifier
 from robustsnn.neurons import (

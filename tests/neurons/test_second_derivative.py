@@ -14,7 +14,7 @@ from reference_neurons import SURROGATES, currents, neurons
 from torch import Tensor
 
 from helpers import Step
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons import (
     ASSG,
     BPTR,

@@ -13,10 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_neurons import NORMALISED, SURROGATES
 
-from robustsnn.build import build_model
 from robustsnn.cli import main
 from robustsnn.data.batches import ImageSet, Splits
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons import (
     STBP,
     Arctan,
@@ -30,7 +29,8 @@ from robustsnn.neurons import (
     neuron_layers,
     surrogate,
 )
-from robustsnn.parsing import parse_config
+from robustsnn.runs.build import build_model
+from robustsnn.runs.parsing import parse_config
 
 # Where the support ends, in units of the width.
 EDGES = {Triangle: 1.0, Rectangle: 0.5}

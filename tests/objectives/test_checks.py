@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from robustsnn.attacks import pgd
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.objectives import (
     TRADES,
     Adversarial,

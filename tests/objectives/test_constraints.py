@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.models import wide_resnet16
 from robustsnn.neurons import IF
 from robustsnn.objectives.constraints import ConvexShortcuts, OrthogonalRetraction, project_simplex

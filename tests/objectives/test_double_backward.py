@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from helpers import Step, images, spiking
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons import LIF, PDSG, STBP, Arctan, Neurons, Sigmoid, gradient_rule
 from robustsnn.objectives import SparsityRegularised
 

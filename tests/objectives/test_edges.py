@@ -9,9 +9,9 @@ from torch import nn
 
 from helpers import Linear, images, spiking
 from robustsnn.attacks import pgd
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import batch_statistics, evaluating
 from robustsnn.losses import cross_entropy
-from robustsnn.modes import batch_statistics, evaluating
 from robustsnn.objectives import (
     TRADES,
     Adversarial,

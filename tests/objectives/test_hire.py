@@ -8,7 +8,7 @@ from torch import nn
 
 from helpers import images, spiking
 from robustsnn.encoders import BPDA
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.objectives import Hire
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustsnn.attacks import pgd
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.objectives import Adversarial, Natural, SparsityRegularised
 from robustsnn.objectives.schedule import ByValidation, Changing, Constant, Cosine, Scheduled, WarmUp
 

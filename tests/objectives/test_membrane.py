@@ -8,7 +8,7 @@ from torch import nn
 
 from helpers import images, spiking
 from robustsnn.attacks import pgd
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons import IF, PDSG, STBP, Neurons, Triangle, gradient_rule, neuron_layers
 from robustsnn.objectives import Adversarial, MembraneGuard, Natural
 

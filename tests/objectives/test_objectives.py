@@ -6,7 +6,7 @@ from torch import nn
 
 from helpers import Linear, images, spiking
 from robustsnn.attacks import pgd
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.objectives import Adversarial, Natural, SparsityRegularised
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from helpers import images, spiking
 from robustsnn.attacks import pgd
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.objectives import AdversarialLogitPairing, CleanLogitPairing, Natural
 

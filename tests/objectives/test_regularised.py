@@ -9,7 +9,7 @@ import torch
 
 from helpers import Linear, images, spiking
 from robustsnn.attacks import pgd
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy, true_probability
 from robustsnn.objectives import Adversarial, GradientRegularised, SparsityRegularised
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from helpers import Linear, images, spiking
 from robustsnn.attacks import Linf, pgd
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import DivergenceFrom, cross_entropy, divergence
 from robustsnn.objectives import TRADES, Adversarial
 

@@ -16,11 +16,11 @@ import yaml
 
 import robustsnn
 from robustsnn.cli import main
+from robustsnn.ground.tensors import read_tensors
 from robustsnn.names import KINDS, installed
 from robustsnn.neurons import LIF
-from robustsnn.parsing import parse_config
-from robustsnn.runs import load_run
-from robustsnn.tensors import read_tensors
+from robustsnn.runs.folder import load_run
+from robustsnn.runs.parsing import parse_config
 
 HERE = Path(__file__).parent
 ATTACK = ("--suite", "willow.attacks:pair", "--eps", "0.2", "--limit", "12")
@@ -104,7 +104,7 @@ def test_from_a_config_to_a_report(garden, capsys):
 
 def test_the_network_is_made_of_all_of_them(garden):
     config = parse_config(yaml.safe_load(Path("willow.yaml").read_text()), "willow.yaml", trust_code=True)
-    from robustsnn.build import build_attack, build_constraints, build_data, build_model, build_objective
+    from robustsnn.runs.build import build_attack, build_constraints, build_data, build_model, build_objective
 
     data = build_data(config.data)
     model = build_model(config.model, data, 0)
@@ -160,8 +160,8 @@ def test_a_neuron_of_ones_own_is_never_taken_for_a_plain_one(garden):
 
 
 def test_names_in_python_are_trusted(garden):
-    from robustsnn.config import Config, DataConfig, ModelConfig, TrainConfig
-    from robustsnn.runs import train_run
+    from robustsnn.runs.config import Config, DataConfig, ModelConfig, TrainConfig
+    from robustsnn.runs.folder import train_run
 
     train = TrainConfig(epochs=1, crop=0)
     config = Config(data=DataConfig("willow.data:blobs"), model=ModelConfig("willow.models:twig"), train=train)

@@ -17,15 +17,15 @@ from robustsnn.attacks.noise import RandomSearch
 from robustsnn.attacks.presets import apgd
 from robustsnn.attacks.sparse import Flips, SparseFlips
 from robustsnn.attacks.square import Square
-from robustsnn.errors import UserError
 from robustsnn.evaluation import Judge, evaluate, run_suite
 from robustsnn.evaluation.flags import FLAGS
 from robustsnn.evaluation.masking import checks
 from robustsnn.evaluation.probe import PROBE, Probe
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import precision
 from robustsnn.losses import margin
-from robustsnn.modes import precision
 from robustsnn.neurons import ASSG, RGA
-from robustsnn.outcome import Outcomes
+from robustsnn.records.outcome import Outcomes
 
 RULES = {"rules-disagree", "rules-without-effect", "blind-rules", "single-surrogate"}
 """What is asked of networks with neuron layers alone."""

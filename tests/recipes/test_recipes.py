@@ -10,11 +10,9 @@ import pytest
 import torch
 
 from robustsnn.attacks import Source
-from robustsnn.build import build_constraints, build_data, build_model, build_objective, build_optimiser, suite
-from robustsnn.config import Config, DataConfig
 from robustsnn.data.batches import ImageSet, Splits
-from robustsnn.errors import UserError
-from robustsnn.exhibit import Chart, Exhibit, Pictures, Table
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.units import fraction
 from robustsnn.names import registered
 from robustsnn.recipes import RECIPES, published, reproduce
 from robustsnn.recipes.cells import WORST
@@ -22,9 +20,11 @@ from robustsnn.recipes.measures import MEASURES, Subject
 from robustsnn.recipes.networks import STAND_IN, Network, radius, sweep
 from robustsnn.recipes.recipe import Found, Look, Need, Setting, merged
 from robustsnn.recipes.running import _look, _train
+from robustsnn.records.exhibit import Chart, Exhibit, Pictures, Table
 from robustsnn.report.exhibits import write_exhibits
 from robustsnn.report.plain import plain
-from robustsnn.units import fraction
+from robustsnn.runs.build import build_constraints, build_data, build_model, build_objective, build_optimiser, suite
+from robustsnn.runs.config import Config, DataConfig
 
 SCALES = ("digits", "full")
 SETTING = Setting("digits", (1,), 6, "robustsnn reproduce")

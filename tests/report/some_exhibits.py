@@ -6,7 +6,20 @@ import math
 
 import numpy as np
 
-from robustsnn.exhibit import Block, Cell, Chart, Claim, Exhibit, Line, Picture, Pictures, Row, Table, Verdict, Words
+from robustsnn.records.exhibit import (
+    Block,
+    Cell,
+    Chart,
+    Claim,
+    Exhibit,
+    Line,
+    Picture,
+    Pictures,
+    Row,
+    Table,
+    Verdict,
+    Words,
+)
 from robustsnn.report.png import png
 
 VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "undecided")

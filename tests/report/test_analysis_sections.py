@@ -24,10 +24,10 @@ from robustsnn.analysis.sharing import sharing
 from robustsnn.analysis.signal import signal_to_noise
 from robustsnn.analysis.vulnerability import vulnerability as vulnerability_of
 from robustsnn.encoders import Direct
-from robustsnn.errors import UserError
-from robustsnn.exhibit import Block, Chart, Line, Pictures, Table, Words
+from robustsnn.ground.errors import UserError
 from robustsnn.models.classifier import Classifier
 from robustsnn.neurons import BPTR, IF, Neurons
+from robustsnn.records.exhibit import Block, Chart, Line, Pictures, Table, Words
 from robustsnn.report import energy as energy_page
 from robustsnn.report import gradients, theory, vulnerability
 from robustsnn.report.analysis_file import Found, decimals

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from some_exhibits import chart, pictures, table
 
-from robustsnn.errors import UserError
-from robustsnn.exhibit import Cell, Chart, Line, Picture, Pictures, Row, Table, Words
+from robustsnn.ground.errors import UserError
+from robustsnn.records.exhibit import Cell, Chart, Line, Picture, Pictures, Row, Table, Words
 from robustsnn.report.block_chart import chart_view, data
 from robustsnn.report.block_pictures import pictures_view
 from robustsnn.report.block_table import figure_text, table_view

@@ -13,8 +13,8 @@ from fake_runs import write_runs
 from some_exhibits import chart, exhibits, pictures
 from test_report_page import Balanced
 
-from robustsnn.errors import UserError
-from robustsnn.exhibit import Exhibit, Picture, Pictures
+from robustsnn.ground.errors import UserError
+from robustsnn.records.exhibit import Exhibit, Picture, Pictures
 from robustsnn.report.exhibits import counted, write_exhibits
 from robustsnn.report.page import write_report
 

@@ -1,4 +1,4 @@
-"""How deep the attacks went, on the page: what `robustsnn.depth` writes is read, drawn and said."""
+"""How deep the attacks went, on the page: what `robustsnn.evaluation.depth` writes is read, drawn and said."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from test_report_page import edit, render
 
-from robustsnn.depth import depth
-from robustsnn.errors import UserError
-from robustsnn.outcome import Outcomes
+from robustsnn.evaluation.depth import depth
+from robustsnn.ground.errors import UserError
+from robustsnn.records.outcome import Outcomes
 from robustsnn.report.card import write_cards
 from robustsnn.report.depth import read_depth
 from robustsnn.report.page import write_report

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from fake_runs import samples, write_run, write_runs
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.report.page import write_report
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}

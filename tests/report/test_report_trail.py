@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fake_runs import write_runs
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.report.page import write_report
 from robustsnn.report.reading import models_of, read_runs
 from robustsnn.report.trail import Trails, trails

@@ -15,7 +15,7 @@ import pytest
 from fake_runs import write_runs
 from fake_spikes import add_spikes, spikes
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.report.page import write_report
 from robustsnn.report.png import indexed_address
 from robustsnn.report.samples import read_samples

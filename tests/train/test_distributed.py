@@ -24,15 +24,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers import Linear, spiking
-from robustsnn import runs
 from robustsnn.attacks import pgd
 from robustsnn.attacks.start import AtImage, Uniform
 from robustsnn.cli import main
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet
-from robustsnn.distributed import ALONE, Processes, Share, joined
-from robustsnn.errors import UserError
+from robustsnn.ground.distributed import ALONE, Processes, Share, joined
+from robustsnn.ground.errors import UserError
 from robustsnn.objectives import TRADES, Adversarial, CleanLogitPairing, Hire, Natural, SparsityRegularised
+from robustsnn.runs import folder as runs
 from robustsnn.train import epoch
 from robustsnn.train.distributed import GlobalBatchNorm, synchronise_norms
 from robustsnn.train.fit import fit

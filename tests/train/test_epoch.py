@@ -9,7 +9,7 @@ from torch import nn
 from helpers import Linear
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.objectives import Natural
 from robustsnn.objectives.constraints import OrthogonalRetraction

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from helpers import spiking
-from robustsnn import files
 from robustsnn.attacks import pgd
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet
-from robustsnn.errors import UserError
+from robustsnn.ground import files
+from robustsnn.ground.errors import UserError
 from robustsnn.objectives import Adversarial, Natural, SparsityRegularised
 from robustsnn.objectives.constraints import OrthogonalRetraction
 from robustsnn.objectives.schedule import ByValidation, Scheduled

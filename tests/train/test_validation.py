@@ -10,7 +10,7 @@ from helpers import Linear
 from robustsnn.attacks import pgd
 from robustsnn.attacks.threat import Linf
 from robustsnn.data.batches import ImageSet
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.objectives import Natural, SparsityRegularised
 from robustsnn.objectives.schedule import ByValidation, Cosine, Scheduled
 from robustsnn.train.fit import accuracy, constant, fit

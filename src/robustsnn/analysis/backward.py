@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from robustsnn.analysis.graph import Key, Step, calls, steps
 from robustsnn.analysis.layout import Layout, layout_of
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.seeds import seeded
+from robustsnn.ground.types import Images, Logits
 from robustsnn.neurons import GradientRule, gradient_rule
-from robustsnn.seeds import seeded
-from robustsnn.types import Images, Logits
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,15 @@ from robustsnn.analysis.fanout import Weighted, fan_out, weighted_layers
 from robustsnn.analysis.passes import differentiating, first_samples, gradients_at, name_of
 from robustsnn.analysis.tally import Tally
 from robustsnn.analysis.timesteps import steps_of
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import evaluating
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.seeds import seeded
+from robustsnn.ground.types import Images, Loss
 from robustsnn.losses import cross_entropy
 from robustsnn.models.classifier import Classifier
-from robustsnn.modes import evaluating
 from robustsnn.neurons import GradientRule
-from robustsnn.progress import Progress, silent
-from robustsnn.seeds import seeded
-from robustsnn.types import Images, Loss
 
 
 @dataclass(frozen=True)

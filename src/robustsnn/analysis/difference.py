@@ -17,14 +17,14 @@ from robustsnn.analysis import norms
 from robustsnn.analysis.medians import Values, median, plain, share, tally
 from robustsnn.analysis.passes import name_of
 from robustsnn.analysis.response import Response, probability
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, device_of, tensors
-from robustsnn.modes import frozen
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import frozen
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.types import Loss
+from robustsnn.ground.units import fraction
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.neurons.smooth import smooth_forward
-from robustsnn.progress import Progress, silent
-from robustsnn.types import Loss
-from robustsnn.units import fraction
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,12 +16,12 @@ from robustsnn.analysis.operations import Counter, Operations
 from robustsnn.analysis.tally import Tally
 from robustsnn.analysis.timesteps import steps_of
 from robustsnn.analysis.trail import draws_numbers
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, device_of, repeats, tensors
-from robustsnn.modes import evaluating
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import evaluating
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.seeds import seeded
 from robustsnn.neurons import Neurons
-from robustsnn.progress import Progress, silent
-from robustsnn.seeds import seeded
 
 MAC = 4.6e-12
 """Joule of a 32-bit floating-point multiplication and addition in 45 nm CMOS, 3.7 + 0.9 pJ. Horowitz, ISSCC 2014."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from robustsnn.analysis.response import Response
 from robustsnn.attacks.threat import per_sample
+from robustsnn.ground.types import Images, Labels
 from robustsnn.neurons import GradientRule, gradient_rule
-from robustsnn.types import Images, Labels
 
 
 class Extremes:

@@ -15,12 +15,12 @@ from robustsnn.analysis import norms
 from robustsnn.analysis.medians import Values, plain, tally
 from robustsnn.analysis.passes import name_of
 from robustsnn.analysis.response import Response, probability
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, device_of, tensors
-from robustsnn.modes import frozen
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import frozen
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.types import Loss
 from robustsnn.neurons import GradientRule, gradient_rule
-from robustsnn.progress import Progress, silent
-from robustsnn.types import Loss
 
 DECADES = (-12, 2)
 PER_DECADE = 4

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustsnn.analysis.medians import Values, median, plain, rank_correlation, share, tally
-from robustsnn.outcome import rate
+from robustsnn.records.outcome import rate
 
 
 def _over(above: Values, below: Values) -> Values:

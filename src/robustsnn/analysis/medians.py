@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustsnn.analysis.correlation import spearman
 from robustsnn.analysis.tally import Tally
-from robustsnn.outcome import clopper_pearson
+from robustsnn.statistics.binomial import clopper_pearson
+from robustsnn.statistics.correlation import spearman
 
 Values = NDArray[np.float64]
 """One number per sample `[n]`; NaN where it is undefined."""

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from robustsnn.analysis.backward import all_weights
 from robustsnn.analysis.tally import finite
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, device_of, tensors
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import evaluating
+from robustsnn.ground.types import Images, Labels, Logits, Loss
 from robustsnn.losses import check_logits
-from robustsnn.modes import evaluating
 from robustsnn.neurons import GradientRule, gradient_rule
-from robustsnn.types import Images, Labels, Logits, Loss
 
 
 def name_of(value: Any) -> str:

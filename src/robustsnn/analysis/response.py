@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.analysis.passes import name_of
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import device_of, repeats
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.seeds import seeded
+from robustsnn.ground.types import Images, Labels, Logits, Loss
 from robustsnn.losses import check_logits, correct
-from robustsnn.seeds import seeded
-from robustsnn.types import Images, Labels, Logits, Loss
 
 _PROBED = 16
 """Images at which a network is asked whether it repeats itself."""

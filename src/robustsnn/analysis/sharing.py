@@ -8,18 +8,18 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from robustsnn.analysis.correlation import Correlation, pearson, spearman
 from robustsnn.analysis.depth import depths
-from robustsnn.analysis.jackknife import Estimate, ratio
 from robustsnn.analysis.passes import differentiating, first_samples, gradients_at, name_of, weights_of
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.seeds import seeded
+from robustsnn.ground.types import Loss
 from robustsnn.losses import cross_entropy
 from robustsnn.models.classifier import Classifier
 from robustsnn.neurons import GradientRule
-from robustsnn.progress import Progress, silent
-from robustsnn.seeds import seeded
-from robustsnn.types import Loss
+from robustsnn.statistics.correlation import Correlation, pearson, spearman
+from robustsnn.statistics.jackknife import Estimate, ratio
 
 At = Literal["pixels", "code"]
 

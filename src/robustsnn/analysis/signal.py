@@ -10,17 +10,17 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from robustsnn.analysis.jackknife import Estimate, jackknife
 from robustsnn.analysis.passes import differentiating, first_samples, gradients_at, name_of
 from robustsnn.analysis.signal_values import AtSteps, Gradient, Pair, Ratio, SignalToNoise
 from robustsnn.analysis.timesteps import running_for, steps_of
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.seeds import seeded
+from robustsnn.ground.types import Loss
 from robustsnn.losses import cross_entropy
 from robustsnn.neurons import GradientRule
-from robustsnn.progress import Progress, silent
-from robustsnn.seeds import seeded
-from robustsnn.types import Loss
+from robustsnn.statistics.jackknife import Estimate, jackknife
 
 _BLOCK = 1 << 14
 """Entries of the gradient at once where all pairs of samples are compared."""

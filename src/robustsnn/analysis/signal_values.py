@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robustsnn.analysis.jackknife import Estimate, jackknife
+from robustsnn.statistics.jackknife import Estimate, jackknife
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from robustsnn.encoders import Frames, Latency
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons import neuron_layers
 
 

@@ -17,14 +17,14 @@ from robustsnn.analysis.values import Operation, Trail, merge
 from robustsnn.analysis.weights import sample_weights
 from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.streams import Streams
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Data, device_of, repeats, tensors
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import evaluating
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.seeds import derived, seeded
+from robustsnn.ground.types import Images, Labels, Logits, Loss
 from robustsnn.losses import check_logits, cross_entropy
-from robustsnn.modes import evaluating
 from robustsnn.neurons import GradientRule
-from robustsnn.progress import Progress, silent
-from robustsnn.seeds import derived, seeded
-from robustsnn.types import Images, Labels, Logits, Loss
 
 _PROBED = 16
 """Images at which a network is asked whether it repeats itself."""

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.encoders import Frames
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.seeds import generator
 from robustsnn.models.classifier import Classifier
 from robustsnn.neurons import IF, STBP, Arctan, Neurons
-from robustsnn.seeds import generator
 
 
 def two_layer(

@@ -7,7 +7,7 @@ from typing import Any
 
 from robustsnn.analysis.tally import Side, Tally
 from robustsnn.analysis.weights import Weight
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 @dataclass(frozen=True)

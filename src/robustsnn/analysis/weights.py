@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from robustsnn.analysis.tally import Tally, finite
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images, Logits
 from robustsnn.neurons import GradientRule, gradient_rule
-from robustsnn.types import Images, Logits
 
 
 @dataclass(frozen=True)

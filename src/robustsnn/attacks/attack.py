@@ -18,12 +18,12 @@ from robustsnn.attacks.step import Iterate, StepRule
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images
 from robustsnn.encoders import smoothing
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import batch_statistics, frozen
+from robustsnn.ground.types import Images, Labels, Logits, Loss, TargetedLoss
+from robustsnn.ground.units import show_fraction
 from robustsnn.losses import TARGETED, cross_entropy, dlr, margin
-from robustsnn.modes import batch_statistics, frozen
 from robustsnn.neurons import GradientRule, gradient_rule
-from robustsnn.types import Images, Labels, Logits, Loss, TargetedLoss
-from robustsnn.units import show_fraction
 
 _NAMES = {cross_entropy: "ce", margin: "margin", dlr: "dlr", **{t: t.__name__[9:].replace("_", "-") for t in TARGETED}}
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from robustsnn.attacks.streams import Randomness
 from robustsnn.attacks.threat import Threat
-from robustsnn.errors import UserError
-from robustsnn.types import Images, Labels
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images, Labels
 
 
 @dataclass

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Space
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from robustsnn.attacks.attempt import Attempt, at_least, shown
 from robustsnn.attacks.passes import Verdict, judged
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images
-from robustsnn.errors import UserError
-from robustsnn.modes import frozen
-from robustsnn.types import Images, Labels
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import frozen
+from robustsnn.ground.types import Images, Labels
 
 NEVER = -1e9
 """A score below all margins."""

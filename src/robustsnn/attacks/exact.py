@@ -34,8 +34,8 @@ from torch import Tensor, nn
 
 from robustsnn.attacks.threat import Linf, check_images
 from robustsnn.attacks.trains import Array, Choice, first_layer
+from robustsnn.ground.modes import evaluating
 from robustsnn.losses import check_logits, correct, margin
-from robustsnn.modes import evaluating
 
 Status = Literal["robust", "broken", "undecided"]
 

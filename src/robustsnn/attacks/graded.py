@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from robustsnn.attacks.attempt import shown
 from robustsnn.attacks.corners import CornerSearch, Query
 from robustsnn.attacks.passes import Verdict, judged
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images, Labels
 from robustsnn.losses import check_logits, correct, margin
 from robustsnn.neurons import Neurons, neuron_layers
-from robustsnn.types import Images, Labels
 
 
 @dataclass(frozen=True)

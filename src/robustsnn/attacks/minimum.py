@@ -14,11 +14,11 @@ from robustsnn.attacks.attempt import Attempt, at_least, shown
 from robustsnn.attacks.passes import differentiate, judged, rivals
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images, per_sample
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import frozen
+from robustsnn.ground.types import Images, Labels
 from robustsnn.losses import margin, targeted_margin
-from robustsnn.modes import frozen
 from robustsnn.neurons import GradientRule, gradient_rule
-from robustsnn.types import Images, Labels
 
 
 @dataclass(frozen=True)

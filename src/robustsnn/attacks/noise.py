@@ -12,9 +12,9 @@ from robustsnn.attacks.attempt import Attempt, at_least, shown
 from robustsnn.attacks.passes import judged
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images
-from robustsnn.errors import UserError
-from robustsnn.modes import frozen
-from robustsnn.types import Images, Labels
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import frozen
+from robustsnn.ground.types import Images, Labels
 
 Kind = Literal["uniform", "gaussian", "corners"]
 

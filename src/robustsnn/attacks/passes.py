@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from robustsnn.attacks.attempt import Attempt
 from robustsnn.attacks.streams import Streams
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import check_logits, correct, margin
 from robustsnn.neurons import Memory
-from robustsnn.types import Images, Labels, Logits
 
 
 class Verdict(NamedTuple):

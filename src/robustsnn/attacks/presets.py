@@ -8,11 +8,11 @@ from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.start import AtImage, Boundary, SignNoise, Uniform
 from robustsnn.attacks.step import APGD, SAPGD, GradientStep, Momentum
 from robustsnn.attacks.threat import L2, Linf, Threat
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Loss
+from robustsnn.ground.units import fraction
 from robustsnn.losses import cross_entropy
 from robustsnn.neurons import GradientRule
-from robustsnn.types import Loss
-from robustsnn.units import fraction
 
 Norm = Literal["Linf", "L2"]
 

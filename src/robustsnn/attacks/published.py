@@ -15,10 +15,10 @@ from robustsnn.attacks.sparse import SparseFlips
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.suites import Suite, black_box
 from robustsnn.attacks.transfer import Source
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.units import fraction
 from robustsnn.losses import targeted_dlr
 from robustsnn.neurons import ASSG, PDSG, RGA, STBP, Arctan, GradientRule, Sigmoid, Triangle
-from robustsnn.units import fraction
 
 PAPER_RULES: tuple[GradientRule, ...] = (
     STBP(Triangle(1.0)),

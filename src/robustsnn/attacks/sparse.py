@@ -15,11 +15,11 @@ from robustsnn.attacks.binary import Flips, ranked
 from robustsnn.attacks.passes import differentiate, judged
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import check_images
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import frozen
+from robustsnn.ground.types import Images, Labels
 from robustsnn.losses import margin
-from robustsnn.modes import frozen
 from robustsnn.neurons import GradientRule, Memory, gradient_rule
-from robustsnn.types import Images, Labels
 
 ROWS = 64
 """Most inputs that are judged in one forward pass: on CPUs, larger ones cost more per input."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, per_sample
-from robustsnn.units import show_fraction
+from robustsnn.ground.units import show_fraction
 
 
 class Start(Protocol):

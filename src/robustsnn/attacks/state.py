@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 def select(state: Any, at: Tensor, count: int) -> Any:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from robustsnn.attacks.threat import Threat, per_sample
-from robustsnn.errors import UserError
-from robustsnn.units import show_fraction
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.units import show_fraction
 
 
 class Iterate(NamedTuple):

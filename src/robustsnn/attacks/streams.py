@@ -12,7 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from robustsnn.seeds import drawn
+from robustsnn.ground.seeds import drawn
 
 
 class _Stream:

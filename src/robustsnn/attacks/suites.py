@@ -14,7 +14,7 @@ from robustsnn.attacks.rays import RayS
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.threat import Threat
 from robustsnn.attacks.transfer import Transfer
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.losses import LEAST_CLASSES
 
 

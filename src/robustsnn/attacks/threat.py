@@ -16,8 +16,8 @@ from torch import Tensor
 
 from robustsnn.attacks import grey
 from robustsnn.attacks.streams import Randomness, Streams
-from robustsnn.errors import UserError
-from robustsnn.units import show_fraction
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.units import show_fraction
 
 Space = Literal["pixel", "encoded"]
 """What is perturbed: the image, or the encoder's output `[B, T, C, H, W]`, each time step on its own."""

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robustsnn.encoders import Direct
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Logits
 from robustsnn.neurons import LIF, Neurons, compilation
-from robustsnn.types import Logits
 
 Array = NDArray[np.float64]
 Choice = NDArray[np.int64]  # per neuron, the number of a cell

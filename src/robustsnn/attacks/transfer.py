@@ -11,8 +11,8 @@ from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.attempt import Attempt
 from robustsnn.attacks.streams import Randomness
 from robustsnn.attacks.threat import Threat
+from robustsnn.ground.types import Images, Labels
 from robustsnn.neurons import neuron_layers
-from robustsnn.types import Images, Labels
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from robustsnn.bench.network import drawings, network, settle
 from robustsnn.bench.options import Options
 from robustsnn.bench.timing import now, paired, rounded, spread, titled
 from robustsnn.evaluation import run_suite
-from robustsnn.modes import frozen, precision
-from robustsnn.progress import Progress, part, silent
-from robustsnn.seeds import generator
+from robustsnn.ground.modes import frozen, precision
+from robustsnn.ground.progress import Progress, part, silent
+from robustsnn.ground.seeds import generator
 
 EPS = "2/255"
 _AHEAD = 10.0

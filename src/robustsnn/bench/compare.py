@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 Figure: TypeAlias = float | dict[str, float]
 """A number, or {"min", "median", "max"}."""

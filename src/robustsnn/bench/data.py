@@ -13,8 +13,8 @@ from robustsnn.bench.timing import paired, spread, titled
 from robustsnn.bench.trainee import Trainee
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import batches
-from robustsnn.progress import Progress, part, silent
-from robustsnn.seeds import generator
+from robustsnn.ground.progress import Progress, part, silent
+from robustsnn.ground.seeds import generator
 
 AUGMENT = Augment(crop=4, flip=True)
 """As is usual on CIFAR."""

@@ -13,7 +13,7 @@ from robustsnn.bench.memory import Case, increase, memories
 from robustsnn.bench.options import Options
 from robustsnn.bench.timing import Timings, paired, rounded, spread
 from robustsnn.bench.trainee import Trainee
-from robustsnn.progress import Progress, part, silent
+from robustsnn.ground.progress import Progress, part, silent
 
 REGIMES = ("vanilla", "SR")
 

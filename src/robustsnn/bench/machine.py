@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from robustsnn.bench.timing import clock
-from robustsnn.errors import UserError
-from robustsnn.provenance import provenance
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.provenance import provenance
 
 
 def pick(name: str) -> torch.device:

@@ -11,8 +11,8 @@ import torch
 
 from robustsnn.bench.options import Options
 from robustsnn.bench.trainee import Trainee
-from robustsnn.jobs import Job, run_jobs, values
-from robustsnn.progress import Progress, silent
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.runs.jobs import Job, run_jobs, values
 
 Case: TypeAlias = tuple[str, str, int, int, str]
 """(network, precision, T, batch, regime)."""

@@ -7,12 +7,12 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from robustsnn.build import build_model
-from robustsnn.config import ModelConfig
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.data.procedural import procedural
+from robustsnn.ground.seeds import generator
 from robustsnn.models import Classifier
-from robustsnn.seeds import generator
+from robustsnn.runs.build import build_model
+from robustsnn.runs.config import ModelConfig
 
 CLASSES = tuple(map(str, range(10)))
 

@@ -16,10 +16,10 @@ from robustsnn.bench import spikingjelly
 from robustsnn.bench.options import Options
 from robustsnn.bench.spikingjelly import Layer
 from robustsnn.bench.timing import first_call, paired, spread, titled
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.neurons import IF, LIF, STBP, Arctan, compilation, fire
 from robustsnn.neurons.fused import COMPILE_FROM, Mode, compiler_available
-from robustsnn.progress import Progress, part, silent
 
 Found: TypeAlias = tuple[Tensor, Tensor]
 """Spikes and the gradient to the input."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.names import registered
 
 PARTS = {

@@ -12,8 +12,8 @@ from robustsnn.bench import attack, data, growth, neuron, step
 from robustsnn.bench.machine import context, pick, prepared
 from robustsnn.bench.options import PARTS, Options
 from robustsnn.bench.timing import titled
-from robustsnn.files import write_json
-from robustsnn.progress import Progress, part, silent
+from robustsnn.ground.files import write_json
+from robustsnn.ground.progress import Progress, part, silent
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "neuron": neuron.measure,

@@ -16,7 +16,7 @@ from robustsnn.bench.memory import memories
 from robustsnn.bench.options import Options
 from robustsnn.bench.timing import Timings, paired, rounded, titled
 from robustsnn.bench.trainee import REGIMES, UNITS, Trainee
-from robustsnn.progress import Progress, part, silent
+from robustsnn.ground.progress import Progress, part, silent
 
 EPOCH = 50_000
 """Images of CIFAR's training set, for seconds per epoch."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from robustsnn.progress import Progress, silent
+from robustsnn.ground.progress import Progress, silent
 
 Work = Callable[[], object]
 

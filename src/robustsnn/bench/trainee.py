@@ -9,12 +9,12 @@ from torch import Tensor
 
 from robustsnn.attacks import pgd
 from robustsnn.bench.network import network, noise
-from robustsnn.build import build_optimiser
-from robustsnn.config import TrainConfig
-from robustsnn.errors import UserError
-from robustsnn.modes import precision
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import precision
+from robustsnn.ground.seeds import generator
 from robustsnn.objectives import Adversarial, Natural, Objective, SparsityRegularised
-from robustsnn.seeds import generator
+from robustsnn.runs.build import build_optimiser
+from robustsnn.runs.config import TrainConfig
 
 AT = Adversarial(pgd("2/255", 5, alpha=0.01, keep="last"))
 REGIMES: dict[str, Objective] = {

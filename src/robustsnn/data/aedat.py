@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from robustsnn.data.events import Events, in_order
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 SENSOR: Final = (128, 128)
 """Height and width of the DVS128."""

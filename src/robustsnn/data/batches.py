@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustsnn.data.augment import Augment
 from robustsnn.data.split import split
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 __all__ = ["Augment", "ImageSet", "Splits", "batches", "split"]
 

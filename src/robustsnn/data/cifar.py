@@ -14,7 +14,7 @@ from robustsnn.data.cifar_files import Found, Layout, find
 from robustsnn.data.cifar_format import binary_names, binary_records, python_names, python_records
 from robustsnn.data.download import Progress, fetch
 from robustsnn.data.split import split
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 URL = "https://www.cs.toronto.edu/~kriz/"
 """Where the archives come from, see cifar.html there."""

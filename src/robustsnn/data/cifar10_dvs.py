@@ -19,7 +19,7 @@ from robustsnn.data.aedat import SENSOR, read_aedat, read_npz, read_npz_events
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.data.events import binned, check_frames, counts
 from robustsnn.data.split import split
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """The ten classes in the order of their labels, which is that of CIFAR-10."""

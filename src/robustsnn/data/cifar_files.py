@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 
 from robustsnn.data.download import md5_of
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 _MOST_BYTES = 1 << 28  # of one file; the largest official one has 155 MB
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from robustsnn.data.unpickle import unpickle
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 PIXELS = 3 * 32 * 32
 _AGAIN = "get the official file again"

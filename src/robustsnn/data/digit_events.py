@@ -14,7 +14,7 @@ from robustsnn.data.digits import digits
 from robustsnn.data.event_camera import EventCamera
 from robustsnn.data.events import Events, check_frames
 from robustsnn.data.events import frames as integrate
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 CAMERA = EventCamera(on=0.3, off=0.3, refractory=1_000, noise=0.5)
 """The camera of `digit_events`."""

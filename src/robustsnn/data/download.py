@@ -11,7 +11,7 @@ from typing import IO
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 Progress = Callable[[int, int | None], None]
 """Called with the bytes received so far and their total, None if the server does not tell."""

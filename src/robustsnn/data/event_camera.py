@@ -9,7 +9,7 @@ from itertools import pairwise, zip_longest
 import numpy as np
 
 from robustsnn.data.events import Events
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 _ROUNDING = 1e-9  # of a threshold; so a return to an old brightness is one whatever the machine's logarithm rounds to
 

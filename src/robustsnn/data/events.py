@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 MOST_DISORDER = 10_000
 """Microseconds by which `in_order` lets an event come late: recorders deliver in packets, not strictly in order."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustsnn.data.batches import ImageSet, Splits
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 SIDE = 32  # pixels
 

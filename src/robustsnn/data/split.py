@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 def split(n: int, sizes: Sequence[int], seed: int, *, labels: Tensor | None = None) -> list[Tensor]:

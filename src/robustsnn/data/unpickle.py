@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 class _Token(Enum):

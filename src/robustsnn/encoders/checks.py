@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 def integer(encoder: str, name: str, value: int, least: int = 1, most: int | None = None) -> int:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from robustsnn.encoders.checks import integer
-from robustsnn.errors import UserError
-from robustsnn.types import Images
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images
 
 
 class Direct(nn.Module):

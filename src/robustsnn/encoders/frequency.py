@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.encoders.checks import integer
-from robustsnn.errors import UserError
-from robustsnn.types import Images
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images
 
 
 class Frequency(nn.Module):

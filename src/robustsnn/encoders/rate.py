@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from robustsnn.encoders.bpda import swap
 from robustsnn.encoders.checks import integer
 from robustsnn.encoders.smoothed import Rounding
-from robustsnn.types import Images
+from robustsnn.ground.types import Images
 
 
 class Poisson(nn.Module):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.encoders.bpda import BPDA, swap
-from robustsnn.errors import UserError
-from robustsnn.types import Images
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images
 
 
 class Rounding(nn.Module):

@@ -13,12 +13,12 @@ from robustsnn.attacks.binary import Flips
 from robustsnn.attacks.grey import EIGHT_BITS, shade, shades
 from robustsnn.attacks.suites import Suite
 from robustsnn.attacks.threat import L2, Linf, Threat, check_images, tolerance, verify
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import device_of, fresh_draws, judge_for
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.seeds import seeded
+from robustsnn.ground.tensors import read_tensors, write_tensors
 from robustsnn.models import Encoded
-from robustsnn.outcome import Outcomes, rate
-from robustsnn.seeds import seeded
-from robustsnn.tensors import read_tensors, write_tensors
+from robustsnn.records.outcome import Outcomes, rate
 
 _NORMS = {"Linf": Linf, "L2": L2, "L0": Flips}
 _ADVICE = "give a file written by `robustsnn evaluate ... --save_images`"

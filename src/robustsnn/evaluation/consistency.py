@@ -16,11 +16,11 @@ from torch import Tensor
 from robustsnn.evaluation.flags import FLAGS, Check
 from robustsnn.evaluation.points import corner, crossing
 from robustsnn.evaluation.probe import Probe
+from robustsnn.ground.modes import evaluating, frozen
+from robustsnn.ground.seeds import derived, generator, seeded
 from robustsnn.losses import margin
-from robustsnn.modes import evaluating, frozen
 from robustsnn.neurons import gradient_rule
-from robustsnn.outcome import Outcomes
-from robustsnn.seeds import derived, generator, seeded
+from robustsnn.records.outcome import Outcomes
 
 REPEATS = 7
 """How often a gradient is asked for again."""

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 import torch
 
 from robustsnn.attacks.suites import Suite
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustsnn.provenance import versions
+from robustsnn.ground.provenance import versions
 
 
 def model_digest(model: nn.Module) -> str:

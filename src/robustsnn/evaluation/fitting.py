@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.suites import Suite
 from robustsnn.encoders import rounds
-from robustsnn.errors import UserError
 from robustsnn.evaluation.judge import Judge, device_of, judge_for
 from robustsnn.evaluation.probe import PROBE, has_gradient, quantised
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import evaluating
+from robustsnn.ground.seeds import seeded
 from robustsnn.models import Encoded
-from robustsnn.modes import evaluating
 from robustsnn.neurons import neuron_layers
-from robustsnn.seeds import seeded
 
 EOT = 10
 """Draws per gradient step against a random model (expectation over transformation)."""

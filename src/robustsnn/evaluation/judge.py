@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.data.batches import ImageSet
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import evaluating
+from robustsnn.ground.seeds import seeded
 from robustsnn.losses import check_logits, margin
-from robustsnn.modes import evaluating
-from robustsnn.seeds import seeded
 
 Data: TypeAlias = "ImageSet | tuple[Tensor, Tensor]"
 """Labelled images: a set, or (x float [N, C, H, W] in the threat's range, y int64 [N])."""

@@ -29,10 +29,10 @@ from robustsnn.evaluation.obedience import obedience
 from robustsnn.evaluation.probe import Probe
 from robustsnn.evaluation.relation import relation
 from robustsnn.evaluation.resolution import coarse, stuck
+from robustsnn.ground.modes import evaluating
 from robustsnn.losses import cross_entropy, margin
-from robustsnn.modes import evaluating
 from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule, ResetFlow
-from robustsnn.outcome import Outcomes, breaks
+from robustsnn.records.outcome import Outcomes, breaks
 
 
 def checks(probe: Probe, found: Outcomes) -> list[Check]:

@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.suites import Suite
-from robustsnn.depth import depth
-from robustsnn.errors import UserError
 from robustsnn.evaluation.crafting import Precision
+from robustsnn.evaluation.depth import depth
 from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Data, Judge, device_of, fresh_draws, tensors
 from robustsnn.evaluation.masking import checks, rule_sets
 from robustsnn.evaluation.probe import PROBE, Probe, untouched
 from robustsnn.evaluation.rounded import rounded
 from robustsnn.evaluation.running import encode_images, run_suite
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.seeds import seeded
+from robustsnn.ground.units import show_fraction
 from robustsnn.models import Encoded
-from robustsnn.outcome import Outcomes, breaks, rate, tabulate
-from robustsnn.progress import Progress, silent
-from robustsnn.seeds import seeded
-from robustsnn.units import show_fraction
+from robustsnn.records.outcome import Outcomes, breaks, rate, tabulate
 
 
 def run_radii(

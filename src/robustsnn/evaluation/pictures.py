@@ -15,11 +15,11 @@ from robustsnn.data.batches import ImageSet
 from robustsnn.evaluation.fitting import encode, fit_to, judge_of
 from robustsnn.evaluation.judge import Judge
 from robustsnn.evaluation.spike_maps import observe, spike_maps
+from robustsnn.ground.modes import evaluating, frozen
+from robustsnn.ground.seeds import derived, seeded
+from robustsnn.ground.types import Images, Labels
 from robustsnn.losses import true_probability
 from robustsnn.models import Encoded
-from robustsnn.modes import evaluating, frozen
-from robustsnn.seeds import derived, seeded
-from robustsnn.types import Images, Labels
 
 
 def input_gradient(model: nn.Module, x: Images, y: Labels) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustsnn.attacks.threat import per_sample
 from robustsnn.evaluation.probe import Probe
-from robustsnn.seeds import generator
+from robustsnn.ground.seeds import generator
 
 DIRECTIONS = 32
 """Random directions along which a function is differenced."""

@@ -20,10 +20,10 @@ from robustsnn.attacks.streams import Streams
 from robustsnn.attacks.suites import Suite
 from robustsnn.attacks.threat import Threat
 from robustsnn.evaluation.judge import Judge
+from robustsnn.ground.modes import evaluating, frozen
+from robustsnn.ground.seeds import derived, seeded
 from robustsnn.losses import margin
-from robustsnn.modes import evaluating, frozen
 from robustsnn.neurons import GradientRule, gradient_rule, neuron_layers
-from robustsnn.seeds import derived, seeded
 
 PROBE = 64
 """How many images are probed."""

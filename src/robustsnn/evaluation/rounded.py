@@ -9,8 +9,8 @@ from torch import nn
 from robustsnn.attacks.grey import EIGHT_BITS, nearest
 from robustsnn.attacks.threat import Threat
 from robustsnn.evaluation.judge import Judge, device_of
-from robustsnn.outcome import Outcomes
-from robustsnn.seeds import seeded
+from robustsnn.ground.seeds import seeded
+from robustsnn.records.outcome import Outcomes
 
 
 def rounded(

@@ -17,17 +17,17 @@ from robustsnn.attacks.streams import Streams
 from robustsnn.attacks.suites import Suite
 from robustsnn.attacks.threat import check_images, verify
 from robustsnn.attacks.transfer import Transfer
-from robustsnn.errors import UserError
 from robustsnn.evaluation.crafting import Precision, check_precision, computing
 from robustsnn.evaluation.fingerprint import exact, fingerprint, model_digest
 from robustsnn.evaluation.fitting import encode, fit_to, judge_of
 from robustsnn.evaluation.judge import Data, Judge, device_of, tensors
 from robustsnn.evaluation.shards import Shard, batch_path, collect
-from robustsnn.files import write_json
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_json
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.seeds import derived, seeded
 from robustsnn.models import Encoded
-from robustsnn.outcome import Outcomes
-from robustsnn.progress import Progress, silent
-from robustsnn.seeds import derived, seeded
+from robustsnn.records.outcome import Outcomes
 
 
 def run_suite(

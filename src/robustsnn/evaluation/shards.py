@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustsnn.errors import UserError
-from robustsnn.files import write_atomic
-from robustsnn.outcome import Outcomes
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_atomic
+from robustsnn.records.outcome import Outcomes
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from robustsnn.ground.types import Images
 from robustsnn.neurons import Neurons
 from robustsnn.neurons.record import recording
-from robustsnn.types import Images
 
 LAYERS = 3
 """At most so many layers are kept, spread evenly from the first to the last."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.encoders import Direct
-from robustsnn.errors import UserError
-from robustsnn.types import Images, Logits
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images, Logits
 
 
 class Classifier(nn.Module):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images, Logits
 from robustsnn.models.classifier import Classifier
 from robustsnn.neurons import neuron_layers
-from robustsnn.types import Images, Logits
 
 
 class Encoded(nn.Module):

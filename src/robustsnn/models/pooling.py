@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 Pooling = Literal["max", "average", "hybrid", "none"]
 POOLINGS = ("max", "average", "hybrid", "none")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.models.time import Fold, Layers
 from robustsnn.neurons import neuron_layers
 from robustsnn.neurons.normed import apart, watched

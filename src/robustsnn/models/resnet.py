@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.models.classifier import check_classes
 from robustsnn.models.pooling import Pooling, pool
 from robustsnn.models.time import Fold, Layers

@@ -8,7 +8,7 @@ from functools import partial
 
 from torch import nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.models.classifier import Classifier, check_classes, classifier
 from robustsnn.models.time import Fold, Layers
 from robustsnn.neurons import LIF, GradientRule, Neurons

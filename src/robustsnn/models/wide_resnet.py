@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.models.classifier import Classifier, check_classes, classifier
 from robustsnn.models.mixing import Mix
 from robustsnn.models.time import Fold, Layers, fired

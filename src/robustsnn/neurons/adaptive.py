@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.rules import Connects, through_time
 from robustsnn.neurons.surrogate import Arctan, Surrogate

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal, get_args
 
 from torch import Tensor
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.rules import Connects, GradientRule
 

@@ -28,7 +28,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.rules import GradientRule
 from robustsnn.neurons.surrogate import Surrogate

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons.flow import ResetFlow
 from robustsnn.neurons.fused import fire
 from robustsnn.neurons.integrate import LIF

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons.fused import surrogate_of
 from robustsnn.neurons.layer import Neurons
 

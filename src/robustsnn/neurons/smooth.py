@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.layer import neuron_layers
 from robustsnn.neurons.rules import GradientRule

@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 @runtime_checkable

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from robustsnn.attacks import Attack
+from robustsnn.ground.types import Images, Labels
 from robustsnn.objectives.natural import Natural
-from robustsnn.types import Images, Labels
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 def wrappable(owner: object, over: object) -> None:

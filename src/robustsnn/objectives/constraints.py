@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 class Constraint(Protocol):

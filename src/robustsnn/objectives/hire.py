@@ -10,12 +10,12 @@ from torch import nn
 
 from robustsnn.attacks import Linf
 from robustsnn.encoders import Direct
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.models import Classifier
 from robustsnn.neurons import neuron_layers
 from robustsnn.objectives.checks import positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
-from robustsnn.types import Images, Labels, Logits
 
 
 @dataclass(frozen=True)

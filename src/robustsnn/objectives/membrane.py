@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.neurons import recording
 from robustsnn.objectives.checks import not_negative, positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
-from robustsnn.types import Images, Labels, Logits
 
 
 @dataclass(frozen=True)

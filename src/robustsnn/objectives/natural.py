@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import cross_entropy
-from robustsnn.types import Images, Labels, Logits
 
 Terms = dict[str, Tensor]
 

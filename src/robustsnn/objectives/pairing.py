@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from robustsnn.attacks import Attack
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.seeds import drawn, order
+from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.objectives.checks import not_negative, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
-from robustsnn.seeds import drawn, order
-from robustsnn.types import Images, Labels, Logits
 
 
 @dataclass(frozen=True)

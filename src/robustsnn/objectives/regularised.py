@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import cross_entropy
 from robustsnn.objectives.checks import not_negative, positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
-from robustsnn.types import Images, Labels, Logits
 
 
 def _direction(gradient: Tensor, norm: str) -> Tensor:

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.objectives.natural import Objective, Terms
-from robustsnn.types import Images, Labels, Logits
 
 Past = Sequence[Mapping[str, Any]]
 """The entries of `fit`'s history, of all epochs before."""

@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import true_probability
 from robustsnn.objectives.checks import not_negative, positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
-from robustsnn.types import Images, Labels, Logits
 
 Form = Literal["paper", "reference-code", "double-backward"]
 _FORMS = ("paper", "reference-code", "double-backward")

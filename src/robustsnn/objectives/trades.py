@@ -9,12 +9,12 @@ import torch
 from torch import nn
 
 from robustsnn.attacks import Attack
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import batch_statistics, evaluating
+from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import DivergenceFrom, divergence
-from robustsnn.modes import batch_statistics, evaluating
 from robustsnn.objectives.checks import not_negative, positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
-from robustsnn.types import Images, Labels, Logits
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustsnn.exhibit import Block, Claim, Exhibit, Row
-from robustsnn.provenance import versions
+from robustsnn.ground.provenance import versions
+from robustsnn.ground.units import fraction
 from robustsnn.recipes.cells import CLEAN, WORST, accuracy
 from robustsnn.recipes.networks import STAND_IN, Data, Network, radius
 from robustsnn.recipes.published import PAPERS
 from robustsnn.recipes.recipe import Look, Results, Setting
-from robustsnn.units import fraction
+from robustsnn.records.exhibit import Block, Claim, Exhibit, Row
 
 QUICK = "ours: quick"
 """Column of the worst case under the suite `quick`, which no paper has."""

@@ -11,18 +11,18 @@ from typing import Any
 from robustsnn.analysis import gradients, trail, vulnerability
 from robustsnn.attacks import fgsm, pgd
 from robustsnn.bench.timing import paired
-from robustsnn.build import build_constraints, build_objective, build_optimiser
-from robustsnn.config import TrainConfig
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.evaluation.judge import Judge
+from robustsnn.ground.modes import frozen
+from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.seeds import generator
+from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
-from robustsnn.modes import frozen
 from robustsnn.objectives.schedule import Changing
-from robustsnn.progress import Progress, silent
 from robustsnn.recipes.networks import Defence, Network, Scale, radius
-from robustsnn.seeds import generator
+from robustsnn.runs.build import build_constraints, build_objective, build_optimiser
+from robustsnn.runs.config import TrainConfig
 from robustsnn.train.epoch import one_epoch
-from robustsnn.units import fraction
 
 REGIMES: tuple[Defence, ...] = ("vanilla", "AT", "RAT", "SR", "SR*")
 _ROUNDS = 5

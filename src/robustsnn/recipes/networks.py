@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from robustsnn.config import (
+from robustsnn.models.pooling import Pooling
+from robustsnn.runs.config import (
     Config,
     DataConfig,
     EncoderConfig,
@@ -18,7 +19,6 @@ from robustsnn.config import (
     TrainConfig,
     TrainingAttackConfig,
 )
-from robustsnn.models.pooling import Pooling
 
 Scale: TypeAlias = Literal["digits", "full"]
 Data: TypeAlias = Literal["CIFAR-10", "CIFAR-100", "CIFAR10-DVS"]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robustsnn.exhibit import Exhibit
 from robustsnn.recipes.networks import Network, Scale
+from robustsnn.records.exhibit import Exhibit
 
 
 @dataclass(frozen=True)

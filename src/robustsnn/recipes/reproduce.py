@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from robustsnn.errors import UserError
-from robustsnn.exhibit import Exhibit
-from robustsnn.progress import Progress, silent
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.progress import Progress, silent
 from robustsnn.recipes import sr_figures, sr_tables, sr_vulnerability, trail_figures, trail_tables
 from robustsnn.recipes.networks import Scale
 from robustsnn.recipes.recipe import Recipe, Setting
 from robustsnn.recipes.running import find
+from robustsnn.records.exhibit import Exhibit
 from robustsnn.report.exhibits import write_exhibits
 
 RECIPES: dict[str, Recipe] = {

@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from robustsnn.attacks import Source
-from robustsnn.build import suite
-from robustsnn.config import Config
 from robustsnn.data.batches import ImageSet, batches
 from robustsnn.evaluation import run_suite
 from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Judge
-from robustsnn.files import write_json
-from robustsnn.jobs import Job, run_jobs, values
+from robustsnn.ground.files import write_json
+from robustsnn.ground.progress import Progress, part, silent
+from robustsnn.ground.provenance import versions
+from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
-from robustsnn.progress import Progress, part, silent
-from robustsnn.provenance import versions
 from robustsnn.recipes.cells import WORST
 from robustsnn.recipes.measures import MEASURES, Subject
 from robustsnn.recipes.networks import Defence, Network, Scale, radius
 from robustsnn.recipes.recipe import Found, Look, Need, Setting, merged
-from robustsnn.runs import is_trained, load_run, train_run, weights_digest
-from robustsnn.units import fraction
+from robustsnn.runs.build import suite
+from robustsnn.runs.config import Config
+from robustsnn.runs.folder import is_trained, load_run, train_run, weights_digest
+from robustsnn.runs.jobs import Job, run_jobs, values
 
 _UNITS: dict[Defence, float] = {"vanilla": 3, "SR": 7, "AT": 13, "SR*": 17, "RAT": 7, "HIRE": 4, "discretised": 3}
 _SIZE = {"VGG-11": 1.0, "WRN-16": 1.6, "18": 2.0, "34": 3.5, "50": 7.0}

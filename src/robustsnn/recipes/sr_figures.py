@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from robustsnn.exhibit import Chart, Claim, Exhibit, Interval, Line, Picture, Pictures, Row, Table, Verdict
 from robustsnn.recipes.cells import CLEAN, accuracy, difference, mean_interval, together, value
 from robustsnn.recipes.common import data_name, eps_words, exhibit
 from robustsnn.recipes.networks import Data, Network, Scale, sweep
 from robustsnn.recipes.published import SR_PAPER
 from robustsnn.recipes.recipe import Found, Look, Need, Recipe, Results, Setting
+from robustsnn.records.exhibit import Chart, Claim, Exhibit, Interval, Line, Picture, Pictures, Row, Table, Verdict
 from robustsnn.report.panels import diverging, shown
 from robustsnn.report.png import png
 

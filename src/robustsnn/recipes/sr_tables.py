@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 
-from robustsnn.exhibit import Cell, Claim, Exhibit, Row, Table, Verdict
 from robustsnn.recipes.cells import CLEAN, WORST, more, together
 from robustsnn.recipes.common import CLEAN_CELL, QUICK, eps_words, exhibit, quick, row
 from robustsnn.recipes.measures import REGIMES
@@ -21,6 +20,7 @@ from robustsnn.recipes.published import (
     WHITE,
 )
 from robustsnn.recipes.recipe import Look, Need, Recipe, Results, Setting
+from robustsnn.records.exhibit import Cell, Claim, Exhibit, Row, Table, Verdict
 
 WHITE_BOX = Look("paper-sr", 8)
 _DATA: tuple[Data, ...] = ("CIFAR-10", "CIFAR-100")

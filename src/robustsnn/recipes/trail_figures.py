@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from robustsnn.exhibit import Cell, Chart, Claim, Exhibit, Line, Picture, Pictures, Row, Table, Verdict
 from robustsnn.recipes.cells import CLEAN, WORST, accuracy, hits, mean_interval, value
 from robustsnn.recipes.common import data_name, eps_value, exhibit
 from robustsnn.recipes.networks import Network, Scale, radius
 from robustsnn.recipes.published import TRAIL_PAPER, TRAIL_ZEROS
 from robustsnn.recipes.recipe import Found, Look, Need, Recipe, Results, Setting
+from robustsnn.records.exhibit import Cell, Chart, Claim, Exhibit, Line, Picture, Pictures, Row, Table, Verdict
 from robustsnn.report.panels import change, shown
 from robustsnn.report.png import png
 

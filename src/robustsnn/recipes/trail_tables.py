@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustsnn.exhibit import Claim, Exhibit, Row, Table
 from robustsnn.recipes.cells import CLEAN, WORST, more
 from robustsnn.recipes.common import CLEAN_CELL, QUICK, eps_words, exhibit, quick, row
 from robustsnn.recipes.networks import Data, Network, Scale
 from robustsnn.recipes.published import TRAIL_PAPER, TRAIL_TABLE_3, TRAIL_TABLES_1_2
 from robustsnn.recipes.recipe import Look, Need, Recipe, Results, Setting
+from robustsnn.records.exhibit import Claim, Exhibit, Row, Table
 
 PIXELS = Look("paper-trail", 8)
 CODE = Look("paper-trail-encoded", 8)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustsnn.errors import UserError
-from robustsnn.exhibit import Cell, Interval
+from robustsnn.ground.errors import UserError
+from robustsnn.records.exhibit import Cell, Interval
 from robustsnn.report.fields import items, mapping, number, refuse, truth, whole
 from robustsnn.report.scales import tick_text
 

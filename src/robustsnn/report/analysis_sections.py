@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustsnn.exhibit import Words
+from robustsnn.records.exhibit import Words
 from robustsnn.report import energy, gradients, theory, vulnerability
 from robustsnn.report.reading import Model
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from robustsnn.exhibit import Chart, Line
+from robustsnn.records.exhibit import Chart, Line
 from robustsnn.report.charts import MOST, Axes, Series, line_chart
 from robustsnn.report.downloads import Figure
 from robustsnn.report.marks import short

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from robustsnn.errors import UserError
-from robustsnn.exhibit import Picture, Pictures
+from robustsnn.ground.errors import UserError
+from robustsnn.records.exhibit import Picture, Pictures
 from robustsnn.report.downloads import Figure
 from robustsnn.report.tables import Table
 

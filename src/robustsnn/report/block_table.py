@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from robustsnn import exhibit
+from robustsnn.records import exhibit
 from robustsnn.report.downloads import Download, download
 from robustsnn.report.tables import Cell as Text
 from robustsnn.report.tables import Table

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from robustsnn.exhibit import Block, Chart, Pictures, Table, Words
+from robustsnn.records.exhibit import Block, Chart, Pictures, Table, Words
 from robustsnn.report.block_chart import chart_view
 from robustsnn.report.block_pictures import pictures_view
 from robustsnn.report.block_table import table_view

@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from robustsnn.errors import UserError
-from robustsnn.files import write_atomic
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_atomic
 from robustsnn.report import wording
 from robustsnn.report.analysis_sections import in_words
 from robustsnn.report.card_limits import limits

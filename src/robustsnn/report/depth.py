@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.report.fields import items, mapping, number, refuse, text, whole
 from robustsnn.report.rates import Rate, read_rate
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustsnn.exhibit import Block, Cell, Chart, Line, Row, Table, Words
+from robustsnn.records.exhibit import Block, Cell, Chart, Line, Row, Table, Words
 from robustsnn.report.analysis_file import Entry, Found, decimals
 from robustsnn.report.reading import Model
 from robustsnn.report.wording import count, percent

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from robustsnn.errors import UserError
-from robustsnn.exhibit import Exhibit
-from robustsnn.files import write_atomic
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_atomic
+from robustsnn.records.exhibit import Exhibit
 from robustsnn.report.blocks import Part, parts
 from robustsnn.report.downloads import stem
 from robustsnn.report.render import render

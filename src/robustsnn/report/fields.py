@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 _ANALYSIS = re.compile(r"analysis[/\\]\w+\.")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from robustsnn.units import show_fraction
+from robustsnn.ground.units import show_fraction
 
 
 def findings(part: str, content: dict[str, Any]) -> list[str]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from robustsnn.errors import UserError
-from robustsnn.exhibit import Block, Chart, Line, Picture, Pictures, Row, Table, Words
+from robustsnn.ground.errors import UserError
+from robustsnn.records.exhibit import Block, Chart, Line, Picture, Pictures, Row, Table, Words
 from robustsnn.report import panels
 from robustsnn.report.analysis_file import Entry, decimals
 from robustsnn.report.png import png

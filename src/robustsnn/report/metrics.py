@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robustsnn.errors import UserError
-from robustsnn.files import write_atomic
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_atomic
 from robustsnn.report import wording
 from robustsnn.report.analysis_sections import SECTIONS
 from robustsnn.report.attack_table import attack_tables

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustsnn.exhibit import Cell, Chart, Exhibit, Line, Row, Table
+from robustsnn.records.exhibit import Cell, Chart, Exhibit, Line, Row, Table
 
 _SIGNS = {"holds": "[x]", "does not hold": "[ ]", "undecided": "[?]"}
 

@@ -13,8 +13,8 @@ import numpy as np
 import yaml
 
 from robustsnn import names
-from robustsnn.errors import UserError
-from robustsnn.files import tensors_digest
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import tensors_digest
 from robustsnn.report.analysis_file import ANALYSES, Entry, read_analysis
 from robustsnn.report.fields import remedy
 from robustsnn.report.metrics import Epoch, read_metrics

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.names import Entry, known, told, untwinned
 from robustsnn.report.breaks import Breaks, read_breaks
 from robustsnn.report.depth import Depth, read_depth

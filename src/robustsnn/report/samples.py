@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 from robustsnn.report.spikes import LayerSpikes, read_layers
 
 _PICTURES = ("image", "adversarial", "gradient")

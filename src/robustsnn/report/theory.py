@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from robustsnn.exhibit import Block, Cell, Chart, Line, Row, Table, Words
+from robustsnn.records.exhibit import Block, Cell, Chart, Line, Row, Table, Words
 from robustsnn.report.analysis_file import Entry, decimals
 from robustsnn.report.block_table import figure_text
 from robustsnn.report.reading import Model

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustsnn.ground.units import grid_words
 from robustsnn.names import known
 from robustsnn.report.rates import Rate
 from robustsnn.report.results import Draws, Result
-from robustsnn.units import grid_words
 
 
 def eps_text(eps: float) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.errors import UserError
-from robustsnn.tensors import read_tensors, write_tensors
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.tensors import read_tensors, write_tensors
 
 _ADVICE = "train the run first, or give its folder; a damaged file must be restored or trained anew"
 

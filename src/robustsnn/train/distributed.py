@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robustsnn.distributed import ALONE, Processes, Share
-from robustsnn.seeds import Draws
+from robustsnn.ground.distributed import ALONE, Processes, Share
+from robustsnn.ground.seeds import Draws
 
 
 def share_of(draws: torch.Generator, share: Share) -> Draws:

@@ -11,16 +11,16 @@ from torch import Tensor, nn
 
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet, batches
-from robustsnn.distributed import ALONE, Processes
-from robustsnn.errors import UserError
+from robustsnn.ground.distributed import ALONE, Processes
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import precision
+from robustsnn.ground.seeds import generator, seeded
+from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import correct
-from robustsnn.modes import precision
 from robustsnn.objectives import Objective
 from robustsnn.objectives.constraints import Constraint
-from robustsnn.seeds import generator, seeded
 from robustsnn.train.distributed import average_statistics, go_on, over_the_batch, see, share_of, sum_gradients
 from robustsnn.train.log import Means
-from robustsnn.types import Images, Labels, Logits
 
 _ADVICE = "try a lower learning rate, a smaller lambda, or float32"
 

@@ -15,13 +15,13 @@ from torch import nn
 from robustsnn.attacks import Attacker
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet
-from robustsnn.distributed import ALONE, Processes
-from robustsnn.errors import UserError
-from robustsnn.files import write_atomic
+from robustsnn.ground.distributed import ALONE, Processes
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_atomic
+from robustsnn.ground.progress import Progress, silent
 from robustsnn.objectives import Objective
 from robustsnn.objectives.constraints import Constraint
 from robustsnn.objectives.schedule import Changing
-from robustsnn.progress import Progress, silent
 from robustsnn.train import log
 from robustsnn.train.checkpoint import load_state, load_weights, save_state, save_weights
 from robustsnn.train.epoch import Updating, one_epoch

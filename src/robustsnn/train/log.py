@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from robustsnn.errors import UserError
+from robustsnn.ground.errors import UserError
 
 History: TypeAlias = list[dict[str, Any]]
 """One entry per epoch: epoch, epochs, seconds, learning_rate, lam (if the objective has one), train {loss, accuracy,

@@ -10,10 +10,10 @@ from torch import nn
 from robustsnn.attacks import Attacker
 from robustsnn.attacks.streams import Streams
 from robustsnn.data.batches import ImageSet, batches
-from robustsnn.distributed import ALONE, Processes
+from robustsnn.ground.distributed import ALONE, Processes
+from robustsnn.ground.modes import evaluating
+from robustsnn.ground.seeds import generator, seeded
 from robustsnn.losses import correct
-from robustsnn.modes import evaluating
-from robustsnn.seeds import generator, seeded
 from robustsnn.train.log import History
 
 Select: TypeAlias = Literal["last", "validation", "validation-robust"]

@@ -1,0 +1,1 @@
+"""What all rooms stand on: errors, units, files, seeds, and the protocols between rooms."""

@@ -1,0 +1,42 @@
+"""Tensors on disk: safetensors files, written atomically, checked when read, never pickled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_atomic
+
+_ENTRY = "robustsnn"
+
+
+def write_tensors(path: Path | str, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+    """Write tensors with metadata (plain values) to one file; equal contents are equal bytes.
+
+    The metadata are one entry of sorted JSON, since safetensors writes several in the order of a seeded hash map.
+    """
+    dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_atomic(path, save(dense, {_ENTRY: json.dumps(metadata, sort_keys=True)}))
+
+
+def read_tensors(path: Path | str, advice: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata that `write_tensors` wrote; UserError, ending in the advice, for anything else."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+            if list(metadata) == [_ENTRY]:  # older files have an entry for each value
+                metadata = metadata[_ENTRY]
+            if not isinstance(metadata, dict):
+                raise ValueError(f"its metadata are {type(metadata).__name__}")
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; {advice}") from None
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:  # the last: JSON of many brackets
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is not a readable safetensors file ({reason}); {advice}") from None

@@ -1,0 +1,199 @@
+"""Names: what may be chosen by name in a config or on a command line, and what each name stands for.
+
+A name is registered, in the `names.yaml` beside what it names; or it is `module:attribute`; or the name of an entry
+point, in the group `robustsnn.KIND`, of an installed package. The last two lead outside: they are code that the one
+who gives the name must trust, see `runs.parsing`. Nothing is imported before a name is loaded.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from difflib import get_close_matches
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any
+
+from robustsnn.ground.errors import UserError
+
+KINDS = {
+    "model": "models",
+    "encoder": "encoders",
+    "neuron": "neurons",
+    "surrogate": "neurons",
+    "rule": "neurons",
+    "objective": "objectives",
+    "constraint": "objectives",
+    "schedule": "objectives",
+    "data": "data",
+    "optimiser": "train",
+    "learning_rate": "train",
+    "loss": "losses",
+    "step": "attacks",
+    "attack": "attacks",
+    "suite": "attacks",
+    "recipe": "recipes",
+}
+"""What has names, and the room whose `names.yaml` registers them."""
+_outside: set[str] = set()  # the modules that were imported for names which lead outside
+_CODE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a name. A thing of a user's own may have one as its attribute `entry`.
+
+    Args:
+        text: one line on what it is.
+        title: its abbreviation in reports, with {*} where an attack makes a star of it.
+        words: what it is, for a report; of an objective with {attack}, {values} and, in words of `forms`, {form}.
+        attacked: these words of an objective that trains on attacked images.
+        forms: what each value of the option `form` does; the first one is the default.
+        cite: the paper; of a registered name a word of papers.yaml.
+        limits: what results with it do not say.
+        classes: of a data set, if they are of equal size.
+        event: made of, or for, frames of events.
+        pixels: what an encoder emits has the statistics of the pixels, and is normalised by them.
+        short: other names for it.
+        seen: how the repr of an attack shows that this is part of it, where its own name does not.
+        kind, name, target: what was asked for, and the "module:attribute" that it stands for.
+        outside: it is not registered, so loading it runs code that this package does not know.
+    """
+
+    text: str = ""
+    title: str = ""
+    words: str = ""
+    attacked: str = ""
+    forms: Mapping[str, str] = field(default_factory=dict)
+    cite: str = ""
+    limits: str = ""
+    classes: int = 0
+    event: bool = False
+    pixels: bool = False
+    short: tuple[str, ...] = ()
+    seen: str = ""
+    kind: str = ""
+    name: str = ""
+    target: str = ""
+    outside: bool = False
+
+    def facts(self) -> dict[str, Any]:
+        """What it says, as plain values, for a file that is read where the thing itself is not."""
+        return {key: value for key, value in asdict(self).items() if value and key in _FACTS}
+
+
+_FACTS = ("text", "words", "attacked", "forms", "cite", "limits", "classes", "event", "pixels")
+
+
+def told(facts: Any) -> Entry | None:
+    """The entry of such facts, if there are any; what is none is left out, since a file says it."""
+    kinds = {"forms": dict, "classes": int, "event": bool, "pixels": bool}
+    facts = facts if isinstance(facts, Mapping) else {}
+    fits = {key: facts[key] for key in _FACTS if type(facts.get(key)) is kinds.get(key, str)}
+    return Entry(**fits) if fits else None
+
+
+@cache
+def _file(path: str) -> dict[str, Any]:
+    import yaml  # here: help needs no names
+
+    return yaml.safe_load((Path(__file__).parents[1] / path).read_text("utf-8"))
+
+
+@cache
+def registered(kind: str) -> dict[str, Entry]:
+    """The registered names of a kind and their entries, in the order of `robustsnn list`."""
+    papers, found = _file("names/papers.yaml")["paper"], {}
+    for name, line in _file(f"{KINDS[kind]}/names.yaml")[kind].items():
+        cite, short = papers[line["cite"]] if "cite" in line else "", tuple(line.get("short", ()))
+        found[name] = Entry(**{**line, "cite": cite, "short": short}, kind=kind, name=name)
+    return found
+
+
+def installed(kind: str) -> dict[str, str]:
+    """Names that installed packages add to a kind, and "module:attribute" of each."""
+    return {point.name: point.value.replace(" ", "") for point in entry_points(group=f"robustsnn.{kind}")}
+
+
+def known(kind: str, name: Any) -> Entry | None:
+    """The registered entry of that name, or short name, if there is one."""
+    entries = registered(kind)
+    word = str(name)
+    return entries.get(word) or next((e for e in entries.values() if word.lower() in (e.name.lower(), *e.short)), None)
+
+
+def untwinned(suite: str) -> str:
+    """The name of a suite of which NAME-encoded and NAME-8bit are twins."""
+    return suite.removesuffix("-encoded").removesuffix("-8bit")
+
+
+def find(kind: str, name: str, option: str = "", more: Collection[str] = ()) -> Entry:
+    """The entry of a name, registered or not; nothing is imported. UserError with what is allowed, and what is near.
+
+    Args:
+        option: that has this name, for the error.
+        more: what else is allowed there.
+    """
+    found = known(kind, name)
+    if found is not None:
+        return found
+    target = name if _CODE.fullmatch(name) else installed(kind).get(name, "")
+    if _CODE.fullmatch(target):
+        return Entry(kind=kind, name=name, target=target, outside=True)
+    among = [*more, *registered(kind), *installed(kind)]
+    shorts = [short for entry in registered(kind).values() for short in entry.short]
+    hint = near(name, [*among, *shorts]) or "; or module:attribute of your own"
+    raise UserError(f"{option or kind}={name}: allowed are {', '.join(among)}{hint}")
+
+
+def load(entry: Entry) -> Any:
+    """What an entry stands for, imported: of a name that leads outside, this runs that code.
+
+    Modules of the current folder are found, after all others. UserError if there is no such module or attribute; what
+    its own code raises is passed on.
+    """
+    module, _, attribute = entry.target.partition(":")
+    if entry.outside:
+        _outside.add(module)
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
+    try:
+        found = import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise
+        raise UserError(f"{entry.kind} {entry.name}: there is no module {error.name}, installed or here") from None
+    try:
+        return getattr(found, attribute)
+    except AttributeError:
+        hint = near(attribute, dir(found))
+        raise UserError(f"{entry.kind} {entry.name}: {found.__name__} has no {attribute}{hint}") from None
+
+
+def came_from_outside(error: BaseException) -> bool:
+    """Whether an error passed through a module of an outside name: then its traceback says where, to its author."""
+    return any(frame.f_globals.get("__name__") in _outside for frame, _ in walk_tb(error.__traceback__))
+
+
+def explained(entry: Entry) -> Entry:
+    """The entry with what the thing says of itself: its attribute `entry`, or the first line of its docstring."""
+    if not entry.outside:
+        return entry
+    thing = load(entry)
+    own = getattr(thing, "entry", None)
+    own = own if isinstance(own, Entry) else Entry()
+    first = (inspect.getdoc(thing) or "").partition("\n")[0]
+    return replace(own, text=own.text or first, kind=entry.kind, name=entry.name, target=entry.target, outside=True)
+
+
+def near(word: str, among: Collection[str]) -> str:
+    """The end of an error about a word that was probably meant to be another."""
+    found = get_close_matches(word.lower(), among, 1)
+    return f"; did you mean {found[0]}?" if found else ""

@@ -1,0 +1,314 @@
+"""The composition root: the only place where strings become objects."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from dataclasses import replace as changed
+from typing import Any
+
+import torch
+from torch import nn
+
+from robustsnn.attacks import Attack, Source, Suite, pgd
+from robustsnn.attacks.attempt import Attacker
+from robustsnn.attacks.presets import ball
+from robustsnn.attacks.published import PAPER_RULES
+from robustsnn.data.batches import ImageSet, Splits
+from robustsnn.encoders import Discretise
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.units import fraction
+from robustsnn.models import Classifier
+from robustsnn.names import Entry, explained, find, load, registered, untwinned
+from robustsnn.names.things import Thing, resolve
+from robustsnn.neurons import LIF, STBP, GradientRule, Surrogate
+from robustsnn.objectives import Adversarial, Objective
+from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, OrthogonalRetraction
+from robustsnn.objectives.schedule import Changing, Scheduled
+from robustsnn.runs.config import (
+    Config,
+    DataConfig,
+    EncoderConfig,
+    FramesConfig,
+    ModelConfig,
+    NeuronConfig,
+    ObjectiveConfig,
+    ScheduleConfig,
+    SurrogateConfig,
+    TrainConfig,
+    TrainingAttackConfig,
+    names,
+)
+from robustsnn.train.epoch import Updating
+
+
+def suite(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> Callable[[float | str], Suite]:
+    """The suite of that name, still to be given eps.
+
+    NAME-encoded is its twin in encoded space, NAME-8bit the one whose images are on the grey levels of 8 bits.
+    """
+    base = untwinned(name)
+    twins = {base: lambda made: made, f"{base}-encoded": Suite.encoded, f"{base}-8bit": Suite.on_grid}
+    if name not in twins:
+        raise UserError(f"suite {name!r}: give one of -encoded and -8bit")
+    try:
+        make = resolve("suite", base, option="suite", gives=Suite)
+    except UserError as error:
+        raise UserError(f"{error}; and each with -encoded or -8bit at its end") from None
+    more: dict[str, Any] = {"sources": sources} if make.takes("sources") else {}
+    if sources and not more:
+        raise UserError(f"suite {name!r} has no black-box columns; leave out the sources")
+    if norm != "Linf":
+        if not make.takes("norm"):
+            those = ", ".join(other for other in registered("suite") if resolve("suite", other).takes("norm"))
+            raise UserError(f"suite {name!r} has its norm fixed; norm={norm!r} works with {those}")
+        more["norm"] = norm
+
+    def built(eps: float | str) -> Suite:
+        return twins[name](make(eps, **more))
+
+    return built
+
+
+def about_suite(name: str) -> dict[str, Any]:
+    """What the entry of a suite says, of its twins too."""
+    return explained(find("suite", untwinned(name))).facts()
+
+
+def attacker(name: str, eps: float | str) -> Attacker:
+    """The attack of that name within eps, Linf: made of the radius or of the threat, and of 10 steps if it asks."""
+    make = resolve("attack", name, option="--attack")
+    steps = {"steps": 10} if make.takes("steps") and make.parameters["steps"].default is inspect.Parameter.empty else {}
+    return make(**steps, **({"threat": ball("Linf", eps)} if make.takes("threat") else {"eps": fraction(eps)}))
+
+
+def rule_named(name: str) -> GradientRule:
+    """The gradient rule of that label, as suites show it ("sigmoid-4"), or else of that name, with usual options."""
+    usual = (resolve("rule", other)() for other in registered("rule"))
+    labels = {rule.label: rule for rule in (*PAPER_RULES, *usual)}
+    if name in labels:
+        return labels[name]
+    find("rule", name, "--rule", more=("own", *labels))
+    return resolve("rule", name, option="--rule")()
+
+
+def check(config: Config) -> None:
+    """UserError where a name or an option of a config cannot be; what it names is imported, no data are read."""
+    _data(config.data)
+    _model(config.model).check(*_OF_A_MODEL)
+    build_neuron(config.model.neuron)
+    build_rule(config.model)
+    if config.model.encoder.name is not None:
+        _encoder(config.model.encoder.name, config.model.encoder)
+    build_objective(config.objective)
+    build_optimiser(config.train, nn.Linear(1, 1))
+    load(find("learning_rate", config.train.schedule, "train.schedule"))
+    build_constraints(config.objective, nn.Linear(1, 1))
+    if config.train.validation_attack is not None:
+        build_attack(config.train.validation_attack)
+
+
+def about(config: Config) -> dict[str, dict[str, Any]]:
+    """What the entries of a config's names say, by option, for files that are read where there is no such thing."""
+    said = ((option, explained(find(kind, getattr(group, key)))) for option, kind, group, key in names(config))
+    return {option: entry.facts() for option, entry in said if entry.facts()}
+
+
+def _check_seed(name: str, seed: int) -> None:
+    if not 0 <= seed < 1 << 63:
+        raise UserError(f"{name}={seed}: allowed is 0 to {(1 << 63) - 1}")
+
+
+def _effective(values: Mapping[str, Any], usual: Mapping[str, Any], thing: Thing, group: str) -> None:
+    """UserError where an option was given another value than the usual one, and the thing does not take it."""
+    for name, value in values.items():
+        if value != usual[name] and not thing.takes(name):
+            raise UserError(f"{group}.{name} has no effect on {thing.option}={thing.entry.name}")
+
+
+def _data(config: DataConfig) -> tuple[Thing, dict[str, Any]]:
+    """What loads the images, and what it is given."""
+    _check_seed("data.seed", config.seed)
+    cut = config.frames
+    places: dict[str, str] = dict.fromkeys(
+        ("download", "validation", "seed", "frames", "by", "levels", "size", "progress"), ""
+    )
+    places["root"] = "data.root, the folder of its files (or where to put them)"
+    load = resolve("data", config.name, config.options, option="data.name", given=places, gives=Splits)
+    if cut != FramesConfig() and not load.takes("frames"):
+        raise UserError(f"data.frames has no effect on data.name={config.name}; it is for event data")
+    given: dict[str, Any] = {key: getattr(config, key) for key in ("root", "download", "validation", "seed")}
+    if load.takes("frames"):
+        given |= {"frames": cut.steps, "by": cut.by, "levels": cut.levels, "size": cut.size}
+    given = {key: value for key, value in given.items() if value is not None}
+    load.check(*given)
+    return load, given
+
+
+def build_data(config: DataConfig, progress: Callable[[int, int | None], None] | None = None) -> Splits:
+    """The images, split into training, validation and test."""
+    load, given = _data(config)
+    tell = None if progress is None else lambda done, total, *_: progress(done, total)
+    return load(**given, progress=tell)
+
+
+_OF_A_MODEL: tuple[str, ...] = ("image", "classes", "neuron", "steps", "rule", "encoder", "mean", "std")
+
+
+def _model(config: ModelConfig) -> Thing:
+    given = dict.fromkeys(_OF_A_MODEL, "")
+    return resolve("model", config.name, config.options, option="model.name", given=given, gives=nn.Module)
+
+
+def build_model(config: ModelConfig, data: Splits, seed: int) -> Classifier:
+    """The network for these images, initialised from the seed, normalising by the training set's statistics."""
+    _check_seed("train.seed", seed)
+    encoder = _encoder_entry(config.encoder, data.train.shape)
+    # A code of spikes is no image: the statistics of pixels would not centre it, and the first batch norm does.
+    mean, std = _statistics(data.train) if encoder.pixels else ([0.0], [1.0])
+    make = _model(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make(
+            image=data.train.shape,
+            classes=len(data.train.classes),
+            neuron=build_neuron(config.neuron),
+            steps=config.steps,
+            rule=build_rule(config),
+            encoder=build_encoder(config.encoder, config.steps, data.train.shape),
+            mean=mean,
+            std=std,
+        )
+
+
+def build_neuron(config: NeuronConfig) -> LIF:
+    """The dynamics of the neurons."""
+    values = {key: value for key, value in asdict(config).items() if key not in ("name", "options")}
+    given = dict.fromkeys(values, "")
+    make = resolve("neuron", config.name, config.options, option="model.neuron.name", given=given, gives=LIF)
+    _effective(values, asdict(NeuronConfig()), make, "model.neuron")
+    return make(**values)
+
+
+def build_rule(config: ModelConfig) -> GradientRule:
+    """How the neurons are differentiated, with the surrogate where the rule has one."""
+    if config.rule.name is None:
+        if config.rule.options:
+            raise UserError("model.rule.options needs model.rule.name, for example rga")
+        return STBP(build_surrogate(config.surrogate))
+    at: Any = {"option": "model.rule.name", "given": {"surrogate": ""}, "gives": GradientRule}
+    make = resolve("rule", config.rule.name, config.rule.options, **at)
+    _effective({"surrogate": config.surrogate}, {"surrogate": SurrogateConfig()}, make, "model")
+    return make(surrogate=build_surrogate(config.surrogate))
+
+
+def build_surrogate(config: SurrogateConfig) -> Surrogate:
+    """The slope that stands in for that of the step."""
+    make = resolve("surrogate", config.name, config.options, option="model.surrogate.name", gives=Surrogate)
+    if config.value is None:
+        return make()
+    if not make.parameters:
+        raise UserError(f"model.surrogate.value has no effect on model.surrogate.name={config.name}")
+    return make(**{next(iter(make.parameters)): config.value})
+
+
+def _encoder_entry(config: EncoderConfig, image: tuple[int, ...]) -> Entry:
+    """The entry of the encoder; UserError if it does not fit these images, or event frames."""
+    events = len(image) == 4
+    name = config.name or next(e.name for e in registered("encoder").values() if e.event == events)
+    entry = explained(find("encoder", name, "model.encoder.name"))
+    if events != entry.event:
+        raise UserError(f"model.encoder.name={name} does not fit {'event frames' if events else 'images'}")
+    return entry
+
+
+def _encoder(name: str, config: EncoderConfig) -> Thing:
+    at: Any = {"option": "model.encoder.name", "given": {"steps": "model.steps"}, "gives": nn.Module}
+    return resolve("encoder", name, config.options, **at)
+
+
+def build_encoder(config: EncoderConfig, steps: int, image: tuple[int, ...]) -> nn.Module:
+    """The encoder of these images (or event frames) to T = `steps`, after rounding to levels if asked for."""
+    name = _encoder_entry(config, image).name
+    if len(image) == 4 and image[0] != steps:
+        raise UserError(f"data.frames.steps={image[0]} and model.steps={steps} differ; give both the same")
+    encoder = _encoder(name, config)(steps=steps)
+    if config.discretise is None:
+        return encoder
+    return nn.Sequential(Discretise(config.discretise), encoder)
+
+
+def _statistics(data: ImageSet) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the pixels of each channel, on the scale [0, 1]."""
+    levels = torch.arange(256, dtype=torch.float64) / data.levels
+    means, deviations = [], []
+    for channel in range(data.shape[-3]):
+        # A histogram of the grey levels is exact and needs no float copy of the images.
+        share = torch.bincount(data.images.select(-3, channel).flatten(), minlength=256).double()
+        share /= share.sum()
+        mean = (share * levels).sum()
+        means.append(mean.item())
+        deviations.append(max((share * (levels - mean) ** 2).sum().sqrt().item(), 1e-3))
+    return means, deviations
+
+
+def build_objective(config: ObjectiveConfig) -> Objective | Updating | Changing:
+    """The training objective; UserError where an option is missing or would have no effect."""
+    attack = None if config.attack is None else build_attack(config.attack)
+    # Radii may be written as 8/255 here too.
+    options = {n: fraction(v) if isinstance(v, str) and "/" in v else v for n, v in config.options.items()}
+    places = {"lam": "objective.lam", "attack": "objective.attack.eps, for example 2/255", "over": ""}
+    make = resolve("objective", config.name, options, option="objective.name", given=places)
+    given: dict[str, Any] = {} if config.lam is None else {"lam": config.lam}
+    if attack is not None:
+        # An objective without an attack of its own is put over adversarial training.
+        own = make.takes("attack") or not make.takes("over")
+        given |= {"attack": attack} if own else {"over": Adversarial(attack)}
+    _effective(given, dict.fromkeys(given), make, "objective")
+    objective = make(**given)
+    if config.schedule == ScheduleConfig():
+        return objective
+    schedule = resolve("schedule", config.schedule.name, config.schedule.options, option="objective.schedule.name")
+    return Scheduled(objective, schedule())
+
+
+def build_attack(config: TrainingAttackConfig) -> Attack:
+    """The PGD of these options."""
+    attack = pgd(fraction(config.eps), config.steps, alpha=fraction(config.alpha), keep="last")
+    if config.step is None:
+        return attack
+    return changed(attack, step=resolve("step", config.step, option="attack.step")(alpha=fraction(config.alpha)))
+
+
+def build_constraints(config: ObjectiveConfig, model: nn.Module) -> tuple[Constraint, ...]:
+    """What is done to the weights after each step: SNN-RAT's retraction, with shortcuts if there are; one by name."""
+    found: list[Constraint] = []
+    if config.retraction is not None:
+        shortcuts = ConvexShortcuts()
+        found += [OrthogonalRetraction(config.retraction), *([shortcuts] if shortcuts.mixtures(model) else [])]
+    if config.constraint.name is not None:
+        option = "objective.constraint.name"
+        found.append(resolve("constraint", config.constraint.name, config.constraint.options, option=option)())
+    elif config.constraint.options:
+        raise UserError("objective.constraint.options needs objective.constraint.name, for example retraction")
+    return tuple(found)
+
+
+def build_optimiser(config: TrainConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of all weights of the model, with those options that it has; in one kernel, if it can."""
+    if not 0 < config.lr < 1e37:
+        raise UserError(f"train.lr={config.lr}: must be positive (and finite in float32)")
+    for name in ("momentum", "weight_decay"):
+        if not 0 <= getattr(config, name) < 1e37:
+            raise UserError(f"train.{name}={getattr(config, name)}: must be a number >= 0")
+    given = {name: getattr(config, name) for name in ("lr", "momentum", "weight_decay")}
+    make = resolve("optimiser", config.optimiser, option="train.optimiser", gives=torch.optim.Optimizer)
+    return make(model.parameters(), **given, fused=True)
+
+
+def pick_device(name: str) -> torch.device:
+    """auto, cpu or cuda as a torch device."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UserError("train.device=cuda, but torch sees no GPU here; use auto or cpu (see `robustsnn doctor`)")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -1,0 +1,369 @@
+"""A run is a folder: made by training, filled by evaluation, read by reports."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from robustsnn.attacks import Source, Suite
+from robustsnn.data.augment import Augment
+from robustsnn.data.batches import Splits
+from robustsnn.evaluation import Shard, evaluate, pictures, run_radii
+from robustsnn.evaluation.adversarial import rejudge, save_images
+from robustsnn.evaluation.crafting import Precision, check_precision
+from robustsnn.evaluation.fitting import most_passes
+from robustsnn.evaluation.running import encode_images
+from robustsnn.ground.distributed import Processes, joined, local_device, started_together
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import tensors_digest, write_arrays, write_atomic, write_json
+from robustsnn.ground.progress import Progress, part, silent, unsaid
+from robustsnn.ground.provenance import provenance, versions
+from robustsnn.ground.units import fraction, grid_words, show_fraction
+from robustsnn.models import Classifier
+from robustsnn.models.recompute import recomputed
+from robustsnn.names import find, load
+from robustsnn.records.outcome import Outcomes
+from robustsnn.runs.build import (
+    about,
+    about_suite,
+    build_attack,
+    build_constraints,
+    build_data,
+    build_model,
+    build_objective,
+    build_optimiser,
+    pick_device,
+    suite,
+)
+from robustsnn.runs.config import Config
+from robustsnn.runs.parsing import parse_config, read_config
+from robustsnn.train.checkpoint import load_weights
+from robustsnn.train.distributed import synchronise_norms
+from robustsnn.train.fit import check_validation, fit
+
+
+def train_run(config: Config, run: Path, *, resume: bool = False, progress: Progress = silent) -> None:
+    """Train as `config` says into the folder `run`; with `resume`, continue what is there.
+
+    UserError if the folder holds a run already and `resume` is not asked for, or if it holds a run of
+    another config. Processes that torchrun started train one network together, and need one file system.
+    """
+    device = local_device(pick_device(config.train.device))
+    with joined(device) as processes:
+        _train(config, run, device, processes, resume, progress)
+
+
+def _train(
+    config: Config, run: Path, device: torch.device, processes: Processes, resume: bool, progress: Progress
+) -> None:
+    path = run / "config.yaml"
+    # Without a complete epoch there is nothing to lose.
+    begun = any((run / name).exists() for name in ("state/last.safetensors", "weights.safetensors"))
+    if begun:
+        if not resume:
+            raise UserError(f"{run} holds a run already; use --resume to continue it, or another --out")
+        if not _has_config(config, path):
+            raise UserError(f"{run} was begun with another config; resume with {path}, or use another --out")
+        if (run / "weights.safetensors").exists():
+            return
+    options = config.train
+    for name in ("epochs", "batch_size"):
+        if getattr(options, name) < 1:
+            raise UserError(f"train.{name}={getattr(options, name)}: at least 1 is needed")
+    objective = build_objective(config.objective)
+    if not processes.first:
+        processes.wait(device)  # what is to be downloaded is then there
+    data = build_data(config.data, _download_progress(progress))
+    if processes.first:
+        processes.wait(device)
+    model = build_model(config.model, data, config.train.seed).to(device)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if options.sync_batchnorm and processes.count > 1:
+        synchronise_norms(model, processes)
+    optimiser = build_optimiser(options, model)
+    augment = Augment(options.crop, options.flip, options.roll, options.cutout)
+    attack = build_attack(options.validation_attack) if options.validation_attack else None
+    attacked = options.validation_attacked
+    check_validation(objective, data.validation, attack, attacked, options.select)
+    constraints = build_constraints(config.objective, model)
+    if not begun and processes.first:
+        for stale in (run / "results.json", run / "samples.npz", run / "card.md", *run.glob("analysis/*")):
+            stale.unlink(missing_ok=True)  # they would be of other weights
+        record = provenance() | {
+            "data_note": data.note,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "device": str(device),
+            **({"processes": processes.count} if processes.count > 1 else {}),
+        }
+        document = {**config.to_dict(), "about": about(config), "provenance": record}
+        write_atomic(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    try:
+        with recomputed(model) if options.recompute else nullcontext():
+            fit(
+                model,
+                data.train,
+                objective,
+                optimiser,
+                epochs=options.epochs,
+                batch_size=options.batch_size,
+                schedule=load(find("learning_rate", options.schedule, "train.schedule")),
+                validation=data.validation,
+                validation_attack=attack,
+                attacked=attacked,
+                augment=None if augment == Augment() else augment,
+                constraints=constraints,
+                select=options.select,
+                autocast=options.precision,
+                seed=options.seed,
+                run=run,
+                resume=resume,
+                tensorboard=options.tensorboard,
+                identity=_identity(config, data),
+                progress=progress,
+                processes=processes,
+            )
+    except UserError:
+        if processes.first and not begun and not (run / "state").exists():
+            path.unlink()  # nothing was trained: leave no folder that looks like a run
+            with suppress(OSError):
+                run.rmdir()
+        raise
+
+
+def is_trained(config: Config, run: Path) -> bool:
+    """Whether `run` holds the weights of this very config, to the last epoch."""
+    path = run / "config.yaml"
+    return (run / "weights.safetensors").exists() and path.exists() and _has_config(config, path)
+
+
+def _has_config(config: Config, path: Path) -> bool:
+    # To compare, any name may be in it: nothing is made of what it says.
+    return parse_config(read_config(path), str(path), trust_code=True).to_dict() == config.to_dict()
+
+
+def weights_digest(run: Path) -> str:
+    """What files made with a run's weights name them by."""
+    return tensors_digest(run / "weights.safetensors")
+
+
+def _identity(config: Config, data: Splits) -> dict[str, str]:
+    """Digests of the config (but for its name) and of the images that a run depends on.
+
+    Options at their defaults do not count, so that a run stays valid when the library learns a new option.
+    """
+    plain = json.dumps(_chosen(asdict(config) | {"name": None}, asdict(Config())), sort_keys=True)
+    images = "".join(part.fingerprint() for part in (data.train, data.validation, data.test))
+    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (("config", plain), ("data", images))}
+
+
+def _chosen(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+    """The values that differ from their defaults; nested ones likewise."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        default = defaults.get(name)
+        if isinstance(value, dict):
+            # Of a group that is absent by default what is null was not chosen either.
+            value, default = _chosen(value, default or {}), {} if isinstance(default, dict) else None
+        if value != default:
+            found[name] = value
+    return found
+
+
+def _download_progress(progress: Progress) -> Any:
+    return lambda done, total: progress(done, total or 1 << 28, f"downloading, {done >> 20} MiB")
+
+
+def load_run(run: Path | str, *, trust_code: bool | Collection[str] = False) -> tuple[Config, Classifier, Splits]:
+    """The config, the trained network (eval mode, on its device) and the data of a run folder.
+
+    UserError if its config names code outside the registry, which would be run, unless that is trusted: True, or names.
+    """
+    run = Path(run)
+    if not (run / "config.yaml").exists():
+        raise UserError(f"{run} is not a run: it has no config.yaml; give a folder made by `robustsnn train`")
+    config = parse_config(read_config(run / "config.yaml"), str(run / "config.yaml"), trust_code=trust_code)
+    if not (run / "weights.safetensors").exists():
+        raise UserError(f"{run} is not trained to the end; continue it with `robustsnn train ... --resume`")
+    data = build_data(config.data)
+    model = build_model(config.model, data, config.train.seed)
+    made_with = load_weights(run / "weights.safetensors", model)
+    for name, digest in _identity(config, data).items():
+        if made_with.get(name, digest) != digest:
+            raise UserError(f"{run} was trained with another {name} than its config.yaml gives now; restore it")
+    model = model.to(local_device(pick_device(config.train.device))).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return config, model.eval(), data
+
+
+def load_source(run: Path | str, *, trust_code: bool | Collection[str] = False) -> Source:
+    """A trained run as a source of transfer attacks, named by its folder; `trust_code` as in `load_run`."""
+    _, model, _ = load_run(run, trust_code=trust_code)
+    return Source(str(run), model)
+
+
+def evaluate_run(
+    run: Path,
+    suites: str | Sequence[str],
+    eps: float | str,
+    *,
+    norm: str = "Linf",
+    curve: Sequence[float | str] = (),
+    limit: int | None = None,
+    batch_size: int = 128,
+    seed: int = 0,
+    precision: Precision = "float32",
+    resume: bool = False,
+    sources: Sequence[Path] = (),
+    shard: Shard | None = None,
+    merge: Sequence[Path] | None = None,
+    save: bool = False,
+    trust_code: bool | Collection[str] = False,
+    progress: Progress = silent,
+    say: Callable[[str], None] = unsaid,
+) -> dict[str, Any]:
+    """Attack a run's test images; write outcomes, `samples.npz` and `results.json` into its folder.
+
+    Args:
+        suites: names; several are run one after the other and become entries "NAME (SUITE)".
+        norm: Linf or L2, for the suites that know both.
+        limit: the first so many test images.
+        precision: of crafting the attacks, see `run_suite`; judging is in float32.
+        resume: use saved outcomes of the very same evaluation, otherwise they are made anew; those of other
+            evaluations stay.
+        sources: runs to craft transfer attacks on, for suites that have such.
+        shard: attack these batches alone, and write nothing but outcomes; returns {}.
+        merge: other copies of this run whose shards are put together with its own (none, if they share one folder);
+            nothing is attacked then.
+        save: write the worst image of each sample to `adversarial/SUITE.safetensors`.
+        trust_code: of the run and the sources, see `load_run`.
+        say: told, before anything is attacked, what each suite may cost.
+    """
+    names = [suites] if isinstance(suites, str) else list(suites)
+    if not names or len(set(names)) < len(names):
+        raise UserError(f"suites {', '.join(names) or 'none'}: give each suite once, and at least one")
+    if shard is not None and merge is not None:
+        raise UserError("--shard and --merge exclude each other: merge when all shards are done")
+    loaded = [load_source(source, trust_code=trust_code) for source in sources]
+    builders = {name: suite(name, loaded, norm) for name in names}
+    radius = fraction(eps)
+    radii = [fraction(value) for value in curve]
+    for build in builders.values():
+        for value in (radius, *radii):
+            check_precision(precision, build(value))  # refuses that, and a bad eps, before anything is loaded
+    config, model, data = load_run(run, trust_code=trust_code)
+    for source in loaded:
+        source.model.to(next(model.parameters()).device)
+        if source.model.image != model.image:  # type: ignore[union-attr]
+            raise UserError(f"{source.name} is made for other images than {run}; give a source of the same data")
+    test = data.test if limit is None else data.test.take(limit)
+    if merge is None:
+        for name, build in builders.items():
+            made = [build(value) for value in dict.fromkeys((radius, *radii)) if value > 0]
+            say(cost_line(name, most_passes(model, test.floats()[0], made), len(made), len(test), precision))
+    weights = weights_digest(run)
+    entries: dict[str, Any] = {}
+    for number, (name, build) in enumerate(builders.items()):
+        options: dict[str, Any] = {
+            "curve": radii,
+            "batch_size": batch_size,
+            "seed": seed,
+            "precision": precision,
+            "out": run / "outcomes",
+            "resume": resume or merge is not None,
+            "progress": part(progress, number, 1, len(names)),
+        }
+        if shard is not None:
+            for _ in run_radii(model, test, build, radius, shard=shard, keep_images=save, **options):
+                pass
+            continue
+
+        def keep(found: Outcomes, used: Suite, name: str = name) -> None:
+            clean = test.floats()[0]
+            if used.threat.space == "encoded":
+                clean = encode_images(model, clean, batch_size, seed)
+            path = run / "adversarial" / f"{name.replace(':', '.')}.safetensors"
+            save_images(path, clean, found, used, name=config.title())
+
+        folders = None if merge is None else [other / "outcomes" for other in merge]
+        entry = evaluate(model, test, build, radius, merge=folders, keep_images=keep if save else None, **options)
+        title = config.title() if len(names) == 1 else f"{config.title()} ({name})"
+        entries[title] = {**entry, "seed": seed, "weights": weights, "sources": [source.name for source in loaded]}
+        entries[title]["about"] = about_suite(name)
+    if shard is not None:
+        return {}
+    first = next(iter(builders.values()))(radius)
+    write_arrays(run / "samples.npz", weights=weights, **pictures(model, test, first, seed=seed))
+    results = make_results(entries)
+    write_json(run / "results.json", results)
+    return results
+
+
+def cost_line(suite: str, passes: int, radii: int, images: int, precision: Precision) -> str:
+    """What a suite may cost, for people."""
+    again = "" if precision == "float32" else f", twice where {precision} misleads"
+    curve = "" if radii == 1 else f", {radii} radii"
+    return f"{suite}: at most {passes:,} passes for an image that survives{again}; {images} images{curve}"
+
+
+def evaluate_together(
+    run: Path, suites: str | Sequence[str], eps: float | str, *, limit: int | None, batch_size: int, **options: Any
+) -> dict[str, Any]:
+    """`evaluate_run` by the processes that torchrun started: each attacks its shard, then the first one merges.
+
+    Outcomes and results are those of one process. Returns {} in the other processes. Without torchrun it is
+    `evaluate_run`.
+    """
+    options |= {"limit": limit, "batch_size": batch_size}
+    if not started_together():
+        return evaluate_run(run, suites, eps, **options)
+    config, _, data = load_run(run, trust_code=options.get("trust_code", False))
+    device = local_device(pick_device(config.train.device))
+    with joined(device) as processes:
+        if options["shard"] is not None or options["merge"] is not None:
+            raise UserError("--shard and --merge are what torchrun's processes do by themselves; leave them out")
+        if batch_size < 1 or processes.rank * batch_size < (len(data.test) if limit is None else limit):
+            evaluate_run(run, suites, eps, **{**options, "shard": Shard(processes.rank + 1, processes.count)})
+        processes.wait(device)
+        return evaluate_run(run, suites, eps, **{**options, "merge": []}) if processes.first else {}
+
+
+def rejudge_run(run: Path, images: Path, *, trust_code: bool | Collection[str] = False) -> dict[str, Any]:
+    """The accuracy of a run's network on adversarial images saved earlier, by this or another run."""
+    _, model, _ = load_run(run, trust_code=trust_code)
+    return rejudge(model, images)
+
+
+def make_results(models: dict[str, Any]) -> dict[str, Any]:
+    """The content of `results.json`: entries of models by name, and versions."""
+    return {"schema": 2, "models": models, "versions": versions()}
+
+
+def summary(entry: dict[str, Any]) -> str:
+    """One line of a model's entry: clean and worst-case accuracy with intervals; "at most" where it still falls."""
+    worst, draws, crafting = entry["worst_case"], entry.get("draws"), entry["precision"]["crafting"]
+    coarse = "" if crafting == "float32" else f" crafted in {crafting}"
+    space = f"{entry['space']} space{grid_words(entry['levels'])}"
+    spread = ""
+    if draws:
+        spread = f" (majority of 21 passes; single draws {100 * draws['mean']:.1f} % +- {100 * draws['std']:.1f})"
+    reasons = entry.get("depth", {}).get("at_most", [])
+    why = f" (at most: {'; '.join(reasons)})" if reasons else ""
+    return (
+        f"clean {show_rate(entry['clean'])}, worst case of {entry['suite']}{coarse} at {entry['norm']} "
+        f"eps {show_fraction(entry['eps'])} in {space} {show_rate(worst)}, n = {worst['n']}{spread}{why}"
+    )
+
+
+def show_rate(part: dict[str, Any]) -> str:
+    """Accuracy in percent with its interval; "at most" where the attacks had not converged."""
+    low, high = part["interval"]
+    return (
+        f"{'at most ' if part.get('at_most') else ''}{100 * part['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    )

@@ -1,0 +1,313 @@
+"""Command lines and YAML files to the dataclasses of options, strictly: an unknown key is an error with its name.
+
+What a file or a flag says is data. A value becomes a number, a text, a truth value, or a list or mapping of these,
+and nothing else. A name that leads outside the registry (see `names`) is code, which runs once something is made of the
+config. On a command line a person typed it. In a file anyone may have written it: there it is refused, unless the
+person says that it is trusted. Every config of a file comes through `parse_config`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Collection, Mapping
+from copy import deepcopy
+from dataclasses import MISSING, Field, asdict, fields, is_dataclass
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from robustsnn.ground.errors import UserError
+from robustsnn.names import Entry, find
+from robustsnn.names.values import allowed, fitted
+from robustsnn.runs.config import Config, names
+
+T = TypeVar("T")
+FREE = "options"
+"""Fields of this name are mappings whose keys are known when what they are options of is made."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line, `UserError`, instead of a usage page and an exit."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(_one_line(message))
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())[:500]
+
+
+# ---------------------------------------------------------------------------------------------- values
+
+
+def _check_plain(value: Any) -> None:
+    """ValueError unless a value of YAML is numbers, texts, truth values, lists and mappings, of a sane size."""
+    left, count = [(value, 0)], 0
+    while left:
+        here, depth = left.pop()
+        count += 1
+        if depth > 20 or count > 10_000:  # also what refers to itself
+            raise ValueError("it is nested too deeply or too large for a config")
+        if isinstance(here, dict):
+            if not all(isinstance(key, str) for key in here):
+                raise ValueError("a name in it is no text")
+            left += [(inner, depth + 1) for inner in here.values()]
+        elif isinstance(here, list):
+            left += [(inner, depth + 1) for inner in here]
+        elif not isinstance(here, int | float | str | NoneType):
+            raise ValueError(f"{here!r} is neither a number, a text, true, false, null, a list nor a mapping")
+
+
+def _fill(kind: type, values: dict[str, Any], prefix: str) -> Any:
+    """A dataclass from a mapping; missing keys keep their defaults."""
+    kinds, made = _kinds(kind), {}
+    for key, value in values.items():
+        if key not in kinds:
+            raise UserError(f"unknown key {prefix}{key}; allowed{_inside(prefix)} are {', '.join(kinds)}")
+        made[key] = _read(kinds[key], value, f"{prefix}{key}")
+    missing = [f.name for f in fields(kind) if f.name not in made and not _has_default(f)]
+    if missing:
+        raise UserError(f"{prefix}{missing[0]} is needed")
+    return kind(**made)
+
+
+def _inside(prefix: str) -> str:
+    return f" in {prefix[:-1]}" if prefix else ""
+
+
+def _has_default(field: Field[Any]) -> bool:
+    return field.default is not MISSING or field.default_factory is not MISSING
+
+
+@cache
+def _kinds(kind: type) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
+
+
+def _group(kind: Any) -> tuple[type | None, bool]:
+    """The dataclass that a field holds, if it holds one, and whether it may be absent."""
+    choices = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    groups = [choice for choice in choices if is_dataclass(choice)]
+    return (groups[0] if groups else None), NoneType in choices  # type: ignore[return-value]
+
+
+def _read(kind: Any, value: Any, name: str) -> Any:
+    group, absent = _group(kind)
+    if group is not None or get_origin(kind) is dict:
+        if value is None and absent:
+            return None
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise UserError(f"{name} is {value!r}; give its options below it, or leave it out")
+        return value if group is None else _fill(group, value, f"{name}.")
+    try:
+        return fitted(value, kind)
+    except ValueError:
+        raise UserError(f"{name}={value!r}: needed is {allowed(kind)}") from None
+
+
+def parse_config(
+    document: dict[str, Any],
+    source: str,
+    given: Mapping[str, str] | None = None,
+    *,
+    trust_code: bool | Collection[str] = False,
+) -> Config:
+    """A mapping as read from YAML, checked: types, allowed values, no unknown keys. Missing keys get defaults.
+
+    Args:
+        source: the file, for errors.
+        given: options of the command line that override it, as for `overridden`. What they name is trusted.
+        trust_code: the names that may lead outside the registry; True is all. UserError for another one.
+    """
+    given, document = given or {}, deepcopy(document)
+    try:
+        config = _fill(Config, document, "")
+    except UserError as error:
+        raise UserError(f"{source}: {_one_line(str(error))}") from None
+    for key, text in given.items():
+        _set(Config, document, key, text)
+    if given:
+        config = _fill(Config, document, "")
+    typed = tuple(f"{key}." for key in given)
+    sent = {option for option, *_ in names(config) if not f"{option}.".startswith(typed)}
+    found = _settled(config, sent, source)
+    code = {option: entry for option, entry in found.items() if option in sent and entry.outside}
+    if trust_code is not True:
+        code = {option: entry for option, entry in code.items() if entry.name not in (trust_code or ())}
+        if code:
+            said = ", ".join(f"{option}={entry.name}" for option, entry in code.items())
+            modules = ", ".join(dict.fromkeys(entry.target.partition(":")[0] for entry in code.values()))
+            how = "read that code, and add --trust-code (in Python trust_code=True) if you trust it"
+            raise UserError(f"{source}: {said} would import and run {modules}; {how}")
+    return config
+
+
+def _settled(config: Any, sent: Collection[str] = (), source: str = "") -> dict[str, Entry]:
+    """Put full names in the place of short ones; returns their entries, by option.
+
+    UserError for a name that there is not; it says the source of those that were sent.
+    """
+    found = {}
+    for option, kind, group, key in names(config):
+        name, where = getattr(group, key), f"{source}: " if option in sent else ""
+        try:
+            found[option] = find(kind, name, option)
+        except UserError as error:
+            raise UserError(f"{where}{error}") from None
+        if kind == "objective" and name.endswith("*") and group.attack is None:
+            raise UserError(f"{where}{option}={name} trains on attacked images; it needs objective.attack.eps")
+        setattr(group, key, found[option].name)
+    return found
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A config file's content, without what a run's own adds to it: where it comes from, and about its names."""
+    try:
+        document = yaml.safe_load(path.read_text())
+        if not isinstance(document, dict):
+            raise ValueError("it is not a mapping of options")
+        document = {key: value for key, value in document.items() if key not in ("provenance", "about")}
+        _check_plain(document)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read as a config: {_one_line(str(error))}") from None
+    return document
+
+
+# ----------------------------------------------------------------------------------------------- flags
+
+
+def overridden(base: T, given: Mapping[str, str]) -> T:
+    """A dataclass with options such as {"train.lr": "0.1"} read as on the command line."""
+    document: dict[str, Any] = asdict(base)  # type: ignore[call-overload]
+    for key, text in given.items():
+        _set(type(base), document, key, text)
+    made = _fill(type(base), document, "")
+    _settled(made)
+    return made  # type: ignore[no-any-return]
+
+
+def _set(kind: type, document: dict[str, Any], key: str, text: str) -> None:
+    *above, last = key.split(".")
+    here = document
+    for depth, name in enumerate(above):
+        group, free = None, kind is dict
+        if not free:
+            if name not in _kinds(kind):
+                raise UserError(f"--{key}: no such option; allowed are {', '.join(_kinds(kind))}")
+            group, _ = _group(_kinds(kind)[name])
+            free = get_origin(_kinds(kind)[name]) is dict
+        if group is None and not free:
+            raise UserError(f"--{key}: {'.'.join(above[: depth + 1])} has no options below it")
+        if not isinstance(here.get(name), dict):
+            here[name] = {}
+        here, kind = here[name], group or dict
+    if kind is not dict and last not in _kinds(kind):
+        inside = _inside(f"{'.'.join(above)}.") if above else ""
+        raise UserError(f"--{key}: no such option; allowed{inside} are {', '.join(_kinds(kind))}")
+    here[last] = _plain(text, f"--{key}", Any if kind is dict else _kinds(kind)[last])
+
+
+def _plain(text: str, name: str, kind: Any) -> Any:
+    """What a flag's text says, read as YAML, or letter by letter where that is no other value of a kind with texts."""
+    lettered = kind is str or str in get_args(kind)
+    try:
+        value = yaml.safe_load(text)
+        _check_plain(value)
+        if lettered:
+            fitted(value, kind)
+        return text if kind is str else value
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if lettered:
+            return text
+        raise UserError(f"{name} {text}: {_one_line(str(error))}") from None
+
+
+def add_options(parser: Parser, kind: type, prefix: str = "", skip: Collection[str] = ()) -> None:
+    """A flag for every option of a dataclass and of those in it, with the line of its docstring."""
+    texts = _explained(kind)
+    group = parser.add_argument_group(prefix[:-1], texts.get("", "")) if prefix else parser
+    within = []
+    for field in fields(kind):
+        name, of = prefix + field.name, _kinds(kind)[field.name]
+        inner, _ = _group(of)
+        if field.name in skip:
+            continue
+        if inner is not None:
+            within.append((inner, f"{name}."))
+            continue
+        text = (
+            f"{texts.get(field.name, '')} ({_default(field)}{f'; {allowed(of)}' if get_origin(of) is Literal else ''})"
+        )
+        group.add_argument(
+            f"--{name}", metavar=field.name.upper(), default=argparse.SUPPRESS, help=text.replace("%", "%%")
+        )
+    for inner, name in within:
+        add_options(parser, inner, name)
+
+
+def _default(field: Field[Any]) -> str:
+    """As a YAML file would have it."""
+    if not _has_default(field):
+        return "needed"
+    value = field.default_factory() if field.default_factory is not MISSING else field.default
+    return "null" if value is None else str(value).lower() if type(value) is bool else str(value)
+
+
+def _explained(kind: type) -> dict[str, str]:
+    """{field: its text} of the part "Args:" of a docstring; under "" its first line."""
+    first, _, part = (kind.__doc__ or "").partition("Args:\n")
+    found = {"": first.strip().split("\n\n")[0]}
+    names: list[str] = []
+    for line in part.splitlines():
+        begun = re.match(r" {8}(\w+(?:, \w+)*): (.*)", line)
+        if begun:
+            names = begun[1].split(", ")
+            found |= dict.fromkeys(names, begun[2])
+        elif line.strip():
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+        else:
+            break
+    return found
+
+
+def taken(
+    parser: Parser, kind: type, arguments: list[str], prefix: str = ""
+) -> tuple[argparse.Namespace, dict[str, str]]:
+    """(the flags of `parser` itself, {"group.option": text} of the flags of `add_options`).
+
+    Options of a network or objective are flags too, `--model.options.width 0.5`, and known when it is made.
+    """
+    options, rest = parser.parse_known_args(_joined(arguments))
+    given = {name: value for name, value in vars(options).items() if "." in name or name in _kinds(kind)}
+    for name in given:
+        delattr(options, name)
+    for argument in rest:
+        name, equal, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not equal or FREE not in name.split(".")[:-1]:
+            name = argument.partition("=")[0]
+            near = get_close_matches(name, parser._option_string_actions, 1)
+            hint = f"did you mean {near[0]}?" if near else f"see {parser.prog} --help"
+            raise UserError(f"unknown option {name}; {hint}")
+        given[name] = value
+    return options, {name.removeprefix(prefix): value for name, value in given.items()}
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """`--model.options.width 0.5` as one word, `--model.options.width=0.5`, which needs no flag of its own."""
+    found: list[str] = []
+    for argument in arguments:
+        before = found[-1] if found else ""
+        if before.startswith("--") and "=" not in before and FREE in before.split(".")[:-1]:
+            found[-1] = f"{before}={argument}"
+        else:
+            found.append(argument)
+    return found

@@ -1,0 +1,1 @@
+"""Intervals and correlations of plain numbers. No torch."""

@@ -1,0 +1,30 @@
+"""The demo, shortened."""
+
+import json
+
+import pytest
+
+from robustsnn.ground.errors import UserError
+from robustsnn.runs.demo import configs, demo
+
+
+def test_demo_writes_results_and_report_and_continues(tmp_path):
+    told = []
+    results = demo(tmp_path, epochs=1, limit=10, progress=lambda done, total, text: told.append((done, total)))
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+    assert list(results["models"]) == ["vanilla", "SR", "AT", "SR*"]
+    assert told[-1][0] == told[-1][1]
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    page = (tmp_path / "report.html").read_text()
+    assert all(name in page for name in results["models"])
+    weights = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("weights.safetensors")}
+    assert len(weights) == 4
+    assert demo(tmp_path, epochs=1, limit=10)["models"] == results["models"]
+    assert {p: p.stat().st_mtime_ns for p in weights} == weights
+    with pytest.raises(UserError, match="another config"):
+        demo(tmp_path, epochs=1, limit=10, seed=1)
+
+
+def test_the_runs_differ_in_the_objective_alone():
+    plain = [c.to_dict() | {"name": None, "objective": None} for c in configs(3).values()]
+    assert all(c == plain[0] for c in plain)
