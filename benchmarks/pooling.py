@@ -20,8 +20,8 @@ from torch import nn
 
 from robustsnn.analysis import trail
 from robustsnn.data.batches import ImageSet
-from robustsnn.runs.config import Config
-from robustsnn.runs.parsing import parse_config, read_config
+from robustsnn.names.config import Config
+from robustsnn.names.parsing import parse_config, read_config
 from tables import Job, Look, arguments, by_name, measure_all, print_accuracies, show, write_rows
 
 CONFIG = Path(__file__).parents[1] / "configs" / "digits_sew18_phase_max.yaml"

@@ -18,9 +18,9 @@ from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Display, Progress, part, silent
 from robustsnn.ground.provenance import provenance
 from robustsnn.ground.units import fraction
+from robustsnn.names.config import Config
 from robustsnn.runs import jobs as processes
 from robustsnn.runs.build import suite
-from robustsnn.runs.config import Config
 from robustsnn.runs.folder import load_run, train_run
 from robustsnn.train.fit import accuracy
 

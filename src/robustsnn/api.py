@@ -20,11 +20,12 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic, write_json
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.units import fraction
+from robustsnn.names.config import Config
+from robustsnn.names.parsing import parse_config, read_config
 from robustsnn.report.card import write_cards
 from robustsnn.report.page import write_report
 from robustsnn.runs import build
 from robustsnn.runs.analyses import analyze as analyze
-from robustsnn.runs.config import Config
 from robustsnn.runs.folder import (
     evaluated_with,
     keep_images,
@@ -35,7 +36,6 @@ from robustsnn.runs.folder import (
     weights_digest,
     write_results,
 )
-from robustsnn.runs.parsing import parse_config, read_config
 from robustsnn.train.folder import settle
 
 

@@ -19,8 +19,9 @@ from robustsnn.evaluation import Judge, evaluate, input_gradient, pictures, run_
 from robustsnn.evaluation.fitting import most_passes
 from robustsnn.ground.errors import UserError
 from robustsnn.losses import margin
-from robustsnn.records.outcome import Outcomes, clopper_pearson, rate
+from robustsnn.records.outcome import Outcomes, rate
 from robustsnn.runs.folder import summary
+from robustsnn.statistics.binomial import clopper_pearson
 
 EPS = 0.08
 

@@ -18,9 +18,9 @@ import robustsnn
 from robustsnn.cli import main
 from robustsnn.ground.tensors import read_tensors
 from robustsnn.names import KINDS, installed
+from robustsnn.names.parsing import parse_config
 from robustsnn.neurons import LIF
 from robustsnn.runs.folder import load_run
-from robustsnn.runs.parsing import parse_config
 
 HERE = Path(__file__).parent
 ATTACK = ("--suite", "willow.attacks:pair", "--eps", "0.2", "--limit", "12")
@@ -160,7 +160,7 @@ def test_a_neuron_of_ones_own_is_never_taken_for_a_plain_one(garden):
 
 
 def test_names_in_python_are_trusted(garden):
-    from robustsnn.runs.config import Config, DataConfig, ModelConfig, TrainConfig
+    from robustsnn.names.config import Config, DataConfig, ModelConfig, TrainConfig
     from robustsnn.runs.folder import train_run
 
     train = TrainConfig(epochs=1, crop=0)

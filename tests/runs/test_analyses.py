@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from robustsnn.ground.errors import UserError
+from robustsnn.names.config import Config, ModelConfig, TrainConfig
 from robustsnn.report.findings import findings
 from robustsnn.report.page import write_report
 from robustsnn.runs.analyses import PARTS, WORK, analyze
-from robustsnn.runs.config import Config, ModelConfig, TrainConfig
 from robustsnn.runs.folder import train_run, weights_digest
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustsnn.analysis.tally import Tally
-from robustsnn.records.outcome import clopper_pearson
+from robustsnn.statistics.binomial import clopper_pearson
 from robustsnn.statistics.correlation import spearman
 
 Values = NDArray[np.float64]

@@ -21,12 +21,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
 from robustsnn.names import Entry, explained, find, load, registered, untwinned
-from robustsnn.names.things import Thing, resolve
-from robustsnn.neurons import LIF, STBP, GradientRule, Surrogate
-from robustsnn.objectives import Adversarial, Objective
-from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, OrthogonalRetraction
-from robustsnn.objectives.schedule import Changing, Scheduled
-from robustsnn.runs.config import (
+from robustsnn.names.config import (
     Config,
     DataConfig,
     EncoderConfig,
@@ -39,6 +34,11 @@ from robustsnn.runs.config import (
     TrainConfig,
     TrainingAttackConfig,
 )
+from robustsnn.names.things import Thing, resolve
+from robustsnn.neurons import LIF, STBP, GradientRule, Surrogate
+from robustsnn.objectives import Adversarial, Objective
+from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, OrthogonalRetraction
+from robustsnn.objectives.schedule import Changing, Scheduled
 from robustsnn.train.epoch import Updating
 
 

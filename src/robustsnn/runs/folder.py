@@ -30,6 +30,8 @@ from robustsnn.ground.units import fraction, grid_words, show_fraction
 from robustsnn.models import Classifier
 from robustsnn.models.recompute import recomputed
 from robustsnn.names import find, load
+from robustsnn.names.config import Config, about
+from robustsnn.names.parsing import parse_config, read_config
 from robustsnn.runs.build import (
     about_suite,
     build_attack,
@@ -41,8 +43,6 @@ from robustsnn.runs.build import (
     pick_device,
     suite,
 )
-from robustsnn.runs.config import Config, about
-from robustsnn.runs.parsing import parse_config, read_config
 from robustsnn.train.checkpoint import load_weights
 from robustsnn.train.distributed import synchronise_norms
 from robustsnn.train.fit import check_validation, fit

@@ -20,8 +20,8 @@ from robustsnn.ground.modes import evaluating
 from robustsnn.ground.provenance import provenance
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.tensors import read_tensors, write_tensors
-from robustsnn.runs.config import about
-from robustsnn.runs.parsing import parse_config, read_config
+from robustsnn.names.config import about
+from robustsnn.names.parsing import parse_config, read_config
 from robustsnn.train.checkpoint import save_weights
 
 _ADVICE = "delete it if the config.yaml beside it names the network that was trained"
