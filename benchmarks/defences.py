@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from robustsnn.runs.config import (
+from robustsnn.names.config import (
     Config,
     EncoderConfig,
     ModelConfig,

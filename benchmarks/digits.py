@@ -14,7 +14,7 @@ import sys
 from dataclasses import replace
 from typing import Any
 
-from robustsnn.runs.config import Config
+from robustsnn.names.config import Config
 from robustsnn.runs.demo import EPS, SUITE, configs
 from tables import Job, Look, arguments, measure_all, print_accuracies, write_rows
 

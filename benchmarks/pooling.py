@@ -19,8 +19,8 @@ from typing import Any
 from torch import nn
 
 from robustsnn.data.batches import ImageSet
-from robustsnn.runs.config import Config
-from robustsnn.runs.parsing import parse_config, read_config
+from robustsnn.names.config import Config
+from robustsnn.names.parsing import parse_config, read_config
 from robustsnn.studies.trail.measure import trail
 from tables import Job, Look, arguments, by_name, measure_all, print_accuracies, show, write_rows
 

@@ -56,9 +56,7 @@ from robustsnn.ground.modes import frozen, precision
 from robustsnn.ground.progress import Display, Progress
 from robustsnn.ground.units import fraction, show_fraction
 from robustsnn.losses import correct, margin
-from robustsnn.runs import demo
-from robustsnn.runs.build import suite
-from robustsnn.runs.config import (
+from robustsnn.names.config import (
     Config,
     DataConfig,
     EncoderConfig,
@@ -67,6 +65,8 @@ from robustsnn.runs.config import (
     SurrogateConfig,
     TrainConfig,
 )
+from robustsnn.runs import demo
+from robustsnn.runs.build import suite
 from robustsnn.runs.folder import load_run, train_run
 
 try:

@@ -18,9 +18,9 @@ from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Display, Progress, part, silent
 from robustsnn.ground.provenance import provenance
 from robustsnn.ground.units import fraction
+from robustsnn.names.config import Config
 from robustsnn.runs import jobs as processes
 from robustsnn.runs.build import suite
-from robustsnn.runs.config import Config
 from robustsnn.runs.folder import load_run, train_run
 from robustsnn.train.fit import accuracy
 
@@ -79,9 +79,9 @@ def measure(job: Job, runs: Path, *, progress: Progress = silent) -> dict[str, A
         some = images if look.limit is None else images.take(look.limit)
         out = run / "outcomes" / job.part
         if look.checked:
-            entry = evaluate(model, some, suite(look.suite), fraction(look.eps), seed=seed, out=out, progress=tell)
-            row["flags"] += [f"{look.label}: {flag['name']}" for flag in entry["flags"]]
-            left = entry["worst_case"]["accuracy"]
+            seen = evaluate(model, some, suite(look.suite), fraction(look.eps), seed=seed, out=out, progress=tell)
+            row["flags"] += [f"{look.label}: {flag['name']}" for flag in seen.flags]
+            left = seen.worst_case.accuracy
         else:
             found = run_suite(model, some, suite(look.suite)(fraction(look.eps)), seed=seed, out=out, progress=tell)
             left = float(found.standing().mean())

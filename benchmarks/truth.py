@@ -36,8 +36,8 @@ from robustsnn.models.classifier import classifier
 from robustsnn.models.time import Fold, Layers
 from robustsnn.neurons import IF, LIF, Neurons
 from robustsnn.objectives import Adversarial, Natural
-from robustsnn.records.outcome import clopper_pearson
 from robustsnn.runs import build
+from robustsnn.statistics.binomial import clopper_pearson
 from robustsnn.train.fit import fit
 
 WIDTH = 16

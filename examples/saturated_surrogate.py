@@ -73,7 +73,7 @@ def main() -> None:
         for number, (name, net) in enumerate(nets.items()):
             for position, (way, suite) in enumerate(ways.items()):
                 tell = part(display, len(ways) * number + position, 1, len(nets) * len(ways))
-                entry = evaluate(
+                found = evaluate(
                     net,
                     test,
                     suite,
@@ -87,10 +87,12 @@ def main() -> None:
                 title = f"{name}, {suite(EPS).name}"
                 folder = options.out / title.replace(", ", "-")
                 write_atomic(folder / "config.yaml", yaml.safe_dump({"name": title, "data": {"name": "digits"}}))
-                write_json(folder / "results.json", make_results({title: entry}))
+                write_json(folder / "results.json", make_results({title: found.to_dict()}))
                 folders.append(folder)
-                points = ", ".join(f"{show_fraction(p['eps'])}: {100 * p['accuracy']:.1f} %" for p in entry["curve"])
-                raised = ", ".join(flag["name"] for flag in entry["flags"]) or "none"
+                points = ", ".join(
+                    f"{show_fraction(p['eps'])}: {100 * p['accuracy']:.1f} %" for p in found.to_dict()["curve"]
+                )
+                raised = ", ".join(flag["name"] for flag in found.flags) or "none"
                 print(f"{name:8} {way:26} n={options.n} {points}; flags: {raised}", flush=True)
     write_report(folders, options.out / "report.html", title="Robust, or attacked badly?")
     print(options.out / "report.html")

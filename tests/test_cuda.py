@@ -96,5 +96,5 @@ def test_training_and_evaluation():
     robustsnn.fit(model, data.train, REGIMES["vanilla"], optimiser, epochs=8, batch_size=64)
     x, y = data.test.take(100).floats("cuda")
     result = robustsnn.evaluate(model, (x, y), suite="quick", eps="16/255")
-    assert result["clean"]["accuracy"] > 0.8
-    assert result["worst_case"]["accuracy"] < result["clean"]["accuracy"]
+    assert result.clean.accuracy > 0.8
+    assert result.worst_case.accuracy < result.clean.accuracy

@@ -20,9 +20,9 @@ from robustsnn.ground.seeds import seeded
 from robustsnn.losses import cross_entropy
 from robustsnn.models import Encoded
 from robustsnn.names import registered
+from robustsnn.names.config import EncoderConfig, ModelConfig, SurrogateConfig
 from robustsnn.objectives import SparsityRegularised
 from robustsnn.runs.build import build_model
-from robustsnn.runs.config import EncoderConfig, ModelConfig, SurrogateConfig
 from robustsnn.studies.trail.measure import trail
 
 STEPS = 2

@@ -28,8 +28,8 @@ from robustsnn.bench.options import Options
 from robustsnn.cli import main
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.tensors import read_tensors, write_tensors
-from robustsnn.runs.config import Config
-from robustsnn.runs.parsing import overridden, parse_config
+from robustsnn.names.config import Config
+from robustsnn.names.parsing import overridden, parse_config
 from robustsnn.runs.slurm import Slurm
 
 SOURCE = Path(robustsnn.__file__).parent
@@ -355,10 +355,11 @@ DANGEROUS = {
 }
 ALLOWED = {
     ("__init__.py", "import_module"),  # of a table in the file
-    ("names.py", "import_module"),  # of the registry's entries, and of names that a person typed or trusts
+    ("cli/commands.py", "import_module"),  # of the commands in the table
+    ("names/__init__.py", "import_module"),  # of the registry's entries, and of names that a person typed or trusts
     ("bench/spikingjelly.py", "import_module"),  # of one package
-    ("jobs.py", "loads"),  # what this program handed to its own processes
-    ("provenance.py", "run"),  # git
+    ("runs/jobs.py", "loads"),  # what this program handed to its own processes
+    ("ground/provenance.py", "run"),  # git
 }
 
 

@@ -1,41 +1,59 @@
 """Train, attack and understand adversarially robust spiking neural networks.
 
-    robustsnn.models      networks, from images to logits
     robustsnn.neurons     dynamics, surrogates, gradient rules
+    robustsnn.encoders    images to input over time
+    robustsnn.models      networks, from images to logits
+    robustsnn.data        images and event frames
     robustsnn.objectives  natural, adversarial and sparsity-regularised training
     robustsnn.attacks     FGSM, RFGSM, PGD, APGD; suites
+    robustsnn.evaluation  suites run, judged anew, counted per sample
+    robustsnn.studies     the sparsity trail, gradients, vulnerability, theory, energy
     robustsnn.fit         the training loop
     robustsnn.evaluate    robustness of any model, with intervals
 
-Everything is loaded when it is first used, so that importing the package is instant.
+Every room, these and the others, is loaded when it is first used, so that importing the package is instant.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from robustsnn import analysis as analysis
     from robustsnn import attacks as attacks
+    from robustsnn import data as data
+    from robustsnn import encoders as encoders
+    from robustsnn import evaluation as evaluation
+    from robustsnn import losses as losses
     from robustsnn import models as models
     from robustsnn import neurons as neurons
     from robustsnn import objectives as objectives
+    from robustsnn.api import analyze as analyze
     from robustsnn.api import evaluate as evaluate
     from robustsnn.ground.errors import UserError as UserError
     from robustsnn.train.fit import fit as fit
 
-_FROM = {"evaluate": "robustsnn.api", "fit": "robustsnn.train.fit", "UserError": "robustsnn.ground.errors"}
-_ROOMS = ("attacks", "models", "neurons", "objectives")
-__all__ = ["UserError", "attacks", "evaluate", "fit", "models", "neurons", "objectives"]
+    __version__: str
+
+_FROM = {"UserError": "errors", "analyze": "api", "evaluate": "api", "fit": "train.fit"}
+"""What the facade shows besides rooms, and where it is."""
+_ROOMS = tuple(room.name for room in iter_modules(__path__) if not room.name.startswith("_"))
+__all__ = [*_FROM, "__version__", *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _FROM:
+        return getattr(import_module(f"robustsnn.{_FROM[name]}"), name)
     if name in _ROOMS:
         return import_module(f"robustsnn.{name}")
-    if name in _FROM:
-        return getattr(import_module(_FROM[name]), name)
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("robustsnn")
     raise AttributeError(f"module 'robustsnn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return __all__
+    return [*__all__]

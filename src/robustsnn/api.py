@@ -1,54 +1,126 @@
-"""The public functions in which a name may stand for an object."""
+"""The public functions: what the command line does, with a run's folder, a name or an object in each place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from torch import nn
 
 from robustsnn import evaluation
 from robustsnn.attacks import Source, Suite
+from robustsnn.data.batches import ImageSet
+from robustsnn.evaluation import Evaluation, pictures
 from robustsnn.evaluation.crafting import Precision
+from robustsnn.evaluation.judge import tensors
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import write_atomic, write_json
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.units import fraction
+from robustsnn.names.config import Config
+from robustsnn.names.parsing import parse_config, read_config
+from robustsnn.report.card import write_cards
+from robustsnn.report.page import write_report
 from robustsnn.runs import build
+from robustsnn.runs.analyses import analyze as analyze
+from robustsnn.runs.folder import (
+    evaluated_with,
+    keep_images,
+    load_run,
+    load_source,
+    make_results,
+    train_run,
+    weights_digest,
+    write_results,
+)
+from robustsnn.train.folder import settle
+
+
+def train(
+    config: Config | Mapping[str, Any] | Path | str,
+    out: Path | str,
+    *,
+    resume: bool = False,
+    trust_code: bool | Collection[str] = False,
+    progress: Progress = silent,
+) -> Path:
+    """Train as a config says into the folder `out`, as `robustsnn train` does; returns the folder.
+
+    `config` is a YAML file, a mapping as a YAML file has it, or a `Config`. Names that lead outside the registry are
+    trusted if they are given here; in a file they need `trust_code`: True, or the names.
+    """
+    if isinstance(config, Path | str):
+        config = parse_config(read_config(Path(config)), str(config), trust_code=trust_code)
+    elif isinstance(config, Mapping):
+        config = parse_config(dict(config), "config", trust_code=True)
+    train_run(config, Path(out), resume=resume, progress=progress)
+    return Path(out)
 
 
 def evaluate(
-    model: nn.Module,
-    data: evaluation.Data,
-    suite: str | Callable[[float], Suite],
-    eps: float | str,
+    model: nn.Module | Path | str,
+    data: evaluation.Data | None = None,
+    suite: str | Callable[[float], Suite] = "reliable",
+    eps: float | str | None = None,
     *,
     norm: str = "Linf",
-    sources: Sequence[Source] = (),
+    sources: Sequence[Source | Path | str] = (),
     curve: Sequence[float | str] = (),
     batch_size: int = 128,
     seed: int = 0,
     precision: Precision = "float32",
-    out: Path | None = None,
+    out: Path | str | None = None,
+    config: Mapping[str, Any] | None = None,
     resume: bool = True,
+    images: bool = False,
+    trust_code: bool | Collection[str] = False,
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """How robust a model is: `evaluation.evaluate` with the suite by name ("paper-sr") and eps as "8/255".
+) -> Evaluation:
+    """How robust a model is.
 
-    `model` is anything that maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`, with its normalisation
-    inside; `data` is an `ImageSet` or a pair (x, y). `precision` is that of crafting: "bfloat16" is for a quick look
-    on hardware that is faster in it, and every verdict is made in float32. Returns an entry of `results.json`: `clean`,
-    `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr, `curve`, `flags`.
+    Args:
+        model: anything that maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`, with its normalisation inside; or
+            the folder of a run.
+        data: an `ImageSet` or a pair (x, y); those of a run are its test images.
+        suite: its name ("paper-sr"), or a function from eps to a `Suite`.
+        eps: the radius, as 0.03 or "8/255".
+        norm: Linf or L2, for the suites that know both.
+        sources: other models, or folders of runs, that black-box attacks are crafted on.
+        curve: further radii.
+        precision: of crafting: "bfloat16" is for a quick look on hardware that is faster in it; every verdict is made
+            in float32.
+        out: of a model that is given, the folder to write to: `outcomes/`, `results.json`, and what else makes it a
+            run. A run is written to its own folder.
+        config: what the `config.yaml` of a new `out` says, see `fit`.
+        resume: use saved outcomes of the very same evaluation.
+        images: keep the adversarial images, and write them too where there is a folder.
+        trust_code: of runs, see `robustsnn.runs.folder.load_run`.
     """
-    if isinstance(suite, str):
-        chosen = build.suite(suite, sources, norm)
-    elif callable(suite):
-        chosen = suite
-    else:
+    if eps is None:
+        raise UserError("an attack needs a radius; give eps, such as '8/255'")
+    if not callable(suite) and not isinstance(suite, str):
         raise UserError("suite: give a name or a function from eps to a Suite, such as robustsnn.attacks.reliable")
     if sources and not isinstance(suite, str):
         raise UserError("sources are for suites given by name; a suite of your own holds its Transfer attacks itself")
-    return evaluation.evaluate(
+    loaded = [s if isinstance(s, Source) else load_source(s, trust_code=trust_code) for s in sources]
+    chosen = build.suite(suite, loaded, norm) if isinstance(suite, str) else suite
+    if isinstance(model, Path | str):
+        if out is not None or config is not None:
+            raise UserError("out and config are for a model that is given; a run has its own folder, leave them out")
+        out = model
+        _, model, splits = load_run(model, trust_code=trust_code)
+        data = splits.test if data is None else data
+    if data is None:
+        raise UserError("a model is attacked on labelled images; give data, such as digits().test or (x, y)")
+    run = None if out is None else Path(out)
+    if config is not None and run is None:
+        raise UserError("config is what the folder says; give out=... too")
+    x = tensors(data)[0]
+    title = "" if run is None else settle(run, model, x, config)
+    found = evaluation.evaluate(
         model,
         data,
         chosen,
@@ -57,7 +129,54 @@ def evaluate(
         batch_size=batch_size,
         seed=seed,
         precision=precision,
-        out=out,
+        out=None if run is None else run / "outcomes",
         resume=resume,
+        keep_images=images,
         progress=progress,
     )
+    if run is None:
+        return found
+    named, weights = suite if isinstance(suite, str) else None, weights_digest(run)
+    found.record.update(evaluated_with(named, seed, weights, loaded))
+    if images:
+        keep_images(run, named or found.suite.name, found, model, x, batch_size, seed, title=title)
+    shown = pictures(model, data, chosen(fraction(eps)), seed=seed) if isinstance(data, ImageSet) else None
+    write_results(run, {title: found.to_dict()}, weights, shown)
+    return found
+
+
+def report(
+    results: Path | str | Evaluation | Mapping[str, Evaluation] | Sequence[Path | str],
+    out: Path | str = "report.html",
+    *,
+    title: str | None = None,
+    card: bool = False,
+) -> Path:
+    """Write one HTML page, as `robustsnn report` does; returns its path.
+
+    Args:
+        results: folders of runs, one or several; or what `evaluate` returned, several by the names of the models.
+        title: of the page.
+        card: also write a model card, `card.md`, into the folder of each run.
+    """
+    if isinstance(results, Evaluation):
+        results = {"model": results}
+    if isinstance(results, Mapping):
+        if card:
+            raise UserError("a card is written into the folder of a run; give folders, or leave card out")
+        with tempfile.TemporaryDirectory() as folder:
+            runs = [_folder(Path(folder) / str(number), *item) for number, item in enumerate(results.items())]
+            write_report(runs, Path(out), title=title)
+        return Path(out)
+    runs = [Path(run) for run in ([results] if isinstance(results, Path | str) else results)]
+    write_report(runs, Path(out), title=title)
+    if card:
+        write_cards(runs)
+    return Path(out)
+
+
+def _folder(run: Path, name: str, found: Evaluation) -> Path:
+    """A folder for the report that holds a result alone."""
+    write_atomic(run / "config.yaml", yaml.safe_dump({"name": name}, allow_unicode=True))
+    write_json(run / "results.json", make_results({name: found.to_dict()}))
+    return run

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from helpers import Linear, images, spiking
 from robustsnn.encoders.rate import Poisson
-from robustsnn.evaluation.pictures import input_gradient
+from robustsnn.evaluation.samples import input_gradient
 from robustsnn.ground.errors import UserError
 from robustsnn.models import Plan, vgg
 from robustsnn.neurons import ASSG, IF, RGA, STBP, Arctan, gradient_rule

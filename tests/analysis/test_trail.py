@@ -24,7 +24,7 @@ from robustsnn.encoders.rate import Poisson
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.losses import cross_entropy, margin
-from robustsnn.models.sew_resnet import sew_resnet18
+from robustsnn.models.resnet_sew import sew_resnet18
 from robustsnn.neurons import ASSG, BPTR, HART, IF, LIF, PDSG, RGA, STBP, Arctan, GradientRule, Neurons, gradient_rule
 from robustsnn.studies.shared.tally import Tally
 from robustsnn.studies.trail.measure import trail

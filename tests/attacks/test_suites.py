@@ -32,7 +32,7 @@ from robustsnn.attacks import (
     quick,
     reliable,
 )
-from robustsnn.attacks.reliable import KINDS, STRONG, WIDE
+from robustsnn.attacks.ladder import KINDS, STRONG, WIDE
 from robustsnn.attacks.step import APGD, SAPGD, GradientStep
 from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy, dlr, margin, targeted_dlr, targeted_margin

@@ -62,7 +62,9 @@ def copy(run_folder, target):
 
 def test_help_of_everything_without_torch():
     code = "import sys; from robustsnn.cli import main; "
-    code += f"[main(a) for a in ([], ['--help'], ['--version'], *[[c, '--help'] for c in {COMMANDS!r}], ['list'])]; "
+    code += (
+        f"[main(a) for a in ([], ['--help'], ['--version'], *[[c, '--help'] for c in {list(COMMANDS)!r}], ['list'])]; "
+    )
     code += "assert 'torch' not in sys.modules, 'torch was imported'"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for word in ("demo", "--objective.lam", "--suite", "paper-sr", "wide_resnet16", "lambda, weight of the"):
@@ -585,8 +587,8 @@ def test_bad_cifar_files_get_one_line(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_every_config_builds(path):
     from robustsnn.data.procedural import procedural
+    from robustsnn.names.parsing import parse_config
     from robustsnn.runs.build import build_data, build_model, build_objective
-    from robustsnn.runs.parsing import parse_config
 
     config = parse_config(yaml.safe_load(path.read_text()), path.name)
     build_objective(config.objective)

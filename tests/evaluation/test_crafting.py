@@ -21,10 +21,10 @@ from robustsnn.evaluation.crafting import RELIABLE, check_precision
 from robustsnn.evaluation.fingerprint import exact, fingerprint, model_digest
 from robustsnn.evaluation.judge import Judge
 from robustsnn.ground.errors import UserError
+from robustsnn.names.config import Config, ModelConfig, TrainConfig
 from robustsnn.report.results import Result, read_results
 from robustsnn.report.wording import test_text as words_of_the_test
 from robustsnn.runs.build import suite
-from robustsnn.runs.config import Config, ModelConfig, TrainConfig
 from robustsnn.runs.folder import evaluate_run, summary, train_run
 
 EPS = 0.03
@@ -158,7 +158,7 @@ def test_the_command_line_refuses_before_anything_is_loaded(capsys, tmp_path):
 
 def test_results_say_what_was_crafted_in_which_precision(tmp_path):
     model = Linear()
-    entry = robustsnn.evaluate(model, data(model), lambda eps: attacks(eps), EPS, precision="bfloat16")
+    entry = robustsnn.evaluate(model, data(model), lambda eps: attacks(eps), EPS, precision="bfloat16").to_dict()
     assert entry["precision"] == {"crafting": "bfloat16", "judging": "float32"}
     assert "worst case of two crafted in bfloat16 at" in summary(entry)
     config = Config(model=ModelConfig(steps=1, options={"width": 0.2}), train=TrainConfig(epochs=1, batch_size=512))

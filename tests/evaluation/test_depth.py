@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.stats import betabinom
 
 from robustsnn.evaluation.depth import TOLERATED, Effort, depth, survivors
-from robustsnn.records.outcome import Outcomes, clopper_pearson
+from robustsnn.records.outcome import Outcomes
+from robustsnn.statistics.binomial import clopper_pearson
 
 
 def effort(passes, standing, budget):

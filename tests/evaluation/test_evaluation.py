@@ -19,8 +19,9 @@ from robustsnn.evaluation import Judge, evaluate, input_gradient, pictures, run_
 from robustsnn.evaluation.fitting import most_passes
 from robustsnn.ground.errors import UserError
 from robustsnn.losses import margin
-from robustsnn.records.outcome import Outcomes, clopper_pearson, rate
+from robustsnn.records.outcome import Outcomes, rate
 from robustsnn.runs.folder import summary
+from robustsnn.statistics.binomial import clopper_pearson
 
 EPS = 0.08
 
@@ -106,7 +107,7 @@ def test_the_cost_named_beforehand_is_that_of_the_suite_as_it_fits_the_model():
     nn.init.zeros_(settled[1].weight[0])
     nn.init.constant_(settled[1].bias[0], 1e4)  # nothing breaks it
     y = torch.zeros_like(y)
-    entry = evaluate(settled, (x, y), quick, EPS)
+    entry = evaluate(settled, (x, y), quick, EPS).to_dict()
     assert entry["passes"] == most_passes(settled, x, made[1:])
     judged = len(entry["attacks"])  # one forward pass after each attack
     assert sum(entry["cost"].values()) == 8 * (entry["passes"] + judged)
@@ -224,7 +225,7 @@ def test_a_curve_that_is_resumed_with_other_radii_is_that_of_a_fresh_one(tmp_pat
     y = model(x).argmax(1)
 
     def figures(eps, curve, **options):
-        entry = evaluate(model, (x, y), lambda e: suite(pgd(e, 3)), eps, curve=curve, **options)
+        entry = evaluate(model, (x, y), lambda e: suite(pgd(e, 3)), eps, curve=curve, **options).to_dict()
         return [(point["eps"], point["accuracy"]) for point in entry["curve"]]
 
     figures(0.05, [0.1], out=tmp_path)
@@ -273,7 +274,7 @@ def test_results_entry():
     x = images(40, (1, 8, 8), low=0.0, high=1.0)
     y = model(x).argmax(1)
     y[:4] = (y[:4] + 1) % 4
-    entry = evaluate(model, (x, y), paper_sr_10, 0.03, curve=[0.01, 0.06], batch_size=20)
+    entry = evaluate(model, (x, y), paper_sr_10, 0.03, curve=[0.01, 0.06], batch_size=20).to_dict()
     json.dumps(entry, allow_nan=False)
     assert entry["clean"] == rate(np.arange(40) >= 4)
     assert list(entry["columns"]) == ["FGSM", "RFGSM", "PGD10", "APGD10"]
@@ -299,7 +300,7 @@ def test_results_entry():
 
 def test_model_without_neurons_is_evaluated_by_its_own_gradient():
     model, x, y = problem(20)
-    entry = evaluate(model, (x, y), paper_sr_10, EPS)
+    entry = evaluate(model, (x, y), paper_sr_10, EPS).to_dict()
     assert len(entry["attacks"]) == 4
     assert not any("rule" in text for text in entry["attacks"])
 
@@ -310,7 +311,7 @@ def test_a_random_model_is_flagged():
             return Linear(2)(x) + torch.randn(len(x), 2)
 
     _, x, y = problem(20)
-    flags = evaluate(Noisy(), (x, y), lambda e: suite(fgsm(e)), EPS)["flags"]
+    flags = evaluate(Noisy(), (x, y), lambda e: suite(fgsm(e)), EPS).flags
     assert [flag["name"] for flag in flags if flag["masking"]] == ["random"]
 
 
@@ -320,7 +321,7 @@ def test_a_model_that_answers_nan_is_flagged_and_wrong_not_random():
             return Linear(2)(x) * torch.where(x.flatten(1).mean(1, keepdim=True) > 0.5, torch.nan, 1.0)
 
     _, x, y = problem(20)
-    entry = evaluate(Nan(), (x, y), lambda e: suite(fgsm(e)), EPS)
+    entry = evaluate(Nan(), (x, y), lambda e: suite(fgsm(e)), EPS).to_dict()
     assert "nan-logits" in [f["name"] for f in entry["flags"]]
     assert "random" not in [f["name"] for f in entry["flags"]]
     assert entry["clean"]["accuracy"] <= float((x.flatten(1).mean(1) <= 0.5).float().mean())

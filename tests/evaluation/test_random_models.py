@@ -130,7 +130,7 @@ def test_an_entry_says_that_draws_differ_and_repeats_itself():
     model, (x, y) = Coin(0.3), problem()
 
     def made(**options):
-        return evaluate(model, (x, y), lambda eps: suite(pgd(eps, 2)), 1e-6, **options)
+        return evaluate(model, (x, y), lambda eps: suite(pgd(eps, 2)), 1e-6, **options).to_dict()
 
     entry = made()
     before = torch.random.get_rng_state()
@@ -143,7 +143,7 @@ def test_an_entry_says_that_draws_differ_and_repeats_itself():
     assert entry["worst_case"]["accuracy"] > 0.9
     assert entry["draws"]["mean"] == pytest.approx(0.7, abs=0.1)
     assert all(f"draws={EOT}" in name for name in entry["attacks"])
-    assert evaluate(Linear(2), (x, y), lambda eps: suite(fgsm(eps)), 1e-6)["draws"] is None
+    assert evaluate(Linear(2), (x, y), lambda eps: suite(fgsm(eps)), 1e-6).to_dict()["draws"] is None
 
 
 def test_outcomes_of_a_random_network_depend_on_the_seed_alone(tmp_path):
@@ -213,7 +213,7 @@ def test_the_probe_holds_the_codes_that_were_attacked(monkeypatch):
         return probes[-1]
 
     monkeypatch.setattr(measure, "Probe", keep)
-    entry = evaluate(model, (x, y), lambda eps: suite(fgsm(eps)).encoded(), EPS, batch_size=6, seed=5)
+    entry = evaluate(model, (x, y), lambda eps: suite(fgsm(eps)).encoded(), EPS, batch_size=6, seed=5).to_dict()
     survivors, probe = probes
     assert probe.survivors is survivors
     assert 0 < len(probe.x) == round(16 * entry["clean"]["accuracy"]) < 16

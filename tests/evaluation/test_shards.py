@@ -89,14 +89,14 @@ def test_shards_hold_what_the_whole_holds(make, count, tmp_path):
 def test_shards_merge_to_the_entry_of_the_unsharded_run(tmp_path):
     model, data = problem()
     options = {"curve": (0.01, 0.06), "batch_size": SIZE}
-    entry = evaluate(model, data, suite, EPS, **options)
+    entry = evaluate(model, data, suite, EPS, **options).to_dict()
     for index in (1, 2, 3):
         for out in (tmp_path / "one", tmp_path / str(index)):
             for _ in run_radii(model, data, suite, EPS, shard=Shard(index, 3), out=out, **options):
                 pass
-    assert evaluate(model, data, suite, EPS, out=tmp_path / "one", merge=[], **options) == entry
+    assert evaluate(model, data, suite, EPS, out=tmp_path / "one", merge=[], **options).to_dict() == entry
     others = [tmp_path / "1", tmp_path / "3"]
-    assert evaluate(model, data, suite, EPS, out=tmp_path / "2", merge=others, **options) == entry
+    assert evaluate(model, data, suite, EPS, out=tmp_path / "2", merge=others, **options).to_dict() == entry
 
 
 def test_merge_refuses_what_does_not_belong_together(tmp_path):

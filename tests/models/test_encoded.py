@@ -128,7 +128,7 @@ def test_encoded_worst_case_is_at_most_that_of_pixels(trained):
 
 def test_the_entry_names_the_space(trained):
     model, x, y = trained
-    entry = evaluate(model, (x[:8], y[:8]), lambda eps: paper_trail(eps).encoded(), 0.05)
+    entry = evaluate(model, (x[:8], y[:8]), lambda eps: paper_trail(eps).encoded(), 0.05).to_dict()
     assert entry["space"] == entry["worst_case"]["space"] == "encoded"
     assert entry["suite"] == "paper-trail-encoded"
     assert all("space='encoded'" in name for name in entry["attacks"])

@@ -19,9 +19,9 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import precision
 from robustsnn.models import Classifier, Plan, recompute, vgg
 from robustsnn.models.recompute import recomputed, segments
+from robustsnn.names.config import Config, ModelConfig, TrainConfig
 from robustsnn.neurons import IF, LIF, Neurons, neuron_layers, normed
 from robustsnn.objectives import Adversarial, MembraneGuard, Natural, SparsityRegularised
-from robustsnn.runs.config import Config, ModelConfig, TrainConfig
 from robustsnn.runs.folder import train_run
 
 AT = Adversarial(pgd(0.05, 2, alpha=0.03, keep="last"))

@@ -15,9 +15,9 @@ from robustsnn import names
 from robustsnn.cli import main
 from robustsnn.ground.errors import UserError
 from robustsnn.names import KINDS, Entry, find, known, load, registered, told
+from robustsnn.names.config import Config, ObjectiveConfig, TrainConfig, TrainingAttackConfig
+from robustsnn.names.parsing import parse_config
 from robustsnn.names.things import resolve
-from robustsnn.runs.config import Config, ObjectiveConfig, TrainConfig, TrainingAttackConfig
-from robustsnn.runs.parsing import parse_config
 from robustsnn.studies.study import Study
 
 ENTRIES = [(kind, name) for kind in KINDS for name in registered(kind)]
@@ -73,7 +73,7 @@ def test_no_word_means_two_things_of_a_kind_and_every_paper_is_cited():
         words = [word.lower() for name, entry in registered(kind).items() for word in (name, *entry.short)]
         assert len(words) == len(set(words))
         cited |= {entry.cite for entry in registered(kind).values()} - {""}
-    assert cited == set(names._file("")["paper"].values())
+    assert cited == set(names._file("names/papers.yaml")["paper"].values())
 
 
 def test_what_an_entry_says_comes_back_from_a_file_and_nothing_else_does():

@@ -16,6 +16,7 @@ from reference_neurons import NORMALISED, SURROGATES
 from robustsnn.cli import main
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.ground.errors import UserError
+from robustsnn.names.parsing import parse_config
 from robustsnn.neurons import (
     STBP,
     Arctan,
@@ -30,7 +31,6 @@ from robustsnn.neurons import (
     surrogate,
 )
 from robustsnn.runs.build import build_model
-from robustsnn.runs.parsing import parse_config
 
 # Where the support ends, in units of the width.
 EDGES = {Triangle: 1.0, Rectangle: 0.5}

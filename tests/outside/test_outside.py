@@ -18,9 +18,9 @@ import robustsnn
 from robustsnn.cli import main
 from robustsnn.ground.tensors import read_tensors
 from robustsnn.names import KINDS, installed
+from robustsnn.names.parsing import parse_config
 from robustsnn.neurons import LIF
 from robustsnn.runs.folder import load_run
-from robustsnn.runs.parsing import parse_config
 
 HERE = Path(__file__).parent
 ATTACK = ("--suite", "willow.attacks:pair", "--eps", "0.2", "--limit", "12")
@@ -173,7 +173,7 @@ def test_a_neuron_of_ones_own_is_never_taken_for_a_plain_one(garden):
 
 
 def test_names_in_python_are_trusted(garden):
-    from robustsnn.runs.config import Config, DataConfig, ModelConfig, TrainConfig
+    from robustsnn.names.config import Config, DataConfig, ModelConfig, TrainConfig
     from robustsnn.runs.folder import train_run
 
     train = TrainConfig(epochs=1, crop=0)
@@ -181,7 +181,7 @@ def test_names_in_python_are_trusted(garden):
     train_run(config, Path("run"))
     _, model, data = load_run("run", trust_code=["willow.data:blobs", "willow.models:twig"])
     found = robustsnn.evaluate(model, data.test, "willow.attacks:pair", 0.2)
-    assert list(found["columns"]) == ["FGSM", "Cautious"]
+    assert list(found.columns) == ["FGSM", "Cautious"]
     with pytest.raises(robustsnn.UserError, match=r"data\.name=willow\.data:blobs would import"):
         load_run("run", trust_code=["willow.models:twig"])
 

@@ -45,7 +45,7 @@ def masking(entry):
 @cache
 def honest(model, attacks):
     """Flags of an honest model; several defects share one."""
-    return raised(evaluate(model(), data(), attacks, EPS))
+    return raised(evaluate(model(), data(), attacks, EPS).to_dict())
 
 
 def test_every_flag_has_a_planted_defect():
@@ -54,7 +54,7 @@ def test_every_flag_has_a_planted_defect():
 
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: f"{planted.flag}: {planted.about}")
 def test_a_planted_defect_raises_its_flag_and_the_honest_twin_does_not(planted: Planted):
-    entry = evaluate(planted.plant(planted.honest()), data(), planted.suite, EPS)
+    entry = evaluate(planted.plant(planted.honest()), data(), planted.suite, EPS).to_dict()
     assert planted.flag in raised(entry)
     assert planted.flag not in honest(planted.honest, planted.honest_suite or planted.suite)
     reports = [check for check in entry["checks"] if check["raised"]]
@@ -65,7 +65,7 @@ def test_a_planted_defect_raises_its_flag_and_the_honest_twin_does_not(planted: 
 @pytest.mark.parametrize("attacks", [quick, paper_sr_10])
 @pytest.mark.parametrize("model", [plain, spiking])
 def test_honest_networks_raise_no_sign_of_masking(model, attacks):
-    entry = evaluate(model(), data(), attacks, EPS)
+    entry = evaluate(model(), data(), attacks, EPS).to_dict()
     assert masking(entry) == set()
     expected = set(FLAGS) - (set() if model is spiking else RULES)
     assert [check["name"] for check in entry["checks"]] == [name for name in FLAGS if name in expected]
@@ -77,7 +77,7 @@ def test_honest_networks_raise_no_sign_of_masking(model, attacks):
 def test_few_images_are_no_cause_for_alarm(model, n):
     x, y = (tensor[10 : 10 + n] for tensor in data())
     attacks = {plain: one, spiking: lambda eps: suite(apgd(eps, 10, rule=RGA()), apgd(eps, 10, rule=ASSG()))}[model]
-    assert masking(evaluate(model(), (x, y), attacks, EPS)) == set()
+    assert masking(evaluate(model(), (x, y), attacks, EPS).to_dict()) == set()
 
 
 @pytest.mark.parametrize("wrapped", ["channels last", "bfloat16"])
@@ -93,12 +93,12 @@ def test_rounding_is_not_taken_for_coupling(wrapped):
                     return self.network(x)
             return self.network(x.to(memory_format=torch.channels_last))
 
-    entry = evaluate(Wrapped(), data(12), lambda eps: suite(fgsm(eps), Square(Linf(eps), 5)), 0.02)
+    entry = evaluate(Wrapped(), data(12), lambda eps: suite(fgsm(eps), Square(Linf(eps), 5)), 0.02).to_dict()
     assert not raised(entry) & {"coupled", "state", "random"}
 
 
 def test_attacks_in_encoded_space_pass_through_all_checks():
-    entry = evaluate(spiking(), data(10), lambda eps: quick(eps).encoded(), 0.03)
+    entry = evaluate(spiking(), data(10), lambda eps: quick(eps).encoded(), 0.03).to_dict()
     assert {check["name"] for check in entry["checks"]} == set(FLAGS)
     assert masking(entry) == set()
 
@@ -108,7 +108,7 @@ def test_attacks_in_the_euclidean_norm_pass_through_all_checks():
         ascent = apgd(eps, 10, norm="L2", loss=margin, rule=ASSG())
         return suite(ascent, pgd(eps, 10, norm="L2", loss=margin, rule=RGA()), MinimumNorm(ascent.threat, steps=20))
 
-    entry = evaluate(spiking(), data(10), attacks, 0.5)
+    entry = evaluate(spiking(), data(10), attacks, 0.5).to_dict()
     assert {check["name"] for check in entry["checks"]} == set(FLAGS)
     assert masking(entry) == set()
 
@@ -121,7 +121,7 @@ def test_flips_of_binary_inputs_pass_through_all_checks():
     def attacks(flips):
         return suite(SparseFlips(Flips(flips), rounds=20), SparseFlips(Flips(flips), RGA(), rounds=20))
 
-    entry = evaluate(spiking(), (x, y), attacks, 4)
+    entry = evaluate(spiking(), (x, y), attacks, 4).to_dict()
     # Without steps of a size there are neither one and twenty of them, nor twice as many, nor differences.
     steps = {"one-step-beats-iterative", "not-converged", *DIFFERENCED}
     assert {check["name"] for check in entry["checks"]} == set(FLAGS) - steps
@@ -130,14 +130,14 @@ def test_flips_of_binary_inputs_pass_through_all_checks():
 
 def test_gradient_attacks_are_left_out_where_there_is_no_gradient():
     cut = Around(plain(), front=torch.Tensor.detach)
-    entry = evaluate(cut, data(), blind, EPS)
+    entry = evaluate(cut, data(), blind, EPS).to_dict()
     assert [attack["black_box"] for attack in entry["attacks"].values()] == [True]
     with pytest.raises(UserError, match="no gradient with respect to its input"):
         evaluate(cut, data(), one, EPS)
 
 
 def test_a_suite_of_queries_alone_is_no_cause_for_alarm():
-    entry = evaluate(plain(), data(), lambda eps: suite(RandomSearch(Linf(eps), "corners", 20)), EPS)
+    entry = evaluate(plain(), data(), lambda eps: suite(RandomSearch(Linf(eps), "corners", 20)), EPS).to_dict()
     assert masking(entry) == set()
 
 
@@ -145,7 +145,7 @@ def test_what_black_box_attacks_break_first_does_not_count_against_gradients():
     def attacks(eps):
         return suite(RandomSearch(Linf(eps), "corners", 50), pgd(eps, 20, loss=margin))
 
-    entry = evaluate(plain(), data(), attacks, 0.2)
+    entry = evaluate(plain(), data(), attacks, 0.2).to_dict()
     assert next(iter(entry["attacks"].values()))["broken"] > 1
     assert "black-box-beats-white-box" not in raised(entry)
 
@@ -156,7 +156,7 @@ def test_a_suite_with_too_few_steps_is_not_converged_and_not_masked():
     def attacks(eps):
         return suite(pgd(eps, 2, alpha=eps / 8, random_start=False, loss=margin))
 
-    flags = raised(evaluate(plain(), data(), attacks, EPS))
+    flags = raised(evaluate(plain(), data(), attacks, EPS).to_dict())
     assert flags == {"not-converged"}
 
 
@@ -170,7 +170,7 @@ def test_survivors_beyond_the_probe_are_attacked_longer():
     found = run_suite(model, (x, y), attacks(0.16))
     order = np.argsort(~found.broken[0], kind="stable")
     assert found.broken.sum() >= PROBE
-    entry = evaluate(model, (x[order], y[order]), attacks, 0.16)
+    entry = evaluate(model, (x[order], y[order]), attacks, 0.16).to_dict()
     (check,) = (check for check in entry["checks"] if check["name"] == "not-converged")
     assert check["raised"]
     tried, more = min(PROBE, int(found.standing().sum())), int(re.search(r"break (\d+) of", check["message"])[1])

@@ -11,7 +11,7 @@ from scipy.stats import t
 from robustsnn.recipes.cells import accuracy, difference, mean_interval, more, together
 from robustsnn.recipes.networks import Network
 from robustsnn.recipes.recipe import Found, Look
-from robustsnn.records.outcome import clopper_pearson
+from robustsnn.statistics.binomial import clopper_pearson
 
 A, B = Network("CIFAR-10", "VGG-11", "SR*"), Network("CIFAR-10", "VGG-11", "AT")
 LOOK = Look("quick", 8)

@@ -14,6 +14,7 @@ from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.units import fraction
 from robustsnn.names import registered
+from robustsnn.names.config import Config, DataConfig
 from robustsnn.recipes import RECIPES, published, reproduce
 from robustsnn.recipes.cells import WORST
 from robustsnn.recipes.measures import MEASURES, Subject
@@ -24,7 +25,6 @@ from robustsnn.records.exhibit import Chart, Exhibit, Pictures, Table
 from robustsnn.report.exhibits import write_exhibits
 from robustsnn.report.plain import plain
 from robustsnn.runs.build import build_constraints, build_data, build_model, build_objective, build_optimiser, suite
-from robustsnn.runs.config import Config, DataConfig
 
 SCALES = ("digits", "full")
 SETTING = Setting("digits", (1,), 6, "robustsnn reproduce")

@@ -175,4 +175,4 @@ def test_exactly_what_was_used_is_cited(tmp_path: Path) -> None:
     ],
 )
 def test_an_attack_is_known_by_its_parts(attack: str, papers: list[str]) -> None:
-    assert papers_of(attack) == [names._file("")["paper"][paper] for paper in papers]
+    assert papers_of(attack) == [names._file("names/papers.yaml")["paper"][paper] for paper in papers]

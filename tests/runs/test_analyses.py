@@ -9,9 +9,9 @@ import pytest
 
 from robustsnn.ground.errors import UserError
 from robustsnn.names import registered
+from robustsnn.names.config import Config, ModelConfig, TrainConfig
 from robustsnn.report.page import write_report
-from robustsnn.runs.analyses import WORK, analyze_run, sentences
-from robustsnn.runs.config import Config, ModelConfig, TrainConfig
+from robustsnn.runs.analyses import WORK, analyze, sentences
 from robustsnn.runs.folder import train_run, weights_digest
 
 
@@ -26,7 +26,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(run):
-    return analyze_run(run, limit=8, radii=("8/255", "32/255"))
+    return analyze(run, limit=8, radii=("8/255", "32/255"))
 
 
 def test_every_part_is_a_file_that_names_its_weights_and_that_the_report_shows(run, found, tmp_path):
@@ -58,14 +58,14 @@ def test_what_they_say_of_the_same_thing_agrees(found):
 
 def test_parts_of_a_large_network_take_fewer_images_and_say_so(run, found):
     macs = sum(layer["macs"] * layer["runs"] for layer in found["energy"]["layers"])
-    few = analyze_run(run, ["trail", "vulnerability"], limit=12, work=9 * 25 * macs)
+    few = analyze(run, None, ["trail", "vulnerability"], limit=12, work=9 * 25 * macs)
     assert few["trail"]["n"] == 9
     assert few["vulnerability"]["n"] == 2  # the least
     assert WORK > 1e11
 
 
 def test_what_cannot_be_asked_of_two_images_is_said(run):
-    theory = analyze_run(run, ["theory"], limit=2)["theory"]
+    theory = analyze(run, None, ["theory"], limit=2)["theory"]
     assert "at least" in theory["signal"]["refused"]
     assert any("at least" in sentence for sentence in sentences("theory", theory))
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_asked_of_two_images_is_said(run):
 )
 def test_wrong_requests_are_refused(run, options, said):
     with pytest.raises(UserError, match=said):
-        analyze_run(run, **options)
+        analyze(run, **options)
 
 
 def test_training_anew_forgets_what_was_found(run, found, tmp_path):

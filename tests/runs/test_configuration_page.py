@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from robustsnn.runs.config import Config, TrainingAttackConfig
-from robustsnn.runs.parsing import _default, _explained, _group, _kinds
+from robustsnn.names.config import Config, TrainingAttackConfig
+from robustsnn.names.parsing import _default, _explained, _group, _kinds
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 HEAD = """# Configuration

@@ -129,7 +129,8 @@ def test_processes_end_when_their_parent_dies(tmp_path):
     )
     script = tmp_path / "parent.py"
     script.write_text(code)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent)}
+    path = [str(Path(__file__).parent), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path)}
     parent = subprocess.Popen([sys.executable, str(script)], env=environment)
     begun = eventually(lambda: list(tmp_path.glob("*.begun-*")))
     parent.kill()

@@ -21,7 +21,7 @@ def _impatient(monkeypatch):
 
 
 def test_a_cluster_gives_the_same_results(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", HERE)  # the jobs of this test are in this folder
+    monkeypatch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)  # the jobs of this test are in this folder
     told = []
     jobs = [Job("fine", double, (4,)), Job("refused", refuse, (3,), cost=2), Job("defect", divide, (0,))]
     found = submit_jobs(jobs, Slurm(tmp_path, cluster="local"), progress=lambda *now: told.append(now[:2]), every=0.1)
@@ -35,7 +35,7 @@ def test_a_cluster_gives_the_same_results(tmp_path, monkeypatch):
 
 
 def test_a_job_that_dies_loses_no_other(tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", HERE)
+    monkeypatch.setenv("PYTHONPATH", HERE, prepend=os.pathsep)
     jobs = [Job("left", leave, (7,)), Job("fine", double, (1,))]
     found = submit_jobs(jobs, Slurm(tmp_path, cluster="local"), every=0.1)
     assert found["fine"] == Done(2)

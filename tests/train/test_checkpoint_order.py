@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from robustsnn.names.config import TrainConfig
 from robustsnn.runs.build import build_optimiser
-from robustsnn.runs.config import TrainConfig
 from robustsnn.train.checkpoint import load_state, save_state
 
 

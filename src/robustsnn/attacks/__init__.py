@@ -6,6 +6,9 @@ from robustsnn.attacks.attempt import Attempt as Attempt
 from robustsnn.attacks.binary import Flips as Flips
 from robustsnn.attacks.corners import CornerSearch as CornerSearch
 from robustsnn.attacks.graded import GradedSearch as GradedSearch
+from robustsnn.attacks.ladder import exhaustive as exhaustive
+from robustsnn.attacks.ladder import quick as quick
+from robustsnn.attacks.ladder import reliable as reliable
 from robustsnn.attacks.minimum import MinimumNorm as MinimumNorm
 from robustsnn.attacks.noise import RandomSearch as RandomSearch
 from robustsnn.attacks.presets import apgd as apgd
@@ -20,9 +23,6 @@ from robustsnn.attacks.published import paper_sr as paper_sr
 from robustsnn.attacks.published import paper_sr_10 as paper_sr_10
 from robustsnn.attacks.published import paper_trail as paper_trail
 from robustsnn.attacks.rays import RayS as RayS
-from robustsnn.attacks.reliable import exhaustive as exhaustive
-from robustsnn.attacks.reliable import quick as quick
-from robustsnn.attacks.reliable import reliable as reliable
 from robustsnn.attacks.sparse import SparseFlips as SparseFlips
 from robustsnn.attacks.square import Square as Square
 from robustsnn.attacks.streams import Streams as Streams

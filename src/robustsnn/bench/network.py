@@ -11,8 +11,8 @@ from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.data.procedural import procedural
 from robustsnn.ground.seeds import generator
 from robustsnn.models import Classifier
+from robustsnn.names.config import ModelConfig
 from robustsnn.runs.build import build_model
-from robustsnn.runs.config import ModelConfig
 
 CLASSES = tuple(map(str, range(10)))
 

@@ -12,9 +12,9 @@ from robustsnn.bench.network import network, noise
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import precision
 from robustsnn.ground.seeds import generator
+from robustsnn.names.config import TrainConfig
 from robustsnn.objectives import Adversarial, Natural, Objective, SparsityRegularised
 from robustsnn.runs.build import build_optimiser
-from robustsnn.runs.config import TrainConfig
 
 AT = Adversarial(pgd("2/255", 5, alpha=0.01, keep="last"))
 REGIMES: dict[str, Objective] = {

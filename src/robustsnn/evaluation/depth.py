@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustsnn.records.outcome import Outcomes, rate
+from robustsnn.statistics.binomial import further_hits
 
 ASSUMPTION = (
     "the share of the standing images that a doubling of the passes breaks does not rise, and further passes are of "
@@ -74,20 +75,17 @@ class Effort:
         """How many more images twice the budget would break, with a 95 % prediction interval.
 
         Of r images that stand at half the budget P, b fall in (P/2, P]. With h the chance of a standing image to
-        fall within a doubling, the m images that stand at P lose Binomial(m, h) in the next one. With Jeffreys'
-        prior h is Beta(b + 1/2, r - b + 1/2) distributed, so the number is beta-binomial; the estimate is m b/r.
+        fall within a doubling, the m images that stand at P lose Binomial(m, h) in the next one; the estimate is m b/r,
+        the interval that of `further_hits`.
         Where the two last doublings together lost a larger share, (b + b') / (r + r'), theirs is taken: a share that
         falls, as `ASSUMPTION` has it, is then rather over- than underestimated.
         """
-        from scipy.stats import betabinom
-
         left, budget = int((~self.fell).sum()), self.budget
         windows = []
         for doublings in (1, 2):
             at_risk = [self._at_risk(budget / 2**k, budget / 2 ** (k - 1)) for k in range(1, doublings + 1)]
             windows.append((doublings, sum(fell for fell, _ in at_risk), sum(of for _, of in at_risk)))
         doublings, fell, of = max(windows, key=lambda window: (window[1] / max(1, window[2]), -window[0]))
-        low, high = betabinom.ppf((0.025, 0.975), left, fell + 0.5, of - fell + 0.5) if left else (0, 0)
         return {
             "passes": [budget, 2 * budget],
             "doublings": doublings,
@@ -95,7 +93,7 @@ class Effort:
             "of": of,
             "standing": left,
             "broken": left * fell / of if of else 0.0,
-            "interval": [int(low), int(high)],
+            "interval": list(further_hits(fell, of, left)),
             "assumption": ASSUMPTION,
         }
 

@@ -17,6 +17,7 @@ from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Data, Judge, device_of, fresh_draws, tensors
 from robustsnn.evaluation.masking import checks, rule_sets
 from robustsnn.evaluation.probe import PROBE, Probe, untouched
+from robustsnn.evaluation.result import Evaluation
 from robustsnn.evaluation.rounded import rounded
 from robustsnn.evaluation.running import encode_images, run_suite
 from robustsnn.ground.errors import UserError
@@ -90,10 +91,10 @@ def evaluate(
     out: Path | None = None,
     resume: bool = True,
     merge: Sequence[Path] | None = None,
-    keep_images: Callable[[Outcomes, Suite], None] | None = None,
+    keep_images: bool = False,
     progress: Progress = silent,
-) -> dict[str, Any]:
-    """Robustness of a model, as an entry of `results.json`.
+) -> Evaluation:
+    """Robustness of a model.
 
     Args:
         suite: from eps to a `Suite`, for example `robustsnn.attacks.reliable`.
@@ -103,12 +104,12 @@ def evaluate(
             the smaller radii.
         batch_size, seed, precision, out, resume, merge, progress: as in `run_suite`. What else is looked at, the
             `checks` and `draws`, is computed in float32.
-        keep_images: called with the outcomes at `eps`, which then hold the worst image of each sample.
+        keep_images: the outcomes hold the worst image of each sample at `eps`.
 
-    Returns `clean`, `worst_case` and each of `columns` as {"accuracy", "interval", "n"}, `attacks` by repr,
-    `curve` as a list with `eps`, `breaks` (which attacks broke the same samples), `checks` and, of these,
-    `flags`; `passes`, the most that an image costs which survives the suite at `eps`; `rounded`, where images are
-    kept, see there; `draws` for a model that draws random numbers; `depth`, what was broken by how many passes and
+    The record of what is returned has `clean`, `worst_case` and each of `columns` as {"accuracy", "interval", "n"},
+    `attacks` by repr, `curve` as a list with `eps`, `breaks` (which attacks broke the same samples), `checks` and, of
+    these, `flags`; `passes`, the most that an image costs which survives the suite at `eps`; `rounded`, where images
+    are kept, see there; `draws` for a model that draws random numbers; `depth`, what was broken by how many passes and
     what more of them would break. `worst_case` says `at_most` where `depth` gives a reason to.
     """
     x, y = data = tensors(data)
@@ -116,7 +117,7 @@ def evaluate(
     judge = judge_of(model, x, suite(eps))
     points: list[dict[str, Any]] = []
     clean: dict[str, Any] = {}
-    entry: dict[str, Any] = {}
+    made: Evaluation | None = None
     options: dict[str, Any] = {
         "merge": merge,
         "judge": judge,
@@ -126,9 +127,8 @@ def evaluate(
         "out": out,
         "resume": resume,
     }
-    keep = keep_images is not None
     for radius, at, found, standing in run_radii(
-        model, data, suite, eps, curve=curve, keep_images=keep, progress=progress, **options
+        model, data, suite, eps, curve=curve, keep_images=keep_images, progress=progress, **options
     ):
         if not points:
             clean = rate(found.correct)
@@ -137,7 +137,7 @@ def evaluate(
         if radius == eps:
             used = fit_to(model, at, x, judge)
             threat = {"norm": at.threat.norm, "eps": eps, "space": at.threat.space, "levels": at.threat.levels}
-            entry = {
+            entry: dict[str, Any] = {
                 "clean": clean,
                 "suite": at.name,
                 **threat,
@@ -151,9 +151,10 @@ def evaluate(
             entry |= _inspect(model, fresh, x, y, used, found, judge, batch_size, seed)
             entry["depth"] = depth(found, standing, [flag["name"] for flag in entry["flags"]])
             entry["worst_case"]["at_most"] = bool(entry["depth"]["at_most"])
-            if keep_images is not None:
-                keep_images(found, used)
-    return {**entry, "curve": points}
+            entry["curve"] = points  # which goes on
+            made = Evaluation(entry, found, standing, used)
+    assert made is not None  # eps is among the radii
+    return made
 
 
 def _inspect(

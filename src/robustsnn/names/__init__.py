@@ -2,7 +2,7 @@
 
 A name is registered, in the `names.yaml` beside what it names; or it is `module:attribute`; or the name of an entry
 point, in the group `robustsnn.KIND`, of an installed package. The last two lead outside: they are code that the one
-who gives the name must trust, see `parsing`. Nothing is imported before a name is loaded.
+who gives the name must trust, see `names.parsing`. Nothing is imported before a name is loaded.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Entry:
         words: what it is, for a report; of an objective with {attack}, {values} and, in words of `forms`, {form}.
         attacked: these words of an objective that trains on attacked images.
         forms: what each value of the option `form` does; the first one is the default.
-        cite: the paper; of a registered name a word of names.yaml.
+        cite: the paper; of a registered name a word of papers.yaml.
         limits: what results with it do not say.
         classes: of a data set, if they are of equal size.
         event: made of, or for, frames of events.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +9,8 @@ import numpy as np
 from robustsnn.recipes.networks import Network
 from robustsnn.recipes.recipe import Found, Look, Results
 from robustsnn.records.exhibit import Cell, Claim, Interval, Verdict
-from robustsnn.records.outcome import clopper_pearson
+from robustsnn.statistics.binomial import clopper_pearson
+from robustsnn.statistics.paired import paired_interval
 from robustsnn.studies.shared.tally import Tally
 
 CLEAN = "clean"
@@ -56,9 +56,7 @@ def difference(
     gaps = [100 * (x.astype(float) - y.astype(float)) for x, y in pairs]
     mean, interval = mean_interval([float(gap.mean()) for gap in gaps])
     if interval is None:
-        # One image more or less is the least that could be seen, also where all images agree.
-        half = max(1.96 * float(gaps[0].std(ddof=1)), 100 / math.sqrt(len(gaps[0]))) / math.sqrt(len(gaps[0]))
-        interval = (mean - half, mean + half)
+        interval = paired_interval(gaps[0], step=100)
     return mean, (max(-100.0, interval[0]), min(100.0, interval[1]))
 
 

@@ -17,10 +17,10 @@ from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import generator
 from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
+from robustsnn.names.config import TrainConfig
 from robustsnn.objectives.schedule import Changing
 from robustsnn.recipes.networks import Defence, Network, Scale, radius
 from robustsnn.runs.build import build_constraints, build_objective, build_optimiser
-from robustsnn.runs.config import TrainConfig
 from robustsnn.studies.gradients.measure import gradients
 from robustsnn.studies.trail.measure import trail
 from robustsnn.studies.vulnerability.measure import vulnerability

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from robustsnn.models.pooling import Pooling
-from robustsnn.runs.config import (
+from robustsnn.names.config import (
     Config,
     DataConfig,
     EncoderConfig,

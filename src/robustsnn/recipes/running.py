@@ -18,12 +18,12 @@ from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.provenance import versions
 from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
+from robustsnn.names.config import Config
 from robustsnn.recipes.cells import WORST
 from robustsnn.recipes.measures import MEASURES, Subject
 from robustsnn.recipes.networks import Defence, Network, Scale, radius
 from robustsnn.recipes.recipe import Found, Look, Need, Setting, merged
 from robustsnn.runs.build import suite
-from robustsnn.runs.config import Config
 from robustsnn.runs.folder import is_trained, load_run, train_run, weights_digest
 from robustsnn.runs.jobs import Job, run_jobs, values
 

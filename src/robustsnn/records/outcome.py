@@ -12,16 +12,7 @@ from numpy.typing import NDArray
 
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_arrays
-
-
-def clopper_pearson(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact binomial confidence interval for a share of `hits` in `n` (Clopper and Pearson 1934)."""
-    from scipy.stats import beta
-
-    tail = (1 - level) / 2
-    low = float(beta.ppf(tail, hits, n - hits + 1)) if hits else 0.0
-    high = float(beta.ppf(1 - tail, hits + 1, n - hits)) if hits < n else 1.0
-    return low, high
+from robustsnn.statistics.binomial import clopper_pearson
 
 
 def rate(hits: NDArray[np.bool_]) -> dict[str, Any]:

@@ -6,27 +6,32 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from robustsnn.data.batches import ImageSet
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_arrays, write_json
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.provenance import versions
 from robustsnn.ground.units import fraction
+from robustsnn.models import Classifier
 from robustsnn.names import Entry, find, load, registered
 from robustsnn.records.exhibit import Words, read_blocks, written_blocks
 from robustsnn.runs.build import attacker, rule_named
 from robustsnn.runs.folder import load_run, weights_digest
 from robustsnn.studies.energy.measure import energy
 from robustsnn.studies.study import Network, Study, Task, written
+from robustsnn.train.folder import settle
 
 WORK = 1e12
 """Multiply-accumulates, of forward passes that take as long, that a part may cost; some 20 s on two cores."""
 RADII = ("2/255", "8/255", "32/255")
 
 
-def analyze_run(
-    run: Path,
+def analyze(
+    model: Classifier | Path | str,
+    data: ImageSet | None = None,
     parts: Sequence[str] = ("all",),
     *,
+    out: Path | str | None = None,
     loss: str = "cross_entropy",
     attack: str = "none",
     eps: float | str | None = None,
@@ -41,9 +46,12 @@ def analyze_run(
     trust_code: bool | Collection[str] = False,
     progress: Progress = silent,
 ) -> dict[str, dict[str, Any]]:
-    """Look into a run's network on its test images; write each part to `analysis/PART.json`, and return them.
+    """Look into a network; write each part to `analysis/PART.json` of its run, and return them.
 
     Args:
+        model: a run's folder, or a network, which needs data.
+        data: images; those of a run are its test images.
+        out: the run's folder, of a network that is given; without it nothing is written.
         parts: names of studies, see `robustsnn list studies`, or module:attribute of a `Study`; "all" is each that is
             registered.
         loss: the name of what the trail differentiates.
@@ -75,14 +83,24 @@ def analyze_run(
     radii = tuple(fraction(value) for value in radii)
     if not radii or not all(0 < radius <= 1 for radius in radii):
         raise UserError(f"--radii {', '.join(map(str, radii))}: give at least one, each above 0 and at most 1")
-    config, model, data = load_run(run, trust_code=trust_code)
-    images = data.test.take(min(limit, len(data.test)))
+    run, name = None if out is None else Path(out), type(model).__name__
+    if isinstance(model, Path | str):
+        if out is not None:
+            raise UserError("out is the folder of a network that is given; a run has its own, leave it out")
+        run = Path(model)
+        config, model, splits = load_run(run, trust_code=trust_code)
+        data, name = splits.test if data is None else data, config.name or run.resolve().name
+    if data is None:
+        raise UserError("a network is looked into on images; give data, such as digits().test")
+    if run is not None:
+        settle(run, model, data.take(1).floats()[0], None)
+    images = data.take(min(limit, len(data)))
     counted = energy(model, images.take(1))
     macs = sum(layer.macs * layer.runs for layer in counted.layers)
-    digest = weights_digest(run)
+    digest = None if run is None else weights_digest(run)
     found: dict[str, dict[str, Any]] = {}
     refused: list[str] = []
-    network = Network(config.name or run.resolve().name)
+    network = Network(name)
     before, whole = 0.0, sum(study.weight for _, study in studies.values())
     for name, (entry, study) in studies.items():
         told = part(progress, before, study.weight, whole)
@@ -99,6 +117,8 @@ def analyze_run(
         if entry.outside:  # then a report shows the blocks that are saved
             blocks = study.blocks([(network, measured)])
             found[name] = found[name] | {"title": study.title, "blocks": written_blocks(blocks)}
+        if run is None:
+            continue
         # The version of a study's own form stands in it, if it has one.
         content = {"schema": 1, **found[name], "made_with": digest, "versions": versions()}
         path = run / "analysis" / f"{file_stem(name)}.json"

@@ -21,12 +21,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
 from robustsnn.names import Entry, explained, find, load, registered, untwinned
-from robustsnn.names.things import Thing, resolve
-from robustsnn.neurons import LIF, STBP, GradientRule, Surrogate
-from robustsnn.objectives import Adversarial, Objective
-from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, OrthogonalRetraction
-from robustsnn.objectives.schedule import Changing, Scheduled
-from robustsnn.runs.config import (
+from robustsnn.names.config import (
     Config,
     DataConfig,
     EncoderConfig,
@@ -38,8 +33,12 @@ from robustsnn.runs.config import (
     SurrogateConfig,
     TrainConfig,
     TrainingAttackConfig,
-    names,
 )
+from robustsnn.names.things import Thing, resolve
+from robustsnn.neurons import LIF, STBP, GradientRule, Surrogate
+from robustsnn.objectives import Adversarial, Objective
+from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, OrthogonalRetraction
+from robustsnn.objectives.schedule import Changing, Scheduled
 from robustsnn.train.epoch import Updating
 
 
@@ -107,12 +106,6 @@ def check(config: Config) -> None:
     build_constraints(config.objective, nn.Linear(1, 1))
     if config.train.validation_attack is not None:
         build_attack(config.train.validation_attack)
-
-
-def about(config: Config) -> dict[str, dict[str, Any]]:
-    """What the entries of a config's names say, by option, for files that are read where there is no such thing."""
-    said = ((option, explained(find(kind, getattr(group, key)))) for option, kind, group, key in names(config))
-    return {option: entry.facts() for option, entry in said if entry.facts()}
 
 
 def _check_seed(name: str, seed: int) -> None:

@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
+from torch import Tensor, nn
 
-from robustsnn.attacks import Source, Suite
+from robustsnn.attacks import Source
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import Splits
-from robustsnn.evaluation import Shard, evaluate, pictures, run_radii
+from robustsnn.evaluation import Evaluation, Shard, evaluate, pictures, run_radii
 from robustsnn.evaluation.adversarial import rejudge, save_images
 from robustsnn.evaluation.crafting import Precision, check_precision
 from robustsnn.evaluation.fitting import most_passes
 from robustsnn.evaluation.running import encode_images
 from robustsnn.ground.distributed import Processes, joined, local_device, started_together
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import tensors_digest, write_arrays, write_atomic, write_json
+from robustsnn.ground.files import tensors_digest, write_arrays, write_json
 from robustsnn.ground.progress import Progress, part, silent, unsaid
 from robustsnn.ground.provenance import provenance, versions
 from robustsnn.ground.units import fraction, grid_words, show_fraction
 from robustsnn.models import Classifier
 from robustsnn.models.recompute import recomputed
 from robustsnn.names import find, load
-from robustsnn.records.outcome import Outcomes
+from robustsnn.names.config import Config, about
+from robustsnn.names.parsing import parse_config, read_config
 from robustsnn.runs.build import (
-    about,
     about_suite,
     build_attack,
     build_constraints,
@@ -43,11 +43,10 @@ from robustsnn.runs.build import (
     pick_device,
     suite,
 )
-from robustsnn.runs.config import Config
-from robustsnn.runs.parsing import parse_config, read_config
 from robustsnn.train.checkpoint import load_weights
 from robustsnn.train.distributed import synchronise_norms
 from robustsnn.train.fit import check_validation, fit
+from robustsnn.train.folder import check_named, check_witness
 
 
 def train_run(config: Config, run: Path, *, resume: bool = False, progress: Progress = silent) -> None:
@@ -94,8 +93,15 @@ def _train(
     attacked = options.validation_attacked
     check_validation(objective, data.validation, attack, attacked, options.select)
     constraints = build_constraints(config.objective, model)
+    document = None
     if not begun and processes.first:
-        for stale in (run / "results.json", run / "samples.npz", run / "card.md", *run.glob("analysis/*")):
+        for stale in (
+            run / "witness.safetensors",
+            run / "results.json",
+            run / "samples.npz",
+            run / "card.md",
+            *run.glob("analysis/*"),
+        ):
             stale.unlink(missing_ok=True)  # they would be of other weights
         record = provenance() | {
             "data_note": data.note,
@@ -104,7 +110,6 @@ def _train(
             **({"processes": processes.count} if processes.count > 1 else {}),
         }
         document = {**config.to_dict(), "about": about(config), "provenance": record}
-        write_atomic(path, yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
     try:
         with recomputed(model) if options.recompute else nullcontext():
             fit(
@@ -124,6 +129,7 @@ def _train(
                 autocast=options.precision,
                 seed=options.seed,
                 run=run,
+                config=document,
                 resume=resume,
                 tensorboard=options.tensorboard,
                 identity=_identity(config, data),
@@ -132,7 +138,7 @@ def _train(
             )
     except UserError:
         if processes.first and not begun and not (run / "state").exists():
-            path.unlink()  # nothing was trained: leave no folder that looks like a run
+            path.unlink(missing_ok=True)  # nothing was trained: leave no folder that looks like a run
             with suppress(OSError):
                 run.rmdir()
         raise
@@ -189,7 +195,9 @@ def load_run(run: Path | str, *, trust_code: bool | Collection[str] = False) -> 
     run = Path(run)
     if not (run / "config.yaml").exists():
         raise UserError(f"{run} is not a run: it has no config.yaml; give a folder made by `robustsnn train`")
-    config = parse_config(read_config(run / "config.yaml"), str(run / "config.yaml"), trust_code=trust_code)
+    document = read_config(run / "config.yaml")
+    check_named(document, run)
+    config = parse_config(document, str(run / "config.yaml"), trust_code=trust_code)
     if not (run / "weights.safetensors").exists():
         raise UserError(f"{run} is not trained to the end; continue it with `robustsnn train ... --resume`")
     data = build_data(config.data)
@@ -199,7 +207,8 @@ def load_run(run: Path | str, *, trust_code: bool | Collection[str] = False) -> 
         if made_with.get(name, digest) != digest:
             raise UserError(f"{run} was trained with another {name} than its config.yaml gives now; restore it")
     model = model.to(local_device(pick_device(config.train.device))).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return config, model.eval(), data
+    check_witness(run, model.eval())
+    return config, model, data
 
 
 def load_source(run: Path | str, *, trust_code: bool | Collection[str] = False) -> Source:
@@ -283,26 +292,52 @@ def evaluate_run(
             for _ in run_radii(model, test, build, radius, shard=shard, keep_images=save, **options):
                 pass
             continue
-
-        def keep(found: Outcomes, used: Suite, name: str = name) -> None:
-            clean = test.floats()[0]
-            if used.threat.space == "encoded":
-                clean = encode_images(model, clean, batch_size, seed)
-            path = run / "adversarial" / f"{name.replace(':', '.')}.safetensors"
-            save_images(path, clean, found, used, name=config.title())
-
         folders = None if merge is None else [other / "outcomes" for other in merge]
-        entry = evaluate(model, test, build, radius, merge=folders, keep_images=keep if save else None, **options)
+        found = evaluate(model, test, build, radius, merge=folders, keep_images=save, **options)
+        if save:
+            keep_images(run, name, found, model, test.floats()[0], batch_size, seed, title=config.title())
         title = config.title() if len(names) == 1 else f"{config.title()} ({name})"
-        entries[title] = {**entry, "seed": seed, "weights": weights, "sources": [source.name for source in loaded]}
+        entries[title] = {
+            **found.to_dict(),
+            "seed": seed,
+            "weights": weights,
+            "sources": [source.name for source in loaded],
+        }
         entries[title]["about"] = about_suite(name)
     if shard is not None:
         return {}
     first = next(iter(builders.values()))(radius)
-    write_arrays(run / "samples.npz", weights=weights, **pictures(model, test, first, seed=seed))
+    return write_results(run, entries, weights, pictures(model, test, first, seed=seed))
+
+
+def write_results(
+    run: Path, entries: dict[str, Any], weights: str, samples: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Write `results.json`, and `samples.npz` where there are pictures; returns the former."""
+    if samples is not None:
+        write_arrays(run / "samples.npz", weights=weights, **samples)
     results = make_results(entries)
     write_json(run / "results.json", results)
     return results
+
+
+def keep_images(
+    run: Path, name: str, found: Evaluation, model: nn.Module, clean: Tensor, batch_size: int, seed: int, title: str
+) -> None:
+    """Write the adversarial images of a suite of that name into a run's folder; `clean` are the pixels."""
+    if found.suite.threat.space == "encoded":
+        clean = encode_images(model, clean, batch_size, seed)
+    path = run / "adversarial" / f"{name.replace(':', '.')}.safetensors"
+    save_images(path, clean, found.outcomes, found.suite, name=title)
+
+
+def evaluated_with(suite: str | None, seed: int, weights: str, sources: Sequence[Source]) -> dict[str, Any]:
+    """What an entry of `results.json` says besides figures: of which weights they are, and where they come from.
+
+    `suite`: None for one that has no name.
+    """
+    named = [source.name for source in sources]
+    return {"seed": seed, "weights": weights, "sources": named, "about": about_suite(suite) if suite else {}}
 
 
 def cost_line(suite: str, passes: int, radii: int, images: int, precision: Precision) -> str:

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from robustsnn.ground.errors import UserError
-from robustsnn.runs.config import Config, TrainingAttackConfig
-from robustsnn.runs.parsing import overridden
+from robustsnn.names.config import Config, TrainingAttackConfig
+from robustsnn.names.parsing import overridden
 
 LONGEST = 150
 """Letters of a folder's name."""

@@ -14,8 +14,8 @@ from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.provenance import versions
 from robustsnn.ground.units import fraction
+from robustsnn.names.config import Config, outside
 from robustsnn.runs.build import suite
-from robustsnn.runs.config import Config, outside
 from robustsnn.runs.folder import evaluate_run, load_run, train_run, weights_digest
 from robustsnn.runs.grid import Point, grid
 from robustsnn.runs.jobs import Done, Job, run_jobs
@@ -148,7 +148,7 @@ def _figures(run: Path, look: Look, trusted: tuple[str, ...], progress: Progress
         entry = found["models"][config.title()]
     else:
         out = run / "outcomes" / "validation"
-        entry = evaluate(model, images, suite(look.suite), fraction(look.eps), out=out, **options)
+        entry = evaluate(model, images, suite(look.suite), fraction(look.eps), out=out, **options).to_dict()
     return {
         "clean": entry["clean"],
         "worst_case": entry["worst_case"],

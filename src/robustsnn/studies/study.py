@@ -44,7 +44,7 @@ Shown: TypeAlias = Sequence[tuple[Named, Found]]
 
 @dataclass(frozen=True)
 class Task:
-    """A network, images, and what the options of `robustsnn analyze` say; see `analyze_run`.
+    """A network, images, and what the options of `robustsnn analyze` say; see `analyze`.
 
     Args:
         macs: multiply-accumulates of one forward pass of one image.

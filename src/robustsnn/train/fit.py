@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -25,6 +25,7 @@ from robustsnn.objectives.schedule import Changing
 from robustsnn.train import log
 from robustsnn.train.checkpoint import load_state, load_weights, save_state, save_weights
 from robustsnn.train.epoch import Updating, one_epoch
+from robustsnn.train.folder import check_config, write_config, write_witness
 from robustsnn.train.log import History
 from robustsnn.train.validation import Select, best_epoch, validate
 from robustsnn.train.validation import accuracy as accuracy
@@ -60,7 +61,8 @@ def fit(
     select: Select = "last",
     autocast: Literal["float32", "bfloat16"] = "float32",
     seed: int = 0,
-    run: Path | None = None,
+    run: Path | str | None = None,
+    config: Mapping[str, Any] | None = None,
     resume: bool = False,
     tensorboard: bool = False,
     identity: dict[str, str] | None = None,
@@ -85,7 +87,10 @@ def fit(
         select: end with the weights of the last epoch, or of the epoch with the best validation accuracy,
             clean or robust (the first of equals). Test data has no place here.
         autocast: precision of convolutions and matrix products.
-        run: folder for `metrics.jsonl`, `state/` (after every epoch) and `weights.safetensors` (at the end).
+        run: folder for `config.yaml`, `metrics.jsonl`, `state/` (after every epoch) and `weights.safetensors` (at the
+            end).
+        config: what its `config.yaml` says, in the form of a config: {"model": {"name": "mine:Net", "options": {}},
+            "data": {"name": "digits"}} is enough for the command line to load the run.
         resume: continue from `run/state` if there is one.
         tensorboard: write event files to `run/tensorboard` too (extra `tensorboard`).
         identity: what the run depends on (digests of config and data, say). It is written into weights and
@@ -101,6 +106,10 @@ def fit(
     attacked = check_validation(objective, validation, validation_attack, attacked, select)
     if (resume or tensorboard) and run is None:
         raise UserError("resume and tensorboard need a run folder; give run=...")
+    if config is not None and run is None:
+        raise UserError("config is what the run folder says; give run=... too")
+    check_config(config)
+    run = None if run is None else Path(run)
     base = [group["lr"] for group in optimiser.param_groups]
     about = identity or {}
     history: History = []
@@ -115,6 +124,9 @@ def fit(
     processes.agree("the number of epochs done before", len(history), where)
     processes.spread([tensor.detach() for tensor in model.state_dict().values()])
     out = run if processes.first else None  # the others read what the first one writes
+    if out is not None and not history:
+        known = {"objective": repr(objective), "epochs": epochs, "batch_size": batch_size, "seed": seed}
+        write_config(out, config, model, device=str(where), **known)
     writer = log.tensorboard(out, len(history)) if tensorboard and out is not None else None
 
     steps = math.ceil(len(train) / batch_size)
@@ -171,6 +183,8 @@ def fit(
     if out is not None:
         save_weights(out / "weights.safetensors", model, epoch=best_epoch(history, select), **about)
     model.eval()
+    if out is not None and identity is None:
+        write_witness(out, model, train.take(min(8, len(train))).floats(where)[0])
     return history
 
 

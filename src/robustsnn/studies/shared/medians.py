@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustsnn.records.outcome import clopper_pearson
+from robustsnn.statistics.binomial import clopper_pearson
 from robustsnn.statistics.correlation import spearman
 from robustsnn.studies.shared.tally import Tally
 

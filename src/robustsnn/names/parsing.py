@@ -23,8 +23,8 @@ import yaml
 
 from robustsnn.ground.errors import UserError
 from robustsnn.names import Entry, find
+from robustsnn.names.config import Config, names
 from robustsnn.names.values import allowed, fitted
-from robustsnn.runs.config import Config, names
 
 T = TypeVar("T")
 FREE = "options"

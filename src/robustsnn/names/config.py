@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
-from robustsnn.names import find
+from robustsnn.names import explained, find
 
 
 def named(kind: str, default: str | None) -> Any:
@@ -315,3 +315,9 @@ def outside(config: Config) -> dict[str, str]:
     """The names that lead outside the registry, by option: code of others, once something is made of the config."""
     said = ((option, kind, getattr(group, key)) for option, kind, group, key in names(config))
     return {option: name for option, kind, name in said if find(kind, name, option).outside}
+
+
+def about(config: Config) -> dict[str, dict[str, Any]]:
+    """What the entries of a config's names say, by option, for files that are read where there is no such thing."""
+    said = ((option, explained(find(kind, getattr(group, key)))) for option, kind, group, key in names(config))
+    return {option: entry.facts() for option, entry in said if entry.facts()}

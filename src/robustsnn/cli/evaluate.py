@@ -1,0 +1,107 @@
+"""`robustsnn evaluate`: a run under attack, or its saved adversarial images judged anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robustsnn.cli.options import listed, trusting
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.progress import one_voice, speaks
+
+
+@one_voice()
+def run(arguments: list[str]) -> None:
+    """Attack a run, or judge saved images, and say how it did."""
+    from robustsnn.names.parsing import Parser
+
+    parser = Parser(prog="robustsnn evaluate", description="Attack a run's test images and judge the results.")
+    parser.add_argument("run", type=Path, help="folder made by train")
+    parser.add_argument("--suite", type=str, help="which attacks, see `robustsnn list suites`; several with commas")
+    parser.add_argument("--eps", type=str, help="radius of the threat, as 0.03 or 8/255")
+    parser.add_argument("--norm", type=str, default="Linf", help="Linf or L2 (%(default)s)")
+    parser.add_argument("--curve", type=str, default="", help="further radii for accuracy against eps, with commas")
+    parser.add_argument("--source", type=str, default="", help="runs to craft black-box attacks on, with commas")
+    parser.add_argument("--limit", type=int, default=None, help="only the first so many test images")
+    parser.add_argument("--batch_size", type=int, default=128, help="images per batch (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the attacks (%(default)s)")
+    parser.add_argument(
+        "--precision", type=str, default="float32", help="craft attacks in float32 or bfloat16; judged in float32"
+    )
+    parser.add_argument("--resume", action="store_true", help="use outcomes of an interrupted evaluation")
+    parser.add_argument("--shard", type=str, default="", help="only part 2/4 of the batches; merge when all are done")
+    parser.add_argument(
+        "--merge", type=str, nargs="*", default=None, help="put shards together: other copies of the run"
+    )
+    parser.add_argument("--save_images", action="store_true", help="write the adversarial images as safetensors")
+    parser.add_argument("--images", type=Path, default=None, help="judge such images instead of attacking")
+    trusting(parser, "the run's config or that of a source")
+    options = parser.parse_args(arguments)
+    if options.images is not None:
+        others = {name: value for name, value in vars(options).items() if name not in ("run", "images", "trust_code")}
+        given = [f"--{name}" for name, value in others.items() if value != parser.get_default(name)]
+        if given:
+            raise UserError(f"--images judges saved images and attacks none; leave out {', '.join(given)}")
+        if speaks():
+            _rejudge(options.run, options.images, options.trust_code)
+        return
+    for name, example in (("suite", "reliable"), ("eps", "8/255")):
+        if getattr(options, name) is None:
+            raise UserError(f"evaluate needs --{name}, for example --{name} {example}")
+    shard = _shard(options.shard)
+    from robustsnn.ground.progress import Display
+
+    with Display() as display:
+        display.loading()
+        from robustsnn.evaluation import Shard
+        from robustsnn.runs.folder import evaluate_together, summary
+
+        results = evaluate_together(
+            options.run,
+            listed(options.suite),
+            options.eps,
+            norm=options.norm,
+            curve=listed(options.curve),
+            limit=options.limit,
+            batch_size=options.batch_size,
+            seed=options.seed,
+            precision=options.precision,
+            resume=options.resume,
+            sources=[Path(source) for source in listed(options.source)],
+            shard=Shard(*shard) if shard else None,
+            merge=None if options.merge is None else [Path(other) for other in options.merge],
+            save=options.save_images,
+            trust_code=options.trust_code,
+            progress=display,
+            say=display.say,
+        )
+    if not speaks():
+        return
+    if not results:
+        print(f"{options.run / 'outcomes'}: shard {options.shard} is done; when all are, the same command with --merge")
+        return
+    for name, entry in results["models"].items():
+        print(f"{name}: {summary(entry)}")
+        for flag in entry["flags"]:
+            kind = "flag" if flag["masking"] else "note"
+            print(f"  {kind} {flag['name']}: {flag['message']}\n       {flag['todo']}")
+    print(f"{options.run / 'results.json'}; next: robustsnn report {options.run} --out report.html")
+
+
+def _rejudge(run: Path, images: Path, trust_code: bool) -> None:
+    from robustsnn.ground.units import grid_words, show_fraction
+    from robustsnn.runs.folder import rejudge_run, show_rate
+
+    found = rejudge_run(run, images, trust_code=trust_code)
+    threat = f"{found['norm']} eps {show_fraction(found['eps'])} in {found['space']} space{grid_words(found['levels'])}"
+    print(f"{run} on {images} ({found['suite']} on {found['name']}, {threat}): ", end="")
+    n = found["adversarial"]["n"]
+    print(f"clean {show_rate(found['clean'])}, adversarial {show_rate(found['adversarial'])}, n = {n}")
+
+
+def _shard(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    index, slash, count = text.partition("/")
+    if not (slash and index.isdecimal() and count.isdecimal()):
+        raise UserError(f"--shard {text}: write it as 2/4, the second of four parts")
+    return int(index), int(count)

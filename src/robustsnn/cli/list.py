@@ -1,0 +1,46 @@
+"""`robustsnn list`: what there is to choose from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ALSO = {
+    "suites": (
+        "NAME-encoded       any of them on the encoder's output instead of the image",
+        "NAME-8bit          any of them for Linf, on the 8-bit grey levels of an image file, searched there",
+    ),
+    "objectives": (
+        "with any of them:  objective.retraction=BETA (SNN-RAT; its paper has adversarial and train.weight_decay=0),",
+        "                   model.encoder.discretise=LEVELS, model.encoder.name=poisson or frequency (FEEL),",
+        "                   objective.schedule.name (of lambda), objective.constraint.name",
+    ),
+}
+"""What is no name of its own, but may be said with one."""
+
+
+def run(arguments: list[str]) -> None:
+    """Print names and what they stand for."""
+    from robustsnn.names import KINDS, installed, registered
+    from robustsnn.names.parsing import Parser
+
+    kinds = {"data": "datasets", "loss": "losses", "study": "studies"}
+    plurals = {kinds.get(kind, f"{kind}s"): kind for kind in KINDS}
+    parser = Parser(prog="robustsnn list", description="What there is to choose from.")
+    parser.add_argument("kind", nargs="?", choices=[*plurals, "configs"], help="one kind; all without it")
+    asked = parser.parse_args(arguments).kind
+    for plural in [asked] if asked else [*plurals, "configs"]:
+        print(plural)
+        if plural == "configs":
+            for path in sorted(Path("configs").glob("*.yaml")):
+                print(f"  {path}  {path.read_text().partition(chr(10))[0].removeprefix('# ')}")
+            continue
+        kind = plurals[plural]
+        for name, entry in registered(kind).items():
+            short = f"; also {', '.join(entry.short)}" if entry.short else ""
+            print(f"  {name:18} {entry.text}{short}")
+        for name, target in installed(kind).items():
+            print(f"  {name:18} {target}, of an installed package")
+        for line in ALSO.get(plural, ()):
+            print(f"  {line}")
+    if asked is None:
+        print("in the place of each: module:attribute of your own")

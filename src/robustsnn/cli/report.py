@@ -1,0 +1,26 @@
+"""`robustsnn report`: one page on runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def run(arguments: list[str]) -> None:
+    """Write the page, and the cards if they are asked for."""
+    from robustsnn.names.parsing import Parser
+
+    parser = Parser(prog="robustsnn report", description="Write one HTML page on one or more runs.")
+    parser.add_argument("runs", type=Path, nargs="+", help="folders made by train and evaluate")
+    parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page (%(default)s)")
+    parser.add_argument("--title", type=str, default=None, help="of the page")
+    parser.add_argument("--card", action="store_true", help="also write a model card, card.md, into each run's folder")
+    options = parser.parse_args(arguments)
+    from robustsnn.report.page import write_report
+
+    write_report(options.runs, options.out, title=options.title)
+    print(options.out)
+    if options.card:
+        from robustsnn.report.card import write_cards
+
+        for path in write_cards(options.runs):
+            print(path)

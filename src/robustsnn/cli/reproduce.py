@@ -1,0 +1,58 @@
+"""`robustsnn reproduce`: tables and figures of the papers, made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robustsnn.ground.errors import UserError
+
+
+def run(arguments: list[str]) -> None:
+    """Make exhibits of the papers again, and show them."""
+    from robustsnn.names import find
+    from robustsnn.names.parsing import Parser
+
+    parser = Parser(
+        prog="robustsnn reproduce",
+        description="Make tables and figures of the papers again, with the published figures beside ours.",
+    )
+    parser.add_argument("names", type=str, nargs="+", help="see `robustsnn list recipes`; all is every one")
+    parser.add_argument(
+        "--scale",
+        choices=["digits", "full"],
+        default="digits",
+        help="%(default)s: embedded data; full: the papers' data",
+    )
+    parser.add_argument("--out", type=Path, default=Path("runs/reproduce"), help="folder of everything (%(default)s)")
+    parser.add_argument("--seeds", type=int, default=1, help="networks of each kind (%(default)s)")
+    parser.add_argument(
+        "--limit", type=int, default=None, help="test images to attack; null is 100, or all at full scale"
+    )
+    parser.add_argument(
+        "--root", type=Path, default=None, help="at full scale: folder of cifar-10, cifar-100, cifar10-dvs"
+    )
+    parser.add_argument("--workers", type=int, default=None, help="processes; null is one per core")
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        if name != "all" and find("recipe", name, more=("all",)).outside:
+            raise UserError(f"recipe={name}: recipes are those of the two papers; see `robustsnn list recipes`")
+    from robustsnn.ground.progress import Display
+
+    with Display() as display:
+        display.loading()
+        from robustsnn.recipes import reproduce
+        from robustsnn.report.plain import plain
+
+        exhibits, page = reproduce(
+            options.names,
+            options.out,
+            scale=options.scale,
+            seeds=options.seeds,
+            limit=options.limit,
+            root=options.root,
+            workers=options.workers,
+            progress=display,
+        )
+    for exhibit in exhibits:
+        print(f"{'=' * 8} {exhibit.name} {'=' * 8}\n{plain(exhibit)}")
+    print(page)
