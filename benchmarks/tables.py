@@ -22,7 +22,7 @@ from robustsnn.names.config import Config
 from robustsnn.runs import jobs as processes
 from robustsnn.runs.build import suite
 from robustsnn.runs.folder import load_run, train_run
-from robustsnn.train.fit import accuracy
+from robustsnn.training.fit import accuracy
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from robustsnn.neurons import IF, LIF, Neurons
 from robustsnn.objectives import Adversarial, Natural
 from robustsnn.runs import build
 from robustsnn.statistics.binomial import clopper_pearson
-from robustsnn.train.fit import fit
+from robustsnn.training.fit import fit
 
 WIDTH = 16
 GRID = tuple(level / 255 for level in (2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 32, 40))

@@ -27,7 +27,7 @@ from robustsnn.ground.files import write_atomic, write_json
 from robustsnn.ground.progress import Display, part
 from robustsnn.ground.units import show_fraction
 from robustsnn.neurons import IF, STBP, Triangle, neuron_layers
-from robustsnn.report.page import write_report
+from robustsnn.reporting.page import write_report
 from robustsnn.runs.folder import make_results
 
 CURVE = (16 / 255, 28 / 255)

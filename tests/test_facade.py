@@ -24,6 +24,13 @@ def test_no_module_is_hidden_by_a_function_of_its_name():
     assert not {name for name, module in modules.items() if reached[name] is not module}
 
 
+def test_no_room_has_the_name_of_a_function_of_the_facade():
+    assert len(dir(robustsnn)) == len(set(dir(robustsnn)))
+    for name in ("train", "fit", "evaluate", "analyze", "report"):
+        assert callable(getattr(robustsnn, name))
+        assert name not in ROOMS
+
+
 def test_a_module_is_imported_under_another_name():
     import robustsnn.attacks.ladder as ladder
     import robustsnn.models.vggs as vggs

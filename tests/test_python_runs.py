@@ -12,11 +12,11 @@ import torch
 import yaml
 
 import robustsnn
-from robustsnn import api
 from robustsnn.cli import main
 from robustsnn.data.digits import digits
+from robustsnn.ground.tensors import read_tensors, write_tensors
 from robustsnn.objectives import Natural
-from robustsnn.report.reading import read_runs
+from robustsnn.reporting.reading import read_runs
 from robustsnn.runs.folder import evaluate_run, load_run
 
 MINE = '''
@@ -130,6 +130,28 @@ def test_a_name_that_makes_another_network_is_refused(mine, config, said):
         load_run("run", trust_code=True)
 
 
+def test_a_witness_that_is_none_is_refused_in_words(mine):
+    fitted(mine.spiking(tau=0.5), "run", NAMED)
+    path = Path("run/witness.safetensors")
+    good = read_tensors(path, "")[0]
+    for bad in ({"image": good["image"]}, {**good, "logits": good["logits"][:, :3]}, {**good, "image": torch.zeros(2)}):
+        write_tensors(path, bad, {})
+        with pytest.raises(robustsnn.UserError, match=r"is no witness|answers otherwise"):
+            load_run("run", trust_code=True)
+    path.write_bytes(b"x")
+    with pytest.raises(robustsnn.UserError, match="not a readable safetensors file"):
+        load_run("run", trust_code=True)
+
+
+def test_a_network_that_draws_random_numbers_has_no_witness(mine):
+    class Noisy(mine.Plain):
+        def forward(self, x):
+            return super().forward(x) + torch.randn(len(x), 10)
+
+    fitted(Noisy(), "run")
+    assert not Path("run/witness.safetensors").exists()
+
+
 def test_a_config_is_checked_before_anything_is_trained(mine):
     for wrong in ({"modell": {}}, {"model": {"name": "vgg12"}}, {"data": "digits"}):
         with pytest.raises(robustsnn.UserError):
@@ -144,8 +166,8 @@ def test_train_analyse_and_report_in_python_are_those_of_the_command_line(mine):
     Path("c.yaml").write_text(yaml.safe_dump({**NAMED, "train": options}))
     assert main(["train", "c.yaml", "--out", "shell", "--trust-code"]) == 0
     with pytest.raises(robustsnn.UserError, match="trust_code=True"):
-        api.train("c.yaml", "no")
-    runs = [api.train("c.yaml", "file", trust_code=True), api.train({**NAMED, "train": options}, "given")]
+        robustsnn.train("c.yaml", "no")
+    runs = [robustsnn.train("c.yaml", "file", trust_code=True), robustsnn.train({**NAMED, "train": options}, "given")]
     weights = {Path(run, "weights.safetensors").read_bytes() for run in (*runs, "shell")}
     assert len(weights) == 1
     assert main(["analyze", "shell", "--parts", "energy", "--limit", "4", "--trust-code"]) == 0
@@ -161,10 +183,10 @@ def test_train_analyse_and_report_in_python_are_those_of_the_command_line(mine):
     results = [json.loads(Path(run, "results.json").read_text()) for run in ("shell", "given")]
     assert results[0] == results[1]
     assert seen.to_dict() == next(iter(results[0]["models"].values()))
-    page = api.report(["given", "file"], "page.html", title="Two runs", card=True)
+    page = robustsnn.report(["given", "file"], "page.html", title="Two runs", card=True)
     assert "Two runs" in page.read_text()
     assert Path("given/card.md").exists()
-    alone = api.report({"a & b": seen, "c": seen}, "alone.html").read_text()
+    alone = robustsnn.report({"a & b": seen, "c": seen}, "alone.html").read_text()
     assert "a &amp; b" in alone
     assert "tmp" not in alone
 
@@ -184,4 +206,4 @@ def test_wrong_calls_are_refused_in_words(mine):
     with pytest.raises(robustsnn.UserError, match="give data"):
         robustsnn.analyze(net)
     with pytest.raises(robustsnn.UserError, match="give folders"):
-        api.report({}, card=True)
+        robustsnn.report({}, card=True)

@@ -30,7 +30,7 @@ ROWS = (
     {"encoders"},
     {"models", "attacks"},
     {"objectives", "data"},
-    {"train", "evaluation", "report"},
+    {"training", "evaluation", "reporting"},
     {"studies"},
     {"runs"},
     {"api", "bench"},
@@ -43,7 +43,7 @@ ONLY = {
     "names": {"ground"},
     "records": {"ground", "statistics"},
     "data": {"ground"},
-    "report": {"ground", "names", "records"},
+    "reporting": {"ground", "names", "records"},
     "runs.jobs": {"ground"},
 }
 # Rooms, and modules of them, that must work, and start fast, without torch.
@@ -56,7 +56,7 @@ WITHOUT_TORCH = {
     "statistics",
     "names",
     "records",
-    "report",
+    "reporting",
     "runs.jobs",
     "runs.grid",
     "runs.slurm",
@@ -286,7 +286,7 @@ def test_rooms_without_torch_do_not_load_it_by_a_detour():
     shown = {"robustsnn.studies.study", *(entry.target.partition(":")[0] for entry in registered("study").values())}
     names = [name for name in modules_of(SOURCE) if named(name, WITHOUT_TORCH) or name in shown]
     assert shown <= set(names)
-    assert {"robustsnn.cli", "robustsnn.records.outcome", "robustsnn.report.page"} <= set(names)
+    assert {"robustsnn.cli", "robustsnn.records.outcome", "robustsnn.reporting.page"} <= set(names)
     code = f"import sys\nfor name in {names}:\n    __import__(name)\n    assert 'torch' not in sys.modules, name\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
@@ -313,8 +313,8 @@ SOUND = {
     "neurons/fused.py": '"""Fused."""\nimport torch\nfrom ..ground.units import _f\ndef fire():\n    """Fire."""\n',
     "attacks/__init__.py": '"""Attacks."""\n',
     "attacks/step.py": '"""Step."""\nfrom planted.neurons import fire\nimport planted.ground.units\n',
-    "report/__init__.py": '"""Report."""\n',
-    "report/page.py": '"""Page."""\nfrom planted.ground.units import _f\nimport pickletools\n',
+    "reporting/__init__.py": '"""Report."""\n',
+    "reporting/page.py": '"""Page."""\nfrom planted.ground.units import _f\nimport pickletools\n',
 }
 
 
@@ -377,9 +377,9 @@ def test_a_planted_cycle_is_found(tmp_path, files, members):
         ("data/cifar.py", "from planted.neurons import fire", "data may import only ground"),
         ("names/parsing.py", "from planted.records import outcome", "against the order of the rooms"),
         (
-            "report/page.py",
+            "reporting/page.py",
             "from ..neurons import fire",
-            "report may import only ground, names, records",
+            "reporting may import only ground, names, records",
         ),
         ("novel.py", "", "planted.novel is in no row"),
     ],
@@ -393,7 +393,7 @@ def test_a_planted_import_the_wrong_way_is_found(tmp_path, name, text, reason):
     "text", ["import torch.nn", "def f():\n    from torch import nn", "from torch.nn import Linear"]
 )
 def test_planted_torch_is_found(tmp_path, text):
-    for name in ("report/page.py", "names/parsing.py"):
+    for name in ("reporting/page.py", "names/parsing.py"):
         assert len(torch_where_none_is_allowed(plant(tmp_path / name, {**SOUND, name: text}))) == 1
     assert torch_where_none_is_allowed(plant(tmp_path / "allowed", {**SOUND, "runs/build.py": text})) == []
 

@@ -8,8 +8,10 @@
     robustsnn.attacks     FGSM, RFGSM, PGD, APGD; suites
     robustsnn.evaluation  suites run, judged anew, counted per sample
     robustsnn.studies     the sparsity trail, gradients, vulnerability, theory, energy
+
     robustsnn.fit         the training loop
-    robustsnn.evaluate    robustness of any model, with intervals
+    robustsnn.evaluate    robustness of any model, or of a run's folder, with intervals
+    robustsnn.train, robustsnn.analyze, robustsnn.report    the commands of these names
 
 Every room, these and the others, is loaded when it is first used, so that importing the package is instant.
 """
@@ -21,7 +23,6 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from robustsnn import analysis as analysis
     from robustsnn import attacks as attacks
     from robustsnn import data as data
     from robustsnn import encoders as encoders
@@ -30,14 +31,19 @@ if TYPE_CHECKING:
     from robustsnn import models as models
     from robustsnn import neurons as neurons
     from robustsnn import objectives as objectives
+    from robustsnn import studies as studies
     from robustsnn.api import analyze as analyze
     from robustsnn.api import evaluate as evaluate
+    from robustsnn.api import report as report
+    from robustsnn.api import train as train
     from robustsnn.ground.errors import UserError as UserError
-    from robustsnn.train.fit import fit as fit
+    from robustsnn.training.fit import fit as fit
 
     __version__: str
 
-_FROM = {"UserError": "errors", "analyze": "api", "evaluate": "api", "fit": "train.fit"}
+_FROM = {"UserError": "ground.errors", "fit": "training.fit"} | dict.fromkeys(
+    ("train", "evaluate", "analyze", "report"), "api"
+)
 """What the facade shows besides rooms, and where it is."""
 _ROOMS = tuple(room.name for room in iter_modules(__path__) if not room.name.startswith("_"))
 __all__ = [*_FROM, "__version__", *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]

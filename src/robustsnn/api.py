@@ -22,8 +22,8 @@ from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.units import fraction
 from robustsnn.names.config import Config
 from robustsnn.names.parsing import parse_config, read_config
-from robustsnn.report.card import write_cards
-from robustsnn.report.page import write_report
+from robustsnn.reporting.card import write_cards
+from robustsnn.reporting.page import write_report
 from robustsnn.runs import build
 from robustsnn.runs.analyses import analyze as analyze
 from robustsnn.runs.folder import (
@@ -36,7 +36,7 @@ from robustsnn.runs.folder import (
     weights_digest,
     write_results,
 )
-from robustsnn.train.folder import settle
+from robustsnn.training.folder import settle
 
 
 def train(

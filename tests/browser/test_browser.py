@@ -20,8 +20,8 @@ from fake_runs import write_runs, write_varied
 from fake_spikes import add_spikes
 
 from robustsnn.records.exhibit import Cell, Chart, Exhibit, Line, Row, Table, Words
-from robustsnn.report.exhibits import write_exhibits
-from robustsnn.report.page import write_report
+from robustsnn.reporting.exhibits import write_exhibits
+from robustsnn.reporting.page import write_report
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs pip install 'robustsnn[browser]'")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -22,8 +22,8 @@ from robustsnn.evaluation.fingerprint import exact, fingerprint, model_digest
 from robustsnn.evaluation.judge import Judge
 from robustsnn.ground.errors import UserError
 from robustsnn.names.config import Config, ModelConfig, TrainConfig
-from robustsnn.report.results import Result, read_results
-from robustsnn.report.wording import test_text as words_of_the_test
+from robustsnn.reporting.results import Result, read_results
+from robustsnn.reporting.wording import test_text as words_of_the_test
 from robustsnn.runs.build import suite
 from robustsnn.runs.folder import evaluate_run, summary, train_run
 

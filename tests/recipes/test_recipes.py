@@ -22,8 +22,8 @@ from robustsnn.recipes.networks import STAND_IN, Network, radius, sweep
 from robustsnn.recipes.recipe import Found, Look, Need, Setting, merged
 from robustsnn.recipes.running import _look, _train
 from robustsnn.records.exhibit import Chart, Exhibit, Pictures, Table
-from robustsnn.report.exhibits import write_exhibits
-from robustsnn.report.plain import plain
+from robustsnn.reporting.exhibits import write_exhibits
+from robustsnn.reporting.plain import plain
 from robustsnn.runs.build import build_constraints, build_data, build_model, build_objective, build_optimiser, suite
 
 SCALES = ("digits", "full")

@@ -20,7 +20,7 @@ from robustsnn.records.exhibit import (
     Verdict,
     Words,
 )
-from robustsnn.report.png import png
+from robustsnn.reporting.png import png
 
 VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "undecided")
 

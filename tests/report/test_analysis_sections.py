@@ -21,9 +21,9 @@ from robustsnn.ground.errors import UserError
 from robustsnn.models.classifier import Classifier
 from robustsnn.neurons import BPTR, IF, Neurons
 from robustsnn.records.exhibit import Block, Chart, Line, Pictures, Table, Words
-from robustsnn.report.analysis_file import Found, decimals
-from robustsnn.report.page import write_report
-from robustsnn.report.reading import Model, models_of, read_runs
+from robustsnn.reporting.analysis_file import Found, decimals
+from robustsnn.reporting.page import write_report
+from robustsnn.reporting.reading import Model, models_of, read_runs
 from robustsnn.studies.energy import show as energy_page
 from robustsnn.studies.energy.measure import energy
 from robustsnn.studies.gradients import show as gradients

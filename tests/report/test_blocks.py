@@ -16,11 +16,11 @@ from some_exhibits import chart, pictures, table
 
 from robustsnn.ground.errors import UserError
 from robustsnn.records.exhibit import Cell, Chart, Line, Picture, Pictures, Row, Table, Words
-from robustsnn.report.block_chart import chart_view, data
-from robustsnn.report.block_pictures import pictures_view
-from robustsnn.report.block_table import figure_text, table_view
-from robustsnn.report.blocks import parts
-from robustsnn.report.scales import Scale, log_ticks, tick_text, ticks
+from robustsnn.reporting.block_chart import chart_view, data
+from robustsnn.reporting.block_pictures import pictures_view
+from robustsnn.reporting.block_table import figure_text, table_view
+from robustsnn.reporting.blocks import parts
+from robustsnn.reporting.scales import Scale, log_ticks, tick_text, ticks
 
 NUMBERS = st.floats(-1e6, 1e6)
 VALUES = NUMBERS | st.just(math.nan)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from robustsnn import names
 from robustsnn.ground.errors import UserError
-from robustsnn.report.card import code, escaped, write_cards
-from robustsnn.report.citations import papers_of
+from robustsnn.reporting.card import code, escaped, write_cards
+from robustsnn.reporting.citations import papers_of
 from robustsnn.studies.energy.record import Energy
 from robustsnn.studies.shared.tally import Tally
 

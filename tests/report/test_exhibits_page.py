@@ -15,8 +15,8 @@ from test_report_page import Balanced
 
 from robustsnn.ground.errors import UserError
 from robustsnn.records.exhibit import Exhibit, Picture, Pictures
-from robustsnn.report.exhibits import counted, write_exhibits
-from robustsnn.report.page import write_report
+from robustsnn.reporting.exhibits import counted, write_exhibits
+from robustsnn.reporting.page import write_report
 
 BAD = "<script>alert(1)</script>\"'&{{ 7 * 7 }}$x^2$"
 

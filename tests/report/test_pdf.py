@@ -8,14 +8,14 @@ import pytest
 from fake_runs import write_runs
 from some_exhibits import chart, pictures
 
-from robustsnn.report.block_chart import chart_view
-from robustsnn.report.block_pictures import pictures_view
-from robustsnn.report.colours import DARK, LIGHT
-from robustsnn.report.curves import eps_curves
-from robustsnn.report.look import PAPER, Element, look, rules
-from robustsnn.report.pdf import pdf
-from robustsnn.report.reading import models_of, read_runs
-from robustsnn.report.render import render
+from robustsnn.reporting.block_chart import chart_view
+from robustsnn.reporting.block_pictures import pictures_view
+from robustsnn.reporting.colours import DARK, LIGHT
+from robustsnn.reporting.curves import eps_curves
+from robustsnn.reporting.look import PAPER, Element, look, rules
+from robustsnn.reporting.pdf import pdf
+from robustsnn.reporting.reading import models_of, read_runs
+from robustsnn.reporting.render import render
 
 
 def streams(file: bytes) -> bytes:

@@ -7,10 +7,10 @@ from pathlib import Path
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from robustsnn.report.breaks import FIRST, Breaks, read_breaks
-from robustsnn.report.reading import Model, Run
-from robustsnn.report.results import Result, Results
-from robustsnn.report.upset import MOST, Picture, pictures_of_breaks
+from robustsnn.reporting.breaks import FIRST, Breaks, read_breaks
+from robustsnn.reporting.reading import Model, Run
+from robustsnn.reporting.results import Result, Results
+from robustsnn.reporting.upset import MOST, Picture, pictures_of_breaks
 
 SETS = [f"attack {k}" for k in range(5)]
 MEMBERS = st.frozensets(st.integers(0, 4), min_size=1)

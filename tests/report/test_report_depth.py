@@ -15,10 +15,10 @@ from test_report_page import edit, render
 from robustsnn.evaluation.depth import depth
 from robustsnn.ground.errors import UserError
 from robustsnn.records.outcome import Outcomes
-from robustsnn.report.card import write_cards
-from robustsnn.report.depth import read_depth
-from robustsnn.report.page import write_report
-from robustsnn.report.reading import read_runs
+from robustsnn.reporting.card import write_cards
+from robustsnn.reporting.depth import read_depth
+from robustsnn.reporting.page import write_report
+from robustsnn.reporting.reading import read_runs
 
 N = 360
 
@@ -132,8 +132,8 @@ def test_what_makes_no_sense_is_refused(runs: list[Path], out: Path, where: str,
 
 
 def test_the_picture_comes_with_its_data(runs: list[Path]) -> None:
-    from robustsnn.report.depth_figures import depths
-    from robustsnn.report.reading import models_of
+    from robustsnn.reporting.depth_figures import depths
+    from robustsnn.reporting.reading import models_of
 
     made = deepen(runs[2], "AT", 20)
     section = depths(models_of(read_runs(runs)))

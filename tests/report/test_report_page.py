@@ -15,7 +15,7 @@ import yaml
 from fake_runs import samples, write_run, write_runs
 
 from robustsnn.ground.errors import UserError
-from robustsnn.report.page import write_report
+from robustsnn.reporting.page import write_report
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -313,5 +313,5 @@ def test_wrong_arguments_say_the_fix(runs: list[Path], out: Path, tmp_path: Path
 
 
 def test_the_room_imports_no_torch() -> None:
-    code = "import robustsnn.report.page, sys; assert not {'torch', 'matplotlib'} & set(sys.modules)"
+    code = "import robustsnn.reporting.page, sys; assert not {'torch', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

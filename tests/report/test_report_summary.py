@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustsnn.report.reading import Model, Run, models_of, read_runs
-from robustsnn.report.results import Attack, Draws, Rate, Result, Results
-from robustsnn.report.signs import Flag
-from robustsnn.report.summary import claims, summary
-from robustsnn.report.wording import eps_text
+from robustsnn.reporting.reading import Model, Run, models_of, read_runs
+from robustsnn.reporting.results import Attack, Draws, Rate, Result, Results
+from robustsnn.reporting.signs import Flag
+from robustsnn.reporting.summary import claims, summary
+from robustsnn.reporting.wording import eps_text
 
 
 @st.composite

@@ -11,8 +11,8 @@ import pytest
 from fake_runs import write_runs
 
 from robustsnn.ground.errors import UserError
-from robustsnn.report.page import write_report
-from robustsnn.report.reading import models_of, read_runs
+from robustsnn.reporting.page import write_report
+from robustsnn.reporting.reading import models_of, read_runs
 from robustsnn.studies.trail.chart import rows_of
 from robustsnn.studies.trail.record import read_trail
 from robustsnn.studies.trail.show import Trails, trails

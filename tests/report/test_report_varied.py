@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from fake_runs import write_varied
 
-from robustsnn.report.page import write_report
+from robustsnn.reporting.page import write_report
 
 PIXEL, ENCODED = "Linf 32/255 in pixel space", "Linf 32/255 in encoded space"
 

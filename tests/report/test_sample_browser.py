@@ -16,10 +16,10 @@ from fake_runs import write_runs
 from fake_spikes import add_spikes, spikes
 
 from robustsnn.ground.errors import UserError
-from robustsnn.report.page import write_report
-from robustsnn.report.png import indexed_address
-from robustsnn.report.samples import read_samples
-from robustsnn.report.spikes import layer, read_layers
+from robustsnn.reporting.page import write_report
+from robustsnn.reporting.png import indexed_address
+from robustsnn.reporting.samples import read_samples
+from robustsnn.reporting.spikes import layer, read_layers
 
 
 def decoded(address: str) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 from robustsnn.ground.errors import UserError
 from robustsnn.names import registered
 from robustsnn.names.config import Config, ModelConfig, TrainConfig
-from robustsnn.report.page import write_report
+from robustsnn.reporting.page import write_report
 from robustsnn.runs.analyses import WORK, analyze, sentences
 from robustsnn.runs.folder import train_run, weights_digest
 

@@ -11,7 +11,7 @@ from robustsnn.cli import main
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import silent
 from robustsnn.names.config import Config, ModelConfig, ObjectiveConfig, TrainConfig
-from robustsnn.report.page import write_report
+from robustsnn.reporting.page import write_report
 from robustsnn.runs.folder import load_run
 from robustsnn.runs.grid import LONGEST, axes, grid, point_name
 from robustsnn.runs.jobs import Done

@@ -10,7 +10,7 @@ from torch import nn
 
 from robustsnn.names.config import TrainConfig
 from robustsnn.runs.build import build_optimiser
-from robustsnn.train.checkpoint import load_state, save_state
+from robustsnn.training.checkpoint import load_state, save_state
 
 
 def one_step(model, optimiser, seed):

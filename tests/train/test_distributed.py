@@ -33,9 +33,9 @@ from robustsnn.ground.distributed import ALONE, Processes, Share, joined
 from robustsnn.ground.errors import UserError
 from robustsnn.objectives import TRADES, Adversarial, CleanLogitPairing, Hire, Natural, SparsityRegularised
 from robustsnn.runs import folder as runs
-from robustsnn.train import epoch
-from robustsnn.train.distributed import GlobalBatchNorm, synchronise_norms
-from robustsnn.train.fit import fit
+from robustsnn.training import epoch
+from robustsnn.training.distributed import GlobalBatchNorm, synchronise_norms
+from robustsnn.training.fit import fit
 
 ATTACK = replace(pgd(0.1, 2, alpha=0.05, keep="last"), start=AtImage())
 OBJECTIVES = {

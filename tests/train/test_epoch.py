@@ -13,7 +13,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.objectives import Natural
 from robustsnn.objectives.constraints import OrthogonalRetraction
-from robustsnn.train.fit import constant, fit
+from robustsnn.training.fit import constant, fit
 
 
 def data(n=24, shape=(1, 4, 4)):

@@ -20,8 +20,8 @@ from robustsnn.ground.errors import UserError
 from robustsnn.objectives import Adversarial, Natural, SparsityRegularised
 from robustsnn.objectives.constraints import OrthogonalRetraction
 from robustsnn.objectives.schedule import ByValidation, Scheduled
-from robustsnn.train.checkpoint import load_state, load_weights, save_state, save_weights
-from robustsnn.train.fit import accuracy, constant, cosine, fit
+from robustsnn.training.checkpoint import load_state, load_weights, save_state, save_weights
+from robustsnn.training.fit import accuracy, constant, cosine, fit
 
 
 def data(n=48, seed=0):

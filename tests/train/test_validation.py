@@ -13,8 +13,8 @@ from robustsnn.data.batches import ImageSet
 from robustsnn.ground.errors import UserError
 from robustsnn.objectives import Natural, SparsityRegularised
 from robustsnn.objectives.schedule import ByValidation, Cosine, Scheduled
-from robustsnn.train.fit import accuracy, constant, fit
-from robustsnn.train.validation import best_epoch, robust_accuracy, validate
+from robustsnn.training.fit import accuracy, constant, fit
+from robustsnn.training.validation import best_epoch, robust_accuracy, validate
 
 LEVELS = torch.tensor([0, 51, 102, 128, 153, 204, 255], dtype=torch.uint8)
 

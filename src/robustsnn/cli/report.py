@@ -15,12 +15,12 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--title", type=str, default=None, help="of the page")
     parser.add_argument("--card", action="store_true", help="also write a model card, card.md, into each run's folder")
     options = parser.parse_args(arguments)
-    from robustsnn.report.page import write_report
+    from robustsnn.reporting.page import write_report
 
     write_report(options.runs, options.out, title=options.title)
     print(options.out)
     if options.card:
-        from robustsnn.report.card import write_cards
+        from robustsnn.reporting.card import write_cards
 
         for path in write_cards(options.runs):
             print(path)

@@ -41,7 +41,7 @@ def run(arguments: list[str]) -> None:
     with Display() as display:
         display.loading()
         from robustsnn.recipes import reproduce
-        from robustsnn.report.plain import plain
+        from robustsnn.reporting.plain import plain
 
         exhibits, page = reproduce(
             options.names,

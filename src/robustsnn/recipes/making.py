@@ -12,7 +12,7 @@ from robustsnn.recipes.networks import Scale
 from robustsnn.recipes.recipe import Recipe, Setting
 from robustsnn.recipes.running import find
 from robustsnn.records.exhibit import Exhibit
-from robustsnn.report.exhibits import write_exhibits
+from robustsnn.reporting.exhibits import write_exhibits
 
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe

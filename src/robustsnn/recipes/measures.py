@@ -24,7 +24,7 @@ from robustsnn.runs.build import build_constraints, build_objective, build_optim
 from robustsnn.studies.gradients.measure import gradients
 from robustsnn.studies.trail.measure import trail
 from robustsnn.studies.vulnerability.measure import vulnerability
-from robustsnn.train.epoch import one_epoch
+from robustsnn.training.epoch import one_epoch
 
 REGIMES: tuple[Defence, ...] = ("vanilla", "AT", "RAT", "SR", "SR*")
 _ROUNDS = 5

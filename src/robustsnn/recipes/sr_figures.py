@@ -15,8 +15,8 @@ from robustsnn.recipes.networks import Data, Network, Scale, sweep
 from robustsnn.recipes.published import SR_PAPER
 from robustsnn.recipes.recipe import Found, Look, Need, Recipe, Results, Setting
 from robustsnn.records.exhibit import Chart, Claim, Exhibit, Interval, Line, Picture, Pictures, Row, Table, Verdict
-from robustsnn.report.panels import diverging, shown
-from robustsnn.report.png import png
+from robustsnn.reporting.panels import diverging, shown
+from robustsnn.reporting.png import png
 
 _DATA: tuple[Data, ...] = ("CIFAR-10", "CIFAR-100")
 _PGD10 = Look("paper-sr-10", 8)

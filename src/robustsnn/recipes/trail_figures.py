@@ -14,8 +14,8 @@ from robustsnn.recipes.networks import Network, Scale, radius
 from robustsnn.recipes.published import TRAIL_PAPER, TRAIL_ZEROS
 from robustsnn.recipes.recipe import Found, Look, Need, Recipe, Results, Setting
 from robustsnn.records.exhibit import Cell, Chart, Claim, Exhibit, Line, Picture, Pictures, Row, Table, Verdict
-from robustsnn.report.panels import change, shown
-from robustsnn.report.png import png
+from robustsnn.reporting.panels import change, shown
+from robustsnn.reporting.png import png
 
 _SEW = Network("CIFAR-10", "SEW-ResNet18")
 _RAT = Network("CIFAR-10", "WRN-16", "RAT")

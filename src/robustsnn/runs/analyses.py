@@ -19,7 +19,7 @@ from robustsnn.runs.build import attacker, rule_named
 from robustsnn.runs.folder import load_run, weights_digest
 from robustsnn.studies.energy.measure import energy
 from robustsnn.studies.study import Network, Study, Task, written
-from robustsnn.train.folder import settle
+from robustsnn.training.folder import settle
 
 WORK = 1e12
 """Multiply-accumulates, of forward passes that take as long, that a part may cost; some 20 s on two cores."""

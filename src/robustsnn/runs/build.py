@@ -39,7 +39,7 @@ from robustsnn.neurons import LIF, STBP, GradientRule, Surrogate
 from robustsnn.objectives import Adversarial, Objective
 from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, OrthogonalRetraction
 from robustsnn.objectives.schedule import Changing, Scheduled
-from robustsnn.train.epoch import Updating
+from robustsnn.training.epoch import Updating
 
 
 def suite(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> Callable[[float | str], Suite]:

@@ -8,7 +8,7 @@ from typing import Any
 from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.names.config import Config, DataConfig, ModelConfig, ObjectiveConfig, TrainConfig, TrainingAttackConfig
-from robustsnn.report.page import write_report
+from robustsnn.reporting.page import write_report
 from robustsnn.runs.folder import evaluate_run, make_results, train_run
 from robustsnn.runs.jobs import Job, run_jobs, values
 

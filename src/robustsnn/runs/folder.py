@@ -43,10 +43,10 @@ from robustsnn.runs.build import (
     pick_device,
     suite,
 )
-from robustsnn.train.checkpoint import load_weights
-from robustsnn.train.distributed import synchronise_norms
-from robustsnn.train.fit import check_validation, fit
-from robustsnn.train.folder import check_named, check_witness
+from robustsnn.training.checkpoint import load_weights
+from robustsnn.training.distributed import synchronise_norms
+from robustsnn.training.fit import check_validation, fit
+from robustsnn.training.folder import check_named, check_witness
 
 
 def train_run(config: Config, run: Path, *, resume: bool = False, progress: Progress = silent) -> None:
@@ -196,8 +196,8 @@ def load_run(run: Path | str, *, trust_code: bool | Collection[str] = False) -> 
     if not (run / "config.yaml").exists():
         raise UserError(f"{run} is not a run: it has no config.yaml; give a folder made by `robustsnn train`")
     document = read_config(run / "config.yaml")
-    check_named(document, run)
     config = parse_config(document, str(run / "config.yaml"), trust_code=trust_code)
+    check_named(document, run)
     if not (run / "weights.safetensors").exists():
         raise UserError(f"{run} is not trained to the end; continue it with `robustsnn train ... --resume`")
     data = build_data(config.data)

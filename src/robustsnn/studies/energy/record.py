@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from robustsnn.report.fields import refuse
+from robustsnn.reporting.fields import refuse
 from robustsnn.studies.shared.record import read_record
 from robustsnn.studies.shared.tally import Tally
 

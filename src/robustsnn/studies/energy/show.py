@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustsnn.records.exhibit import Block, Cell, Chart, Line, Row, Table, Words
-from robustsnn.report.analysis_file import Found, decimals
-from robustsnn.report.wording import count, percent
+from robustsnn.reporting.analysis_file import Found, decimals
+from robustsnn.reporting.wording import count, percent
 from robustsnn.studies.energy.record import Energy
 from robustsnn.studies.shared.said import found
 from robustsnn.studies.study import Named, Shown

@@ -12,10 +12,10 @@ import numpy as np
 
 from robustsnn.ground.errors import UserError
 from robustsnn.records.exhibit import Block, Chart, Line, Picture, Pictures, Row, Table, Words
-from robustsnn.report import panels
-from robustsnn.report.analysis_file import Entry, decimals
-from robustsnn.report.png import png
-from robustsnn.report.wording import count, function_text, percent
+from robustsnn.reporting import panels
+from robustsnn.reporting.analysis_file import Entry, decimals
+from robustsnn.reporting.png import png
+from robustsnn.reporting.wording import count, function_text, percent
 from robustsnn.studies.study import Named, Shown
 
 _ABOUT = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from robustsnn.report.analysis_file import read_analysis
+from robustsnn.reporting.analysis_file import read_analysis
 from robustsnn.studies.gradients.said import lines
 from robustsnn.studies.gradients.show import blocks
 from robustsnn.studies.study import Study, Task

@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from robustsnn.ground.errors import UserError
-from robustsnn.report.fields import items, mapping, number, refuse, truth, whole
+from robustsnn.reporting.fields import items, mapping, number, refuse, truth, whole
 
 Record = TypeVar("Record")
 

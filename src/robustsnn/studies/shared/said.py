@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robustsnn.report.analysis_file import Found
+from robustsnn.reporting.analysis_file import Found
 from robustsnn.studies.shared.tally import Tally
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from robustsnn.records.exhibit import Block, Cell, Chart, Line, Row, Table, Words
-from robustsnn.report.analysis_file import Entry, decimals
-from robustsnn.report.block_table import figure_text
-from robustsnn.report.wording import count, listing
+from robustsnn.reporting.analysis_file import Entry, decimals
+from robustsnn.reporting.block_table import figure_text
+from robustsnn.reporting.wording import count, listing
 from robustsnn.studies.study import Named, Shown
 
 _ABOUT = (

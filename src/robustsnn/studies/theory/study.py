@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from robustsnn.report.analysis_file import read_analysis
+from robustsnn.reporting.analysis_file import read_analysis
 from robustsnn.studies.study import Study, Task
 from robustsnn.studies.theory.said import lines
 from robustsnn.studies.theory.show import blocks

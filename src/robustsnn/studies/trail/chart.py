@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from robustsnn.report.marks import short, style
-from robustsnn.report.scales import power_text
-from robustsnn.report.wording import percent
+from robustsnn.reporting.marks import short, style
+from robustsnn.reporting.scales import power_text
+from robustsnn.reporting.wording import percent
 from robustsnn.studies.study import Named, Shown
 from robustsnn.studies.trail.record import ORIGINS, Estimate, Step, TrailFile
 

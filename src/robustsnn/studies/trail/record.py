@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustsnn.ground.errors import UserError
-from robustsnn.report.fields import items, mapping, number, refuse, whole
+from robustsnn.reporting.fields import items, mapping, number, refuse, whole
 
 ORIGINS = ("passed", "architectural", "natural", "other")
 

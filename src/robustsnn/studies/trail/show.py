@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from robustsnn.report.downloads import Figure
-from robustsnn.report.tables import Table
-from robustsnn.report.wording import count, listing, percent
+from robustsnn.reporting.downloads import Figure
+from robustsnn.reporting.tables import Table
+from robustsnn.reporting.wording import count, listing, percent
 from robustsnn.studies.study import Named, Shown
 from robustsnn.studies.trail.chart import chart, colour_of, share_text
 from robustsnn.studies.trail.record import ORIGINS, Step, TrailFile

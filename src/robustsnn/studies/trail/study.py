@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from robustsnn.report.wording import function_text, percent
+from robustsnn.reporting.wording import function_text, percent
 from robustsnn.studies.study import Named, Study, Task
 from robustsnn.studies.trail.record import TrailFile, read_trail
 from robustsnn.studies.trail.said import lines

@@ -1,0 +1,59 @@
+"""What every single attack found and cost, in the order they ran; long suites with the idle ones apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from robustsnn.reporting.reading import Model
+from robustsnn.reporting.results import Attack, Result
+
+LONG = 12  # of more attacks, those that broke nothing are folded away
+
+
+@dataclass(frozen=True)
+class Row:
+    """One attack: its place in the order of execution, and its gain per thousand passes."""
+
+    place: int
+    attack: Attack
+    gain: float | None
+    per: str
+
+
+@dataclass(frozen=True)
+class AttackTable:
+    """The rows shown and those folded away. `broken`: by all together, None where columns may break the same."""
+
+    model: Model
+    result: Result
+    shown: list[Row]
+    folded: list[Row]
+    broken: float | None
+    black_boxes: int
+    several: bool  # columns
+
+
+def attack_tables(models: Sequence[Model]) -> list[AttackTable]:
+    """A table per model whose single attacks were saved."""
+    return [_table(model, model.result) for model in models if model.result is not None and model.result.attacks]
+
+
+def _table(model: Model, result: Result) -> AttackTable:
+    rows = [Row(place, attack, *_gain(attack)) for place, attack in enumerate(result.attacks, start=1)]
+    idle = [row for row in rows if not row.attack.numbers.get("broken")]
+    folded = idle if len(rows) > LONG else []
+    shown = [row for row in rows if row not in folded]
+    fell = sum(attack.numbers.get("broken", 0) for attack in result.attacks)
+    black = sum(attack.black_box for attack in result.attacks)
+    several = len({attack.column for attack in result.attacks}) > 1
+    return AttackTable(model, result, shown, folded, fell if result.survivors_only else None, black, several)
+
+
+def _gain(attack: Attack) -> tuple[float | None, str]:
+    """Broken images per 1000 gradient evaluations; per 1000 forwards for an attack without gradients."""
+    for way, name in (("backwards", "gradients"), ("forwards", "forwards")):
+        passes = attack.numbers.get(way, 0.0) * attack.numbers.get("attacked", 0)  # the file holds means per image
+        if passes > 0:
+            return 1000 * attack.numbers.get("broken", 0) / passes, name
+    return None, ""

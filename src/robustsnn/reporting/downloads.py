@@ -1,0 +1,60 @@
+"""Files inside a page: each figure as PDF, its data as CSV, tables as text; nothing is fetched from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from robustsnn.reporting.pdf import pdf
+from robustsnn.reporting.tables import Table
+
+_MIME = {"csv": "text/csv", "md": "text/markdown", "tex": "application/x-tex", "pdf": "application/pdf"}
+
+
+@dataclass(frozen=True)
+class Download:
+    """A link: the name of the file, and the file itself as an address."""
+
+    name: str
+    address: str
+
+    @property
+    def kind(self) -> str:
+        """What the link says: 'PDF', 'CSV'."""
+        return {"tex": "LaTeX", "md": "Markdown"}.get(
+            self.name.rpartition(".")[2], self.name.rpartition(".")[2].upper()
+        )
+
+
+def download(name: str, content: str | bytes) -> Download:
+    """The file `name`; its ending says what it is."""
+    mime = _MIME[name.rpartition(".")[2]]
+    if isinstance(content, str):
+        mime, content = f"{mime};charset=utf-8", content.encode()
+    return Download(name, f"data:{mime};base64,{base64.b64encode(content).decode()}")
+
+
+def stem(text: str) -> str:
+    """`text` as part of a file name or address: lower-case letters, digits and hyphens."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What a figure's files are made of: their name, the drawings as the page shows them, the data, a heading."""
+
+    name: str
+    drawings: Sequence[Markup]
+    data: Table
+    heading: str = ""
+
+    @property
+    def files(self) -> list[Download]:
+        """PDF, a page per drawing with the heading above each, unless nothing is drawn; and CSV."""
+        drawn = tuple(str(drawing) for drawing in self.drawings if drawing)
+        files = [download(f"{self.name}.pdf", pdf(drawn, self.heading))] if drawn else []
+        return [*files, download(f"{self.name}.csv", self.data.csv())]

@@ -1,0 +1,136 @@
+"""The main table: a row per model, a column per attack; as cells for the page and for the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from robustsnn.reporting.rates import Rate
+from robustsnn.reporting.reading import Model
+from robustsnn.reporting.results import Result
+from robustsnn.reporting.summary import apart, threat
+from robustsnn.reporting.tables import Cell, Table
+from robustsnn.reporting.wording import accuracy_text, draws_text, interval_text, test_text
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One cell. `standing`: 'best' in its column, 'close' where its interval overlaps the best's, or ''."""
+
+    rate: Rate | None
+    standing: str
+
+    @property
+    def percent(self) -> str:
+        return "" if self.rate is None else accuracy_text(self.rate)
+
+    @property
+    def interval(self) -> str:
+        return "" if self.rate is None else interval_text(self.rate)
+
+
+@dataclass(frozen=True)
+class MainTable:
+    """The headers after 'model', and per model its cells.
+
+    `tests`: the threat and suite of each model in words, where they are not the same for all.
+    """
+
+    headers: list[str]
+    rows: list[tuple[Model, list[Entry]]]
+    tests: dict[str, str]
+    caption: str
+
+    def words(self) -> Table:
+        """For Markdown and LaTeX: '48.1 (42.8–53.4)', in percent."""
+        extra = ["attacked with"] if self.tests else []
+        rows = [
+            [model.name, *(self.tests[model.name] for _ in extra), *(_words(entry.rate) for entry in row)]
+            for model, row in self.rows
+        ]
+        return Table(["model", *extra, *self.headers], rows)
+
+    def numbers(self) -> Table:
+        """For CSV: shares, interval ends and n in columns of their own."""
+        parts = ("", " low", " high", " n")
+        headers = [
+            "model",
+            "suite",
+            "norm",
+            "eps",
+            "space",
+            "draws",
+            *(h + part for h in self.headers for part in parts),
+        ]
+        rows: list[list[Cell]] = []
+        for model, row in self.rows:
+            result = model.result
+            start: list[Cell] = ["", "", None, "", None]
+            if result is not None:
+                draws = None if result.draws is None else result.draws.n
+                start = [result.suite, result.norm, result.eps, result.space, draws]
+            rows.append([model.name, *start, *(cell for entry in row for cell in _numbers(entry.rate))])
+        return Table(headers, rows)
+
+
+def main_table(models: Sequence[Model]) -> MainTable:
+    """Clean, every attack column in order of first appearance, worst case."""
+    results = [model.result for model in models]
+    attacks = list(dict.fromkeys(name for result in results if result for name in _columns(result)))
+    columns = [[None if r is None else r.clean for r in results]]
+    columns += [[None if r is None else _columns(r).get(name) for r in results] for name in attacks]
+    columns.append([None if r is None else r.worst_case for r in results])
+    threats = {threat(model, model.result) for model in models if model.result is not None}
+    data = {key[0] for key in threats}
+    marked = [_mark(column, len(data if position == 0 else threats) == 1) for position, column in enumerate(columns)]
+    rows = [(model, [column[position] for column in marked]) for position, model in enumerate(models)]
+    said = {model.name: "" if model.result is None else test_text(model.result) for model in models}
+    tests = said if len(set(said.values()) - {""}) > 1 else {}
+    return MainTable(["clean", *attacks, "worst case"], rows, tests, _caption(models))
+
+
+def _columns(result: Result) -> dict[str, Rate]:
+    """The columns that are figures of their own: not those whose attacks met only what others had left."""
+    return {} if result.survivors_only else result.columns
+
+
+def _caption(models: Sequence[Model]) -> str:
+    tests = list(dict.fromkeys(test_text(model.result) for model in models if model.result is not None))
+    if not tests:
+        return "No model has been evaluated yet."
+    ns = {rate.n for m in models if m.result for rate in (m.result.clean, m.result.worst_case) if rate and rate.n}
+    images = f" on {ns.pop()} test images" if len(ns) == 1 else ""
+    draws = [f" {m.name}: {draws_text(m.result.draws)}." for m in models if m.result and m.result.draws]
+    return f"Accuracy in % with its 95 % interval{images}. Attacks: {'; '.join(tests)}.{''.join(draws)}"
+
+
+def _mark(column: Sequence[Rate | None], comparable: bool) -> list[Entry]:
+    rates = [rate for rate in column if rate is not None]
+    if not comparable or len(rates) < 2:
+        return [Entry(rate, "") for rate in column]
+    top = max(rate.accuracy for rate in rates)
+    best = [rate for rate in rates if rate.accuracy == top]
+    return [Entry(rate, "" if rate is None else _standing(rate, best)) for rate in column]
+
+
+def _standing(rate: Rate, best: Sequence[Rate]) -> str:
+    if rate in best:
+        return "best"
+    return "" if rate.interval is None or all(apart(rate, other) for other in best) else "close"
+
+
+def _words(rate: Rate | None) -> str:
+    if rate is None:
+        return "\N{EN DASH}"
+    at_most = "at most " if rate.at_most else ""
+    if rate.interval is None:
+        return f"{at_most}{100 * rate.accuracy:.1f}"
+    low, high = rate.interval
+    return f"{at_most}{100 * rate.accuracy:.1f} ({100 * low:.1f}\N{EN DASH}{100 * high:.1f})"
+
+
+def _numbers(rate: Rate | None) -> list[Cell]:
+    if rate is None:
+        return [None] * 4
+    low, high = rate.interval or (None, None)
+    return [rate.accuracy, low, high, rate.n]

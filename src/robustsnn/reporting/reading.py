@@ -1,0 +1,145 @@
+"""Run folders, read and checked; and the models in them, in the order and colour the page shows."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from robustsnn import names
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import tensors_digest
+from robustsnn.reporting.fields import remedy
+from robustsnn.reporting.metrics import Epoch, read_metrics
+from robustsnn.reporting.results import Result, Results, read_results
+from robustsnn.reporting.samples import Samples, read_samples
+from robustsnn.reporting.saved import read_studies
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run folder holds; whatever was not saved is empty or None. `studies`: see `read_studies`."""
+
+    folder: Path
+    config: dict[str, Any]
+    epochs: list[Epoch]
+    results: Results
+    samples: Samples | None
+    studies: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    def setting(self, *keys: str) -> Any:
+        """The value under `config[keys[0]][keys[1]]...`, or None where any of them is missing."""
+        value: Any = self.config
+        for key in keys:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value
+
+    def entry(self, kind: str, option: str) -> names.Entry:
+        """What was saved of what that option names, or is known of the name; an empty entry for what is neither."""
+        name = self.setting(*option.split("."))
+        return names.told(self.setting("about", option)) or names.known(kind, name) or names.Entry()
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the page. `trained_here`: its run's training, samples and settings are its own."""
+
+    name: str
+    colour: int
+    run: Run
+    result: Result | None
+    trained_here: bool
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """Read run folders. Raises `UserError` for none, one twice, one without config, a corrupt file."""
+    if not folders:
+        raise UserError("no run folder was given; name at least one folder that holds a config.yaml")
+    twice = [str(folder) for folder, times in Counter(map(Path.resolve, folders)).items() if times > 1]
+    if twice:
+        raise UserError(f"the run {twice[0]} was given more than once; name each run folder once")
+    return [_read_run(folder) for folder in folders]
+
+
+def models_of(runs: Sequence[Run]) -> list[Model]:
+    """The models in the order of the runs; a name that occurs twice gets its folder's name appended."""
+    found: list[tuple[str, Run, Result | None, bool]] = []
+    for run in runs:
+        own = str(run.config.get("name") or run.folder.resolve().name)
+        results = run.results.models
+        if not results:
+            found.append((own, run, None, True))
+        trained = own if own in results else next(iter(results), own)
+        found += [(name, run, result, name == trained) for name, result in results.items()]
+    names = _distinct([(name, run.folder.resolve().name) for name, run, _, _ in found])
+    return [
+        Model(name, colour, run, result, here)
+        for colour, (name, (_, run, result, here)) in enumerate(zip(names, found, strict=True))
+    ]
+
+
+def _distinct(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    once = Counter(name for name, _ in pairs)
+    longer = [name if once[name] == 1 else f"{name} ({folder})" for name, folder in pairs]
+    taken: set[str] = set()
+    for position, name in enumerate(longer):
+        number = 1
+        while longer[position] in taken:
+            number += 1
+            longer[position] = f"{name} #{number}"
+        taken.add(longer[position])
+    return longer
+
+
+def _read_run(folder: Path) -> Run:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise UserError(f"{folder} is not a run folder: it holds no config.yaml; give a folder made by training")
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} cannot be read as YAML ({reason}); restore it or train again") from error
+    if not isinstance(config, dict):
+        raise UserError(f"{path} holds {type(config).__name__}, not settings; restore it or train again")
+    metrics, results, samples = folder / "metrics.jsonl", folder / "results.json", folder / "samples.npz"
+    _check_weights(folder, results, samples, *sorted((folder / "analysis").glob("*.*")))
+    return Run(
+        folder=folder,
+        config=config,
+        epochs=read_metrics(metrics) if metrics.exists() else [],
+        results=read_results(results) if results.exists() else Results({}, {}),
+        samples=read_samples(samples) if samples.exists() else None,
+        studies=read_studies(folder / "analysis"),
+    )
+
+
+def _check_weights(folder: Path, *files: Path) -> None:
+    """Refuse figures and pictures that were made with other weights than the folder holds now."""
+    weights = folder / "weights.safetensors"
+    if not weights.is_file():
+        return
+    digest = tensors_digest(weights)
+    for path in files:
+        if path.is_file() and any(found != digest for found in _made_with(path)):
+            raise UserError(f"{path} was made with other weights than {weights}; {remedy(str(path))}")
+
+
+def _made_with(path: Path) -> list[str]:
+    """The digests of the weights that a file names; none if it names none."""
+    try:
+        if path.suffix == ".json":
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if "made_with" in content:
+                return [content["made_with"]]
+            return [entry["weights"] for entry in content["models"].values() if "weights" in entry]
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return [str(arrays["weights"])] if "weights" in arrays.files else []
+    except Exception:  # whatever is wrong with the file, its own reader says so
+        return []

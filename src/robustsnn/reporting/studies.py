@@ -1,0 +1,59 @@
+"""Studies as sections of the page, and in words for a model card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from robustsnn import names
+from robustsnn.records.exhibit import Words
+from robustsnn.reporting.blocks import Part, parts
+from robustsnn.reporting.downloads import stem
+from robustsnn.reporting.reading import Model
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page: parts, or what the template shows."""
+
+    anchor: str
+    brief: str
+    title: str
+    parts: list[Part]
+    template: str
+    view: Any
+
+
+def sections(models: Sequence[Model]) -> list[Section]:
+    """Of all studies of all models that were trained here, those that have something to show."""
+    own = [model for model in models if model.trained_here]
+    order = [*names.registered("study"), *sorted({name for model in own for name in model.run.studies})]
+    found = []
+    for name in dict.fromkeys(order):
+        shown = [(model, *model.run.studies[name]) for model in own if name in model.run.studies]
+        if not shown:
+            continue
+        study, each = shown[0][1], [(model, content) for model, _, content in shown]
+        anchor = stem(name)
+        blocks = [] if study.template else parts(study.blocks(each), anchor)
+        view = study.view(each) if study.template else None
+        if blocks or view:
+            found.append(Section(anchor, study.brief or study.title, study.title, blocks, study.template, view))
+    return found
+
+
+def in_words(model: Model) -> list[tuple[str, list[str]]]:
+    """Title and sentences of each study of the model."""
+    found = []
+    for study, content in model.run.studies.values():
+        title, sentences = study.card(model, content) if study.card else (study.title, words(study, model, content))
+        if sentences:
+            found.append((title, sentences))
+    return found
+
+
+def words(study: Any, model: Any, content: Any) -> list[str]:
+    """The paragraphs of the blocks of one model."""
+    blocks = [block for block in study.blocks([(model, content)]) if isinstance(block, Words)]
+    return [paragraph for block in blocks for paragraph in block.paragraphs]

@@ -1,0 +1,130 @@
+"""One pass over the training images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.data.augment import Augment
+from robustsnn.data.batches import ImageSet, batches
+from robustsnn.ground.distributed import ALONE, Processes
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import precision
+from robustsnn.ground.seeds import generator, seeded
+from robustsnn.ground.types import Images, Labels, Logits
+from robustsnn.losses import correct
+from robustsnn.objectives import Objective
+from robustsnn.objectives.constraints import Constraint
+from robustsnn.training.distributed import average_statistics, go_on, over_the_batch, see, share_of, sum_gradients
+from robustsnn.training.log import Means
+
+_ADVICE = "try a lower learning rate, a smaller lambda, or float32"
+
+
+@runtime_checkable
+class Updating(Protocol):
+    """An objective that updates the weights several times per batch; it need not be callable.
+
+    `updates` yields (terms, logits) once per update, as a call of an `Objective` returns them. Before the
+    iterator goes on, the trainer has differentiated the sum of the means of the terms, made one optimiser
+    step and applied the constraints. So what comes after a `yield`
+
+    - sees the new weights,
+    - finds in `leaf.grad` the gradient of that loss for every leaf of its own that it used in the forward
+      (free adversarial training, Shafahi et al. 2019, takes its input gradient from there). The trainer
+      clears gradients of the optimiser's parameters only; those of leaves are the iterator's to clear,
+    - must not use the graph of what it has yielded; it is freed.
+
+    It is called in train mode, runs under the trainer's autocast, and draws from `generator` alone.
+    """
+
+    def updates(
+        self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator
+    ) -> Iterator[tuple[dict[str, Tensor], Logits]]: ...
+
+
+def _updates(
+    objective: Objective | Updating, model: nn.Module, x: Images, y: Labels, draws: torch.Generator, autocast: str
+) -> Iterator[tuple[dict[str, Tensor], Logits]]:
+    """(terms, logits) of each update of a batch; autocast is on while the objective works, and off between."""
+    if not isinstance(objective, Updating):
+        with precision(autocast, x.device):
+            made = objective(model, x, y, generator=draws)
+        yield made
+        return
+    several = objective.updates(model, x, y, generator=draws)
+    while True:
+        with precision(autocast, x.device):
+            one = next(several, None)
+        if one is None:
+            return
+        yield one
+
+
+def one_epoch(
+    model: nn.Module,
+    data: ImageSet,
+    objective: Objective | Updating,
+    optimiser: torch.optim.Optimizer,
+    *,
+    epoch: int,
+    batch_size: int,
+    augment: Augment | None,
+    constraints: Sequence[Constraint],
+    autocast: Literal["float32", "bfloat16"],
+    seed: int,
+    tell: Callable[[int, float], None],
+    processes: Processes = ALONE,
+) -> dict[str, float]:
+    """Train for one epoch, counted from 0; returns loss, terms and accuracy, as means over all updates.
+
+    `tell` gets the number of batches done and the loss. UserError if a loss or a weight is not finite. Each of
+    several `processes` takes its share of every batch; the update is that of the whole batch.
+    """
+    draws, of_constraints = generator(seed, "train", epoch), generator(seed, "constraints", epoch)
+    device = next(model.parameters()).device
+    means = Means()
+    model.train()
+    # Layers that draw from torch's global generator (dropout) repeat too; the caller's state is kept.
+    with seeded(seed, "layers", epoch, *([processes.rank] if processes.rank else [])):
+        walk = batches(
+            data, batch_size, generator=draws, augment=augment, device=device, rows=lambda n: processes.share(n).rows
+        )
+        for step, (x, y) in enumerate(walk):
+            share = processes.share(min(batch_size, len(data) - step * batch_size))
+            own = draws
+            if processes.count > 1:
+                see(model, share)
+                own = share_of(draws, share)
+            for terms, logits in _updates(objective, model, x, y, own, autocast):
+                loss = torch.stack([term.mean() for term in terms.values()]).sum()
+                figures, hits = over_the_batch(loss, terms, correct(logits.detach(), y).sum(), processes, share)
+                if not math.isfinite(figures["loss"]):
+                    raise UserError(_diverged(epoch, step, figures))
+                optimiser.zero_grad(set_to_none=True)
+                (loss * share.weight).backward()
+                sum_gradients(model, processes)
+                average_statistics(model, processes, share)
+                optimiser.step()
+                for constraint in constraints:
+                    constraint(model, generator=of_constraints)
+                for name, mean in figures.items():
+                    means.add(name, mean * share.total, share.total)
+                means.add("accuracy", hits, share.total)
+                tell(step + 1, figures["loss"])
+            go_on(draws, own, processes, device)
+    if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
+        raise UserError(f"the weights are not finite after epoch {epoch + 1}; {_ADVICE}")
+    return means()
+
+
+def _diverged(epoch: int, step: int, figures: dict[str, float]) -> str:
+    bad = [name for name, mean in figures.items() if name != "loss" and not math.isfinite(mean)]
+    return (
+        f"the loss is not finite in epoch {epoch + 1}, batch {step + 1} (terms: {', '.join(bad) or 'their sum'}); "
+        f"{_ADVICE}"
+    )
