@@ -68,7 +68,7 @@ def test_saved_images_read_back_with_what_they_are(file):
             found.margin[first[i], i], abs=1e-6
         )
     with safe_open(path, "pt") as raw:  # readable by anybody
-        assert json.loads(raw.metadata()["norm"]) == "Linf"
+        assert json.loads(raw.metadata()["robustsnn"])["norm"] == "Linf"
 
 
 def test_judged_again_they_give_the_accuracy_that_was_reported(file):
