@@ -14,8 +14,8 @@ from robustsnn.attacks.attempt import shown
 from robustsnn.attacks.corners import CornerSearch, Query
 from robustsnn.attacks.passes import Verdict, judged
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.types import Images, Labels
-from robustsnn.losses import check_logits, correct, margin
+from robustsnn.ground.types import Images, Labels, Logits
+from robustsnn.losses import margin
 from robustsnn.neurons import Neurons, neuron_layers
 
 
@@ -112,16 +112,15 @@ class _Watch:
         return self.leaf
 
     def query(self, model: nn.Module, z: Images, y: Labels, draws: int) -> Verdict:
-        total, value = torch.zeros((), device=z.device), torch.zeros(len(z), device=z.device)
-        stands = torch.zeros(len(z), dtype=torch.bool, device=z.device)
-        for _ in range(draws):
+        def recorded(z: Images) -> Logits:
             with torch.enable_grad():  # nothing before the leaf needs a gradient, so nothing before it is recorded
-                logits = model(z)
-                check_logits(logits, y)
+                return model(z)  # type: ignore[no-any-return]
+
+        def value(logits: Logits) -> Tensor:
+            with torch.enable_grad():
                 plain = margin(logits, y)
                 (slope,) = torch.autograd.grad(plain.sum(), self.leaf, allow_unused=True)
             grade = 0.0 if slope is None else (slope * self.change).transpose(0, 1).flatten(1).sum(1)
-            total = total.to(logits) + logits.detach() / draws
-            value += (plain.detach() + grade) / draws
-            stands |= correct(logits.detach(), y)
-        return Verdict(total, value, stands)
+            return plain.detach() + grade
+
+        return judged(recorded, z, y, draws, value)

@@ -46,7 +46,7 @@ class Slope(NamedTuple):
 
 @torch.no_grad()
 def judged(
-    model: nn.Module, z: Images, y: Labels, draws: int, loss: Callable[[Logits], Tensor] | None = None
+    model: Callable[[Images], Logits], z: Images, y: Labels, draws: int, loss: Callable[[Logits], Tensor] | None = None
 ) -> Verdict:
     """Query z by so many forward passes; the caller counts them. UserError if the logits do not fit the labels.
 
