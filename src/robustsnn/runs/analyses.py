@@ -90,9 +90,9 @@ def analyze(
         run = Path(model)
         config, model, splits = load_run(run, trust_code=trust_code)
         data, name = splits.test if data is None else data, config.name or run.resolve().name
-    if data is None:
+    elif data is None:
         raise UserError("a network is looked into on images; give data, such as digits().test")
-    if run is not None:
+    elif run is not None:
         settle(run, model, data.take(1).floats()[0], None)
     images = data.take(min(limit, len(data)))
     counted = energy(model, images.take(1))
