@@ -9,6 +9,7 @@ import io
 import json
 import multiprocessing
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -181,13 +182,14 @@ def work(rank, folder, ports):
 
 
 def free_ports(n):
-    sockets = [socket.socket() for _ in range(n)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Below those that outgoing connections get, one of which could take a port before its turn."""
+    numbers, found = random.Random(os.getpid()), []
+    while len(found) < n:
+        port = numbers.randrange(20000, 32000)
+        with socket.socket() as trial, contextlib.suppress(OSError):
+            trial.bind(("127.0.0.1", port))
+            found += [port] if port not in found else []
+    return found
 
 
 @pytest.fixture(scope="module")
