@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -43,3 +44,10 @@ def allowed(kind: Any) -> str:
         return " or ".join(allowed(choice) for choice in get_args(kind))
     names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false", NoneType: "null"}
     return names.get(kind) or str(kind)
+
+
+def nested(values: Any, *keys: str) -> Any:
+    """The value under `values[keys[0]][keys[1]]...`, or None where any of them is missing."""
+    for key in keys:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values

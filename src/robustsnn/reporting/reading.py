@@ -15,6 +15,7 @@ import yaml
 from robustsnn import names
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import tensors_digest
+from robustsnn.names.values import nested
 from robustsnn.reporting.fields import remedy
 from robustsnn.reporting.metrics import Epoch, read_metrics
 from robustsnn.reporting.results import Result, Results, read_results
@@ -35,10 +36,7 @@ class Run:
 
     def setting(self, *keys: str) -> Any:
         """The value under `config[keys[0]][keys[1]]...`, or None where any of them is missing."""
-        value: Any = self.config
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return value
+        return nested(self.config, *keys)
 
     def entry(self, kind: str, option: str) -> names.Entry:
         """What was saved of what that option names, or is known of the name; an empty entry for what is neither."""

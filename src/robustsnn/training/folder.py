@@ -22,6 +22,7 @@ from robustsnn.ground.seeds import seeded
 from robustsnn.ground.tensors import read_tensors, write_tensors
 from robustsnn.names.config import about
 from robustsnn.names.parsing import parse_config, read_config
+from robustsnn.names.values import nested
 from robustsnn.training.checkpoint import save_weights
 
 _ADVICE = "delete it if the config.yaml beside it names the network that was trained"
@@ -39,7 +40,9 @@ def write_config(run: Path, config: Mapping[str, Any] | None, model: nn.Module, 
     config = {"name": run.resolve().name, **(config or {})}
     if "provenance" not in config:
         parsed = parse_config(config, "config", trust_code=True)
-        said = {option: facts for option, facts in about(parsed).items() if _at(config, option) is not None}
+        said = {
+            option: facts for option, facts in about(parsed).items() if nested(config, *option.split(".")) is not None
+        }
         parameters = sum(p.numel() for p in model.parameters())
         config |= {"about": said, "provenance": {**provenance(), "parameters": parameters, **known}}
     write_atomic(run / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
@@ -115,10 +118,3 @@ def _logits(model: nn.Module, x: Tensor, seed: int) -> Tensor:
     device = next((t.device for t in (*model.parameters(), *model.buffers())), x.device)
     with evaluating(model), torch.no_grad(), seeded(seed, "witness"):
         return model(x.to(device)).float().cpu()  # type: ignore[no-any-return]
-
-
-def _at(document: Mapping[str, Any], option: str) -> Any:
-    value: Any = document
-    for key in option.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
