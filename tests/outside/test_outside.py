@@ -209,7 +209,7 @@ def test_an_installed_package_adds_names(garden, capsys):
     groups = (f"[robustsnn.{kind}]\n{point}\n" for kind, point in POINTS.items())
     (folder / "entry_points.txt").write_text("\n".join(groups))
     sys.path.append(str(garden))
-    assert {kind: list(installed(kind)) for kind in KINDS if installed(kind)} == {
+    assert {kind: list(installed(kind)) for kind in KINDS if installed(kind) and kind != "recipe"} == {
         "data": ["blobs"],
         "model": ["twig"],
         "suite": ["pair"],
@@ -223,3 +223,20 @@ def test_an_installed_package_adds_names(garden, capsys):
     assert "did you mean blobs?" in capsys.readouterr().err
     assert main(["train", "short.yaml", "--data.name", "blobs", "--model.name", "twig", "--out", "run"]) == 0
     assert main(["evaluate", "run", "--suite", "pair", "--eps", "0.2", "--limit", "6", "--trust-code"]) == 0
+
+
+def test_a_recipe_is_made_again_by_name(garden, capsys):
+    """Trained, attacked and measured in processes of their own, which import it too."""
+    assert main(["reproduce", "willow.recipes:twig", "--out", "made"]) == 2
+    assert "willow.recipes has no twig; did you mean twigs?" in capsys.readouterr().err
+    assert main(["reproduce", "willow.recipes:TWIGS", "--out", "made"]) == 2
+    assert "needed is a robustsnn.recipes.Recipe, it is a tuple" in capsys.readouterr().err
+    assert main(["reproduce", "willow.recipes:twigs", "--out", "made", "--limit", "6", "--workers", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "twig of 4" in said
+    assert "twig of 8" in said
+    page = Path("made/digits/twigs.html")
+    assert str(page) in said
+    assert "Twigs of two sizes" in page.read_text()
+    assert json.loads(Path("made/digits/runs/twig-8-1/recipes/leaves-6.json").read_text())["found"] == 8
+    assert {path.name for path in Path("made/digits/runs").iterdir()} == {"twig-4-1", "twig-8-1"}

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import t
 
 from robustsnn.recipes.cells import accuracy, difference, mean_interval, more, together
-from robustsnn.recipes.networks import Network
 from robustsnn.recipes.recipe import Found, Look
 from robustsnn.statistics.binomial import clopper_pearson
+from robustsnn_papers.networks import Network
 
 A, B = Network("CIFAR-10", "VGG-11", "SR*"), Network("CIFAR-10", "VGG-11", "AT")
 LOOK = Look("quick", 8)

@@ -38,8 +38,8 @@ def run(arguments: list[str]) -> None:
         for name, entry in registered(kind).items():
             short = f"; also {', '.join(entry.short)}" if entry.short else ""
             print(f"  {name:18} {entry.text}{short}")
-        for name, target in installed(kind).items():
-            print(f"  {name:18} {target}, of an installed package")
+        for name, entry in installed(kind).items():
+            print(f"  {name:18} {entry.text or f'{entry.target}, of an installed package'}")
         for line in ALSO.get(plural, ()):
             print(f"  {line}")
     if asked is None:

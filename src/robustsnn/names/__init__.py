@@ -17,6 +17,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
@@ -40,9 +41,9 @@ KINDS = {
     "attack": "attacks",
     "suite": "attacks",
     "study": "studies",
-    "recipe": "recipes",
+    "recipe": "",
 }
-"""What has names, and the room whose `names.yaml` registers them."""
+"""What has names, and the room whose `names.yaml` registers them; recipes come with other packages alone."""
 _outside: set[str] = set()  # the modules that were imported for names which lead outside
 _CODE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
@@ -112,15 +113,35 @@ def _file(path: str) -> dict[str, Any]:
 def registered(kind: str) -> dict[str, Entry]:
     """The registered names of a kind and their entries, in the order of `robustsnn list`."""
     papers, found = _file("names/papers.yaml")["paper"], {}
-    for name, line in _file(f"{KINDS[kind]}/names.yaml")[kind].items():
+    lines = _file(f"{KINDS[kind]}/names.yaml")[kind] if KINDS[kind] else {}
+    for name, line in lines.items():
         cite, short = papers[line["cite"]] if "cite" in line else "", tuple(line.get("short", ()))
         found[name] = Entry(**{**line, "cite": cite, "short": short}, kind=kind, name=name)
     return found
 
 
-def installed(kind: str) -> dict[str, str]:
-    """Names that installed packages add to a kind, and "module:attribute" of each."""
-    return {point.name: point.value.replace(" ", "") for point in entry_points(group=f"robustsnn.{kind}")}
+def installed(kind: str) -> dict[str, Entry]:
+    """Names that installed packages add to a kind; nothing of them is imported.
+
+    A line of text is known of those which a package describes in a `names.yaml` of its own, as ours are.
+    """
+    found = {}
+    for point in entry_points(group=f"robustsnn.{kind}"):
+        target = point.value.replace(" ", "")
+        text = _described(target.partition(".")[0].partition(":")[0]).get(kind, {}).get(point.name, {}).get("text", "")
+        found[point.name] = Entry(text, kind=kind, name=point.name, target=target, outside=True)
+    return found
+
+
+@cache
+def _described(package: str) -> dict[str, Any]:
+    """What the `names.yaml` of an installed package says, {kind: {name: {"text": ...}}}; {} if it has none."""
+    import yaml
+
+    spec = find_spec(package)  # of a package at the top, which does not import it
+    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
+    files = [folder / "names.yaml" for folder in folders if (folder / "names.yaml").is_file()]
+    return yaml.safe_load(files[0].read_text("utf-8")) if files else {}
 
 
 def known(kind: str, name: Any) -> Entry | None:
@@ -145,10 +166,12 @@ def find(kind: str, name: str, option: str = "", more: Collection[str] = ()) -> 
     found = known(kind, name)
     if found is not None:
         return found
-    target = name if _CODE.fullmatch(name) else installed(kind).get(name, "")
-    if _CODE.fullmatch(target):
-        return Entry(kind=kind, name=name, target=target, outside=True)
-    among = [*more, *registered(kind), *installed(kind)]
+    if _CODE.fullmatch(name):
+        return Entry(kind=kind, name=name, target=name, outside=True)
+    others = installed(kind)
+    if name in others and _CODE.fullmatch(others[name].target):
+        return others[name]
+    among = [*more, *registered(kind), *others]
     shorts = [short for entry in registered(kind).values() for short in entry.short]
     hint = near(name, [*among, *shorts]) or "; or module:attribute of your own"
     raise UserError(f"{option or kind}={name}: allowed are {', '.join(among)}{hint}")

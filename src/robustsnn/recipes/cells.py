@@ -6,15 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from robustsnn.recipes.networks import Network
-from robustsnn.recipes.recipe import Found, Look, Results
+from robustsnn.recipes.recipe import Found, Look, Network, Results
 from robustsnn.records.exhibit import Cell, Claim, Interval, Verdict
 from robustsnn.statistics.binomial import clopper_pearson
 from robustsnn.statistics.paired import paired_interval
 from robustsnn.studies.shared.tally import Tally
 
 CLEAN = "clean"
-WORST = "worst case"
 
 
 def hits(found: Sequence[Found], column: str, look: Look | None = None) -> list[np.ndarray]:

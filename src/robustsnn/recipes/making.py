@@ -7,25 +7,22 @@ from pathlib import Path
 
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import Progress, silent
-from robustsnn.recipes import sr_figures, sr_tables, sr_vulnerability, trail_figures, trail_tables
-from robustsnn.recipes.networks import Scale
-from robustsnn.recipes.recipe import Recipe, Setting
-from robustsnn.recipes.running import find
+from robustsnn.names import find, installed, load
+from robustsnn.recipes.recipe import Recipe, Scale, Setting
+from robustsnn.recipes.running import find_out
 from robustsnn.records.exhibit import Exhibit
 from robustsnn.reporting.exhibits import write_exhibits
 
-RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe
-    for recipe in (
-        *sr_tables.RECIPES,
-        *sr_vulnerability.RECIPES,
-        *sr_figures.RECIPES,
-        *trail_tables.RECIPES,
-        *trail_figures.RECIPES,
-    )
-}
 LIMIT = 100
 """Test images that are attacked at digits scale."""
+
+
+def named(name: str) -> Recipe:
+    """The recipe of that name: of an installed package, or module:attribute. UserError if there is none."""
+    found = load(find("recipe", name, more=("all",)))
+    if not isinstance(found, Recipe):
+        raise UserError(f"recipe={name}: needed is a robustsnn.recipes.Recipe, it is a {type(found).__name__}")
+    return found
 
 
 def reproduce(
@@ -39,7 +36,7 @@ def reproduce(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> tuple[list[Exhibit], Path]:
-    """Make these recipes ("all": every one) in the folder `out`, and a page of them; returns both.
+    """Make these recipes ("all": every installed one) in the folder `out`, and a page of them; returns both.
 
     Networks are trained once for all recipes, in `out/SCALE/runs`; what is complete there is used, so an interrupted
     call continues. Exhibits are kept as `out/SCALE/NAME.json`, the page is `out/SCALE/NAME.html` (all.html).
@@ -53,24 +50,23 @@ def reproduce(
 
     UserError for an unknown name, or if a network failed, after all others are done and kept.
     """
-    if list(names) == ["all"]:
-        names = list(RECIPES)
-    for name in names:
-        if name not in RECIPES:
-            raise UserError(f"recipe {name!r}: allowed are all, {', '.join(RECIPES)}")
+    every = [*installed("recipe")]
+    names = list(dict.fromkeys(every if "all" in names else names))
+    chosen = [named(name) for name in names]
+    if not chosen:
+        raise UserError("recipes: none is named, and no package with recipes is installed")
     for what, value in (("seeds", seeds), ("limit", 1 if limit is None else limit)):
         if value < 1:
             raise UserError(f"{what}={value}: at least 1 is needed")
     if scale == "full" and root is None:
         raise UserError("scale full needs --root, a folder with cifar-10, cifar-100 and cifar10-dvs in it")
-    page = names[0] if len(names) == 1 else "all" if len(names) == len(RECIPES) else "some"
+    page = chosen[0].name if len(names) == 1 else "all" if names == every else "some"
     most = LIMIT if scale == "digits" and limit is None else limit
     command = f"robustsnn reproduce {'all' if page == 'all' else ' '.join(names)} --scale {scale} --seeds {seeds}"
     setting = Setting(scale, tuple(range(1, seeds + 1)), most, command + ("" if limit is None else f" --limit {limit}"))
     folder = out / scale
-    chosen = [RECIPES[name] for name in dict.fromkeys(names)]
     needs = [need for recipe in chosen for need in recipe.needs(scale)]
-    results = find(needs, setting, folder / "runs", root=root, workers=workers, progress=progress)
+    results = find_out(needs, setting, folder / "runs", root=root, workers=workers, progress=progress)
     exhibits = [recipe.exhibit(results, setting) for recipe in chosen]
     for exhibit in exhibits:
         exhibit.save(folder / f"{exhibit.name}.json")

@@ -2,17 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from robustsnn.recipes.networks import Network, Scale
 from robustsnn.records.exhibit import Exhibit
+
+if TYPE_CHECKING:
+    from robustsnn.data.batches import ImageSet, Splits
+    from robustsnn.ground.progress import Progress
+    from robustsnn.models import Classifier
+    from robustsnn.names.config import Config
+
+Scale: TypeAlias = Literal["digits", "full"]
+"""Embedded data, minutes on a CPU; or the data and settings of the paper."""
+WORST = "worst case"
+"""The column of what stands under all attacks of a suite."""
+
+
+class Network(Hashable, Protocol):
+    """What is trained: a frozen dataclass, say, of what tells two networks of a paper apart."""
+
+    @property
+    def data(self) -> str:
+        """The data set, for tables."""
+        ...
+
+    def name(self) -> str:
+        """As a row of a table."""
+        ...
+
+    def folder(self, scale: Scale, seed: int) -> str:
+        """Of its run; no two networks share one."""
+        ...
+
+    def config(self, scale: Scale, seed: int, root: Path | None = None) -> Config:
+        """How it is trained; `root` is the folder of data sets at full scale."""
+        ...
+
+    def radius(self, eps: int, scale: Scale) -> str:
+        """What stands for the paper's radius eps/255 at that scale."""
+        ...
+
+    def cost(self) -> tuple[float, float]:
+        """Of training, and of a pass over the test images, relative to others: for the order of work and estimates."""
+        ...
 
 
 @dataclass(frozen=True)
 class Look:
-    """Attacks on a network: a suite at one of the papers' radii (eps/255), with black-box columns if `source` is set.
+    """Attacks on a network: a suite at one of the paper's radii (eps/255), with black-box columns if `source` is set.
 
     `source` is trained like any other network, and attacks crafted on it.
     """
@@ -28,12 +68,29 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """A trained network, its data, and the test images that are looked at."""
+
+    model: Classifier
+    data: Splits
+    images: ImageSet
+    network: Network
+    scale: Scale
+    seed: int
+    progress: Progress
+
+
+Measure: TypeAlias = Callable[[Subject], Any]
+"""A function of a module, whose name names what it finds: plain values, which are kept as JSON."""
+
+
+@dataclass(frozen=True)
 class Need:
-    """A network, attacks on it, and analyses of it by name, see `measures.MEASURES`."""
+    """A network, attacks on it, and what is measured in it."""
 
     network: Network
     looks: tuple[Look, ...] = ()
-    measures: tuple[str, ...] = ()
+    measures: tuple[Measure, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,8 +109,8 @@ class Found:
 
     Args:
         clean: whether each test image is classified correctly.
-        looks: by label, then by column of the suite, whether each of the first images stands; "worst case" too.
-        measures: by name.
+        looks: by label, then by column of the suite, whether each of the first images stands; `WORST` too.
+        measures: by the name of the function.
     """
 
     clean: list[bool]
@@ -67,10 +124,10 @@ Results = Mapping[Network, Sequence[Found]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """A table or figure of a paper.
+    """A table or figure of a paper, or of your own; `robustsnn reproduce` takes any.
 
     Args:
-        name: on the command line.
+        name: of its file and its part of the page.
         needs: the networks, given the scale.
         exhibit: made of what was found.
     """

@@ -19,21 +19,13 @@ from robustsnn.ground.provenance import versions
 from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
 from robustsnn.names.config import Config
-from robustsnn.recipes.cells import WORST
-from robustsnn.recipes.measures import MEASURES, Subject
-from robustsnn.recipes.networks import Defence, Network, Scale, radius
-from robustsnn.recipes.recipe import Found, Look, Need, Setting, merged
+from robustsnn.recipes.recipe import WORST, Found, Look, Need, Network, Setting, Subject, merged
 from robustsnn.runs.build import suite
 from robustsnn.runs.folder import is_trained, load_run, train_run, weights_digest
 from robustsnn.runs.jobs import Job, run_jobs, values
 
-_UNITS: dict[Defence, float] = {"vanilla": 3, "SR": 7, "AT": 13, "SR*": 17, "RAT": 7, "HIRE": 4, "discretised": 3}
-_SIZE = {"VGG-11": 1.0, "WRN-16": 1.6, "18": 2.0, "34": 3.5, "50": 7.0}
-_DATA = {"CIFAR-10": 1.0, "CIFAR-100": 1.0, "CIFAR10-DVS": 0.8}
-"""Rough costs of a network, for the order of work and the estimate alone."""
 
-
-def find(
+def find_out(
     needs: Sequence[Need], setting: Setting, runs: Path, *, root: Path | None, workers: int | None, progress: Progress
 ) -> dict[Network, list[Found]]:
     """What was found about each network from each seed; first all are trained, then attacked and analysed.
@@ -51,27 +43,18 @@ def find(
     for need, seed in tasks:
         run, config = at(need.network, seed), need.network.config(scale, seed, root)
         if not is_trained(config, run):  # a process for each that is would take longer than all else here
-            training.append(Job(run.name, _train, (config, run), _cost(need.network)))
+            training.append(Job(run.name, _train, (config, run), need.network.cost()[0]))
     done = run_jobs(training, workers=workers, text="train", progress=part(progress, 0, 2, 3))
     jobs = []
     for need, seed in tasks:
         here = at(need.network, seed)
         sources = {look.label: at(look.source, seed) for look in need.looks if look.source is not None}
         if all(folder.name not in done or done[folder.name].error is None for folder in (here, *sources.values())):
-            cost = _size(need.network) * (1 + 2 * len(need.looks) + 2 * len(need.measures))
+            cost = need.network.cost()[1] * (1 + 2 * len(need.looks) + 2 * len(need.measures))
             jobs.append(Job(here.name, _look, (need, setting, seed, here, sources), cost))
     found = run_jobs(jobs, workers=workers, text="attack and analyse", progress=part(progress, 2, 1, 3))
     values(done | found)
     return {need.network: [found[at(need.network, seed).name].value for seed in setting.seeds] for need in wanted}
-
-
-def _size(network: Network) -> float:
-    size = next(cost for end, cost in _SIZE.items() if network.architecture.endswith(end))
-    return size * _DATA[network.data]
-
-
-def _cost(network: Network) -> float:
-    return _size(network) * _UNITS[network.defence]
 
 
 def _train(config: Config, run: Path, progress: Progress = silent) -> None:
@@ -82,25 +65,29 @@ def _look(
     need: Need, setting: Setting, seed: int, run: Path, sources: dict[str, Path], progress: Progress = silent
 ) -> Found:
     """Attack and analyse a trained network; measures are kept in `recipes/` of its folder."""
-    _, model, data = load_run(run)
+    _, model, data = load_run(run, trust_code=True)  # its config is the recipe's, or `find_out` had trained it anew
     test = data.test
     some = test if setting.limit is None else test.take(setting.limit)
     total = 1 + len(need.looks) + len(need.measures)
     clean = _clean(model, test)
     looks = {}
     for number, look in enumerate(need.looks):
-        given = [Source(str(sources[look.label]), load_run(sources[look.label])[1])] if look.label in sources else []
-        looks[look.label] = _attacked(
-            model, some, look, setting.scale, seed, run, given, part(progress, 1 + number, 1, total)
+        given = (
+            [Source(str(sources[look.label]), load_run(sources[look.label], trust_code=True)[1])]
+            if look.label in sources
+            else []
         )
+        eps = fraction(need.network.radius(look.eps, setting.scale))
+        looks[look.label] = _attacked(model, some, look, eps, seed, run, given, part(progress, 1 + number, 1, total))
     digest = weights_digest(run)
     measures = {}
-    for number, name in enumerate(need.measures):
+    for number, measure in enumerate(need.measures):
+        name = measure.__name__
         path = run / "recipes" / f"{name}-{len(some)}.json"
         kept = _kept(path, digest)
         if kept is None:
             told = part(progress, 1 + len(need.looks) + number, 1, total)
-            kept = MEASURES[name](Subject(model, data, some, setting.scale, seed, told))
+            kept = measure(Subject(model, data, some, need.network, setting.scale, seed, told))
             write_json(path, {"made_with": digest, "versions": versions(), "found": kept})
         measures[name] = kept
     return Found(clean, looks, measures)
@@ -125,13 +112,13 @@ def _attacked(
     model: Any,
     data: ImageSet,
     look: Look,
-    scale: Scale,
+    eps: float,
     seed: int,
     run: Path,
     sources: list[Source],
     progress: Progress,
 ) -> dict[str, list[bool]]:
-    made = suite(look.suite, sources)(fraction(radius(look.eps, scale)))
+    made = suite(look.suite, sources)(eps)
     if sources:  # the white-box columns are a look of their own
         made = replace(
             made, name=f"{made.name}-black-box", columns=tuple(c for c in made.columns if c[0].startswith("BB "))

@@ -4,66 +4,57 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from robustsnn.attacks import fgsm, pgd
 from robustsnn.bench.timing import paired
-from robustsnn.data.batches import ImageSet, Splits
+from robustsnn.data.batches import ImageSet
 from robustsnn.evaluation.judge import Judge
 from robustsnn.ground.modes import frozen
-from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.progress import Progress
 from robustsnn.ground.seeds import generator
 from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
 from robustsnn.names.config import TrainConfig
 from robustsnn.objectives.schedule import Changing
-from robustsnn.recipes.networks import Defence, Network, Scale, radius
+from robustsnn.recipes.recipe import Subject
 from robustsnn.runs.build import build_constraints, build_objective, build_optimiser
-from robustsnn.studies.gradients.measure import gradients
-from robustsnn.studies.trail.measure import trail
-from robustsnn.studies.vulnerability.measure import vulnerability
+from robustsnn.studies.gradients import measure as of_gradients
+from robustsnn.studies.trail import measure as of_trail
+from robustsnn.studies.vulnerability import measure as of_vulnerability
 from robustsnn.training.epoch import one_epoch
+from robustsnn_papers.networks import Defence, Network, radius
 
 REGIMES: tuple[Defence, ...] = ("vanilla", "AT", "RAT", "SR", "SR*")
 _ROUNDS = 5
 _BATCHES = 4
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A trained network, its data, and the test images that are looked at."""
-
-    model: Classifier
-    data: Splits
-    images: ImageSet
-    scale: Scale
-    seed: int
-    progress: Progress = silent
-
-
-def _gradients(subject: Subject) -> dict[str, Any]:
+def gradients(subject: Subject) -> dict[str, Any]:
     """Norms and distribution of grad_x f_y, and the gradient of the first images."""
-    found = gradients(subject.model, subject.images, seed=subject.seed, progress=subject.progress)
+    found = of_gradients.gradients(subject.model, subject.images, seed=subject.seed, progress=subject.progress)
     shown = found.heatmaps()
     return {**found.to_dict(), "shown": {name: shown[name].tolist() for name in ("image", "label", "gradient")}}
 
 
-def _vulnerability(subject: Subject) -> dict[str, Any]:
+def vulnerability(subject: Subject) -> dict[str, Any]:
     """Random against adversarial vulnerability and accuracy over eps, figure 1 of the SR paper."""
     eps = [radius(k, subject.scale) for k in (1, 2, 4, 6, 8, 12)]
-    found = vulnerability(subject.model, subject.images, eps=eps, seed=subject.seed, progress=subject.progress)
+    found = of_vulnerability.vulnerability(
+        subject.model, subject.images, eps=eps, seed=subject.seed, progress=subject.progress
+    )
     return found.to_dict()
 
 
-def _trail(subject: Subject) -> dict[str, Any]:
+def trail(subject: Subject) -> dict[str, Any]:
     """The gradient sparsity trail of the cross-entropy."""
-    found = trail(subject.model, subject.images, seed=subject.seed, weights_of=0, progress=subject.progress)
+    found = of_trail.trail(subject.model, subject.images, seed=subject.seed, weights_of=0, progress=subject.progress)
     return found.to_dict()
 
 
-def _pictures(subject: Subject) -> dict[str, Any]:
+def pictures(subject: Subject) -> dict[str, Any]:
     """The first images, and what FGSM and PGD7 at the trail paper's 8/255 make of them."""
     model, some = subject.model, subject.images.take(min(6, len(subject.images)))
     x, y = some.floats(next(model.parameters()).device)
@@ -82,7 +73,7 @@ def _pictures(subject: Subject) -> dict[str, Any]:
     }
 
 
-def _cost(subject: Subject) -> dict[str, Any]:
+def cost(subject: Subject) -> dict[str, Any]:
     """Seconds of an epoch of each regime, from a few batches of each in turn, so that ratios compare like with like."""
     train = Network("CIFAR-10", "VGG-11").config(subject.scale, subject.seed).train
     whole = subject.data.train
@@ -116,12 +107,3 @@ def _epoch(
         seed=subject.seed,
         tell=lambda done, loss: None,
     )
-
-
-MEASURES: dict[str, Callable[[Subject], dict[str, Any]]] = {
-    "gradients": _gradients,
-    "vulnerability": _vulnerability,
-    "trail": _trail,
-    "pictures": _pictures,
-    "cost": _cost,
-}

@@ -12,21 +12,22 @@ import torch
 from robustsnn.attacks import Source
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.progress import silent
 from robustsnn.ground.units import fraction
-from robustsnn.names import registered
+from robustsnn.names import installed
 from robustsnn.names.config import Config, DataConfig
-from robustsnn.recipes import RECIPES, published, reproduce
-from robustsnn.recipes.cells import WORST
-from robustsnn.recipes.measures import MEASURES, Subject
-from robustsnn.recipes.networks import STAND_IN, Network, radius, sweep
-from robustsnn.recipes.recipe import Found, Look, Need, Setting, merged
+from robustsnn.recipes import named, reproduce
+from robustsnn.recipes.recipe import WORST, Found, Look, Need, Setting, Subject, merged
 from robustsnn.recipes.running import _look, _train
 from robustsnn.records.exhibit import Chart, Exhibit, Pictures, Table
 from robustsnn.reporting.exhibits import write_exhibits
 from robustsnn.reporting.plain import plain
 from robustsnn.runs.build import build_constraints, build_data, build_model, build_objective, build_optimiser, suite
+from robustsnn_papers import measures, published
+from robustsnn_papers.networks import STAND_IN, Network, radius, sweep
 
 SCALES = ("digits", "full")
+RECIPES = {name: named(name) for name in installed("recipe")}
 SETTING = Setting("digits", (1,), 6, "robustsnn reproduce")
 
 
@@ -45,9 +46,10 @@ def fake(data: DataConfig) -> Splits:
 
 
 def test_the_command_line_names_every_recipe():
-    assert list(registered("recipe")) == list(RECIPES)
-    for name, recipe in RECIPES.items():
-        assert recipe.name == name
+    assert len(RECIPES) == 15
+    for name, entry in installed("recipe").items():
+        assert RECIPES[name].name == name
+        assert entry.text.startswith(("SR paper, ", "trail paper, "))
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -110,8 +112,8 @@ def test_published_tables_are_as_wide_as_their_columns():
 def test_merged_keeps_each_network_once_with_all_that_is_needed():
     a, b = Network("CIFAR-10", "VGG-11"), Network("CIFAR-10", "VGG-11", "AT")
     one, two = Look("quick", 8), Look("paper-sr", 8, a)
-    found = merged([Need(b, (one,), ("trail",)), Need(b, (two, one), ("cost", "trail"))])
-    assert found == [Need(b, (one, two), ("trail", "cost")), Need(a)]
+    found = merged([Need(b, (one,), (measures.trail,)), Need(b, (two, one), (measures.cost, measures.trail))])
+    assert found == [Need(b, (one, two), (measures.trail, measures.cost)), Need(a)]
 
 
 SEW, VGG = Network("CIFAR-10", "SEW-ResNet18"), Network("CIFAR-10", "VGG-11")
@@ -132,11 +134,15 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def measured(run, tmp_path_factory):
     """Every measure of trained networks on a few images; the cost of regimes is made up."""
-    found = _look(Need(SEW, (), ("trail", "pictures")), SETTING, 1, run, {})
+    found = _look(Need(SEW, (), (measures.trail, measures.pictures)), SETTING, 1, run, {})
     small = trained(VGG, tmp_path_factory.mktemp("recipes") / "vgg")
-    vulnerable = _look(Need(VGG, (), ("gradients", "vulnerability")), SETTING, 1, small, {})
+    vulnerable = _look(Need(VGG, (), (measures.gradients, measures.vulnerability)), SETTING, 1, small, {})
     steps = {"vanilla": [1.0, 1.1], "AT": [4.4, 4.3], "RAT": [2.4, 2.3], "SR": [2.4, 2.5], "SR*": [6.0, 5.5]}
-    assert set(MEASURES) == {"gradients", "trail", "pictures", "vulnerability", "cost"}
+    assert {measure.__name__ for need in needs("digits") for measure in need.measures} == {
+        *found.measures,
+        *vulnerable.measures,
+        "cost",
+    }
     return found.measures | vulnerable.measures | {"cost": {"seconds_per_epoch": steps, "batch_size": 64}}
 
 
@@ -179,7 +185,7 @@ def test_every_exhibit_is_made_saved_and_shown(measured, tmp_path, seeds):
 
 
 def test_what_was_measured_is_used_again_but_not_with_other_weights(run):
-    need = Need(SEW, (Look("paper-trail", 8),), ("trail",))
+    need = Need(SEW, (Look("paper-trail", 8),), (measures.trail,))
     first = _look(need, SETTING, 1, run, {})
     kept = run / "recipes" / "trail-6.json"
     stamp = kept.stat().st_mtime_ns
@@ -197,7 +203,7 @@ def test_what_was_measured_is_used_again_but_not_with_other_weights(run):
 
 
 def test_wrong_requests_are_refused_before_anything_is_trained(tmp_path):
-    with pytest.raises(UserError, match=r"recipe 'p1-table9': allowed are all, p1-table1"):
+    with pytest.raises(UserError, match=r"recipe=p1-table9: allowed are all, p1-fig1"):
         reproduce(["p1-table9"], tmp_path)
     with pytest.raises(UserError, match=r"seeds=0"):
         reproduce(["p1-table1"], tmp_path, seeds=0)
@@ -211,7 +217,7 @@ def test_the_cost_of_regimes_is_measured_for_each_of_them():
     data = build_data(config.data)
     model = build_model(config.model, data, 1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found = MEASURES["cost"](Subject(model, data, data.test, "digits", 1))
+    found = measures.cost(Subject(model, data, data.test, VGG, "digits", 1, silent))
     assert set(found["seconds_per_epoch"]) == {"vanilla", "AT", "RAT", "SR", "SR*"}
     assert len({len(times) for times in found["seconds_per_epoch"].values()}) == 1
     assert all(time > 0 for times in found["seconds_per_epoch"].values() for time in times)

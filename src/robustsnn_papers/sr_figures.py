@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from robustsnn.recipes.cells import CLEAN, accuracy, difference, mean_interval, together, value
-from robustsnn.recipes.common import data_name, eps_words, exhibit
-from robustsnn.recipes.networks import Data, Network, Scale, sweep
-from robustsnn.recipes.published import SR_PAPER
-from robustsnn.recipes.recipe import Found, Look, Need, Recipe, Results, Setting
+from robustsnn.recipes.recipe import Found, Look, Need, Recipe, Results, Scale, Setting
 from robustsnn.records.exhibit import Chart, Claim, Exhibit, Interval, Line, Picture, Pictures, Row, Table, Verdict
 from robustsnn.reporting.panels import diverging, shown
 from robustsnn.reporting.png import png
+from robustsnn_papers import measures
+from robustsnn_papers.common import data_name, eps_words, exhibit
+from robustsnn_papers.networks import Data, Network, sweep
+from robustsnn_papers.published import SR_PAPER
 
 _DATA: tuple[Data, ...] = ("CIFAR-10", "CIFAR-100")
 _PGD10 = Look("paper-sr-10", 8)
@@ -97,7 +98,7 @@ def _signed(text: str, mean: float, interval: Interval, what: str) -> Claim:
 
 
 def _sweep_needs(data: Data, scale: Scale) -> list[Need]:
-    return [Need(network, (_PGD10,), ("gradients",)) for _, network in sweep(data, scale)]
+    return [Need(network, (_PGD10,), (measures.gradients,)) for _, network in sweep(data, scale)]
 
 
 _APART = "Decided where the 95 % intervals, over images or seeds, do not overlap."
@@ -224,25 +225,23 @@ def _figure_5(results: Results, setting: Setting) -> Exhibit:
     )
 
 
-RECIPES = (
-    Recipe(
-        "p1-fig2",
-        lambda scale: _sweep_needs("CIFAR-10", scale),
-        lambda r, s: _sweep("CIFAR-10", "p1-fig2", "Figure 2", r, s),
-    ),
-    Recipe(
-        "p1-fig3",
-        lambda scale: [Need(Network(data, "WRN-16", d), (), ("gradients",)) for data in _DATA for d in _COMPARED],
-        _figure_3,
-    ),  # type: ignore[arg-type]
-    Recipe(
-        "p1-fig4",
-        lambda scale: _sweep_needs("CIFAR-100", scale),
-        lambda r, s: _sweep("CIFAR-100", "p1-fig4", "Figure 4", r, s),
-    ),
-    Recipe(
-        "p1-fig5",
-        lambda scale: [Need(Network("CIFAR-10", "WRN-16", d), (), ("gradients",)) for d in ("vanilla", "SR")],
-        _figure_5,
-    ),  # type: ignore[arg-type]
+FIGURE_2 = Recipe(
+    "p1-fig2",
+    lambda scale: _sweep_needs("CIFAR-10", scale),
+    lambda r, s: _sweep("CIFAR-10", "p1-fig2", "Figure 2", r, s),
 )
+FIGURE_3 = Recipe(
+    "p1-fig3",
+    lambda scale: [Need(Network(data, "WRN-16", d), (), (measures.gradients,)) for data in _DATA for d in _COMPARED],
+    _figure_3,
+)  # type: ignore[arg-type]
+FIGURE_4 = Recipe(
+    "p1-fig4",
+    lambda scale: _sweep_needs("CIFAR-100", scale),
+    lambda r, s: _sweep("CIFAR-100", "p1-fig4", "Figure 4", r, s),
+)
+FIGURE_5 = Recipe(
+    "p1-fig5",
+    lambda scale: [Need(Network("CIFAR-10", "WRN-16", d), (), (measures.gradients,)) for d in ("vanilla", "SR")],
+    _figure_5,
+)  # type: ignore[arg-type]

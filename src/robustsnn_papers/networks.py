@@ -19,8 +19,8 @@ from robustsnn.names.config import (
     TrainConfig,
     TrainingAttackConfig,
 )
+from robustsnn.recipes.recipe import Scale
 
-Scale: TypeAlias = Literal["digits", "full"]
 Data: TypeAlias = Literal["CIFAR-10", "CIFAR-100", "CIFAR10-DVS"]
 Defence: TypeAlias = Literal["vanilla", "SR", "AT", "SR*", "RAT", "HIRE", "discretised"]
 
@@ -53,6 +53,10 @@ LAMBDAS = {
     ("digits", "CIFAR-100"): (0.0, 0.025, 0.075, 0.225),
 }
 """The weights of figures 2 and 4; at full scale up to the one that the paper chose. 0 is the vanilla network."""
+
+_UNITS: dict[Defence, float] = {"vanilla": 3, "SR": 7, "AT": 13, "SR*": 17, "RAT": 7, "HIRE": 4, "discretised": 3}
+_SIZE = {"VGG-11": 1.0, "WRN-16": 1.6, "18": 2.0, "34": 3.5, "50": 7.0}
+_DATA = {"CIFAR-10": 1.0, "CIFAR-100": 1.0, "CIFAR10-DVS": 0.8}
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,15 @@ class Network:
         parts = [data, self.architecture, self.pooling if self.residual else self.defence]
         parts += [] if self.lam is None else [f"{self.lam:g}"]
         return "-".join([*parts, str(seed)]).lower().replace("*", "-at").replace("_", "-")
+
+    def radius(self, eps: int, scale: Scale) -> str:
+        """See `radius`."""
+        return radius(eps, scale)
+
+    def cost(self) -> tuple[float, float]:
+        """Roughly, see `recipe.Network`."""
+        size = next(cost for end, cost in _SIZE.items() if self.architecture.endswith(end)) * _DATA[self.data]
+        return size * _UNITS[self.defence], size
 
     def config(self, scale: Scale, seed: int, root: Path | None = None) -> Config:
         """How it is trained. `root` is the folder with the data sets at full scale, each in a folder of its name."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustsnn.recipes.cells import CLEAN, WORST, more
-from robustsnn.recipes.common import CLEAN_CELL, QUICK, eps_words, exhibit, quick, row
-from robustsnn.recipes.networks import Data, Network, Scale
-from robustsnn.recipes.published import TRAIL_PAPER, TRAIL_TABLE_3, TRAIL_TABLES_1_2
-from robustsnn.recipes.recipe import Look, Need, Recipe, Results, Setting
+from robustsnn.recipes.cells import CLEAN, more
+from robustsnn.recipes.recipe import WORST, Look, Need, Recipe, Results, Scale, Setting
 from robustsnn.records.exhibit import Claim, Exhibit, Row, Table
+from robustsnn_papers.common import CLEAN_CELL, QUICK, eps_words, exhibit, quick, row
+from robustsnn_papers.networks import Data, Network
+from robustsnn_papers.published import TRAIL_PAPER, TRAIL_TABLE_3, TRAIL_TABLES_1_2
 
 PIXELS = Look("paper-trail", 8)
 CODE = Look("paper-trail-encoded", 8)
@@ -145,16 +145,14 @@ def _needs_3(scale: Scale) -> list[Need]:
     ]
 
 
-RECIPES = (
-    Recipe(
-        "p2-table1",
-        lambda scale: [Need(n, _looks()) for n in _networks(["CIFAR-100"])],
-        _table_1,
-    ),
-    Recipe(
-        "p2-table2",
-        lambda scale: [Need(n, _looks()) for n in _second()],
-        _table_2,
-    ),
-    Recipe("p2-table3", _needs_3, _table_3),
+TABLE_1 = Recipe(
+    "p2-table1",
+    lambda scale: [Need(n, _looks()) for n in _networks(["CIFAR-100"])],
+    _table_1,
 )
+TABLE_2 = Recipe(
+    "p2-table2",
+    lambda scale: [Need(n, _looks()) for n in _second()],
+    _table_2,
+)
+TABLE_3 = Recipe("p2-table3", _needs_3, _table_3)

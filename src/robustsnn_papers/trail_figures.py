@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from robustsnn.recipes.cells import CLEAN, WORST, accuracy, hits, mean_interval, value
-from robustsnn.recipes.common import data_name, eps_value, exhibit
-from robustsnn.recipes.networks import Network, Scale, radius
-from robustsnn.recipes.published import TRAIL_PAPER, TRAIL_ZEROS
-from robustsnn.recipes.recipe import Found, Look, Need, Recipe, Results, Setting
+from robustsnn.recipes.cells import CLEAN, accuracy, hits, mean_interval, value
+from robustsnn.recipes.recipe import WORST, Found, Look, Need, Recipe, Results, Scale, Setting
 from robustsnn.records.exhibit import Cell, Chart, Claim, Exhibit, Line, Picture, Pictures, Row, Table, Verdict
 from robustsnn.reporting.panels import change, shown
 from robustsnn.reporting.png import png
+from robustsnn_papers import measures
+from robustsnn_papers.common import data_name, eps_value, exhibit
+from robustsnn_papers.networks import Network, radius
+from robustsnn_papers.published import TRAIL_PAPER, TRAIL_ZEROS
 
 _SEW = Network("CIFAR-10", "SEW-ResNet18")
 _RAT = Network("CIFAR-10", "WRN-16", "RAT")
@@ -178,24 +179,22 @@ def _trail(pooling: str, name: str, figure: str, results: Results, setting: Sett
 
 
 def _trail_needs(scale: Scale) -> list[Need]:
-    return [Need(Network("CIFAR-10", "SEW-ResNet18", pooling=p), (), ("trail",)) for p in ("max", "average")]  # type: ignore[arg-type]
+    return [Need(Network("CIFAR-10", "SEW-ResNet18", pooling=p), (), (measures.trail,)) for p in ("max", "average")]  # type: ignore[arg-type]
 
 
 def _needs_2(scale: Scale) -> list[Need]:
     return [Need(network, (*_looks("paper-trail"), *_looks("quick"))) for network in (_RAT, _SEW)]
 
 
-RECIPES = (
-    Recipe("p2-fig1", lambda scale: [Need(_SEW, (), ("pictures",))], _figure_1),
-    Recipe("p2-fig2", _needs_2, _figure_2),
-    Recipe(
-        "p2-fig3",
-        _trail_needs,
-        lambda r, s: _trail("max", "p2-fig3", "Figure 3", r, s),
-    ),
-    Recipe(
-        "p2-fig5",
-        _trail_needs,
-        lambda r, s: _trail("average", "p2-fig5", "Figure 5", r, s),
-    ),
+FIGURE_1 = Recipe("p2-fig1", lambda scale: [Need(_SEW, (), (measures.pictures,))], _figure_1)
+FIGURE_2 = Recipe("p2-fig2", _needs_2, _figure_2)
+FIGURE_3 = Recipe(
+    "p2-fig3",
+    _trail_needs,
+    lambda r, s: _trail("max", "p2-fig3", "Figure 3", r, s),
+)
+FIGURE_5 = Recipe(
+    "p2-fig5",
+    _trail_needs,
+    lambda r, s: _trail("average", "p2-fig5", "Figure 5", r, s),
 )

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from robustsnn.ground.provenance import versions
 from robustsnn.ground.units import fraction
-from robustsnn.recipes.cells import CLEAN, WORST, accuracy
-from robustsnn.recipes.networks import STAND_IN, Data, Network, radius
-from robustsnn.recipes.published import PAPERS
-from robustsnn.recipes.recipe import Look, Results, Setting
+from robustsnn.recipes.cells import CLEAN, accuracy
+from robustsnn.recipes.recipe import WORST, Look, Results, Setting
 from robustsnn.records.exhibit import Block, Claim, Exhibit, Row
+from robustsnn_papers.networks import STAND_IN, Data, Network, radius
+from robustsnn_papers.published import PAPERS
 
 QUICK = "ours: quick"
 """Column of the worst case under the suite `quick`, which no paper has."""

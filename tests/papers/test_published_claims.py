@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from robustsnn.recipes import RECIPES
-from robustsnn.recipes.cells import WORST
-from robustsnn.recipes.networks import Network
-from robustsnn.recipes.published import (
+from robustsnn.recipes import named
+from robustsnn.recipes.recipe import WORST, Found, Setting, merged
+from robustsnn_papers.networks import Network
+from robustsnn_papers.published import (
     BLACK,
     SR_TABLE_1,
     SR_TABLE_2,
@@ -16,7 +16,6 @@ from robustsnn.recipes.published import (
     TRAIL_TABLES_1_2,
     WHITE,
 )
-from robustsnn.recipes.recipe import Found, Setting, merged
 
 SETTING = Setting("full", (1,), None, "robustsnn reproduce")
 IMAGES = 10_000
@@ -63,12 +62,12 @@ def test_the_papers_figures_bear_out_their_claims(name):
     figures = {"p1-table1": published_1, "p1-table2": published_2}.get(name, published_trail)()
     strongest = "APGD10" if paper == "p1" else "PGD7"
     results = {}
-    for need in merged(RECIPES[name].needs("full")):
+    for need in merged(named(name).needs("full")):
         known = {c: standing(v) for c, v in figures.get(need.network, {"clean": 90.0}).items()}
         if strongest in known:  # for the suite quick, which no paper has
             known[WORST] = known[strongest]
         results[need.network] = [Found(known["clean"], {look.label: known for look in need.looks}, {})]
-    exhibit = RECIPES[name].exhibit(results, SETTING)
+    exhibit = named(name).exhibit(results, SETTING)
     assert len(exhibit.claims) >= 4
     assert {claim.text: claim.verdict for claim in exhibit.claims} == {c.text: "holds" for c in exhibit.claims}
     for block in exhibit.blocks:
