@@ -163,13 +163,13 @@ class _Search:
             state = attack.step.init(z)
             for k in range(attack.steps):
                 shown = self.allowed(z, at)
-                slope = differentiate(self.model, shown, self.y[at], loss, attack.draws, memory, self.attempt, at)
-                slope.wander(self.streams, at)
-                value, gradient = slope.loss, slope.gradient
+                found = differentiate(self.model, shown, self.y[at], loss, attack.draws, memory, self.attempt, at)
+                found.replace_zeros(self.streams, at)
+                value, gradient = found.loss, found.gradient
                 if attack.keep == "worst":
                     # Losses towards different targets do not compare.
-                    self.record(at, shown, value if target is None else slope.margin, slope.stands)
-                    stand = slope.stands.nonzero()[:, 0]
+                    self.record(at, shown, value if target is None else found.margin, found.stands)
+                    stand = found.stands.nonzero()[:, 0]
                     if not len(stand):
                         return
                     if len(stand) < len(at):

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attempt import Attempt, at_least, shown
+from robustsnn.attacks.attempt import Attempt, Querying
 from robustsnn.attacks.passes import Verdict, judged
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images
@@ -27,8 +27,8 @@ class Query(Protocol):
     def __call__(self, model: nn.Module, z: Images, y: Labels, draws: int) -> Verdict: ...
 
 
-@dataclass(frozen=True)
-class CornerSearch:
+@dataclass(frozen=True, repr=False)
+class CornerSearch(Querying):
     """Randomised tabu search over the corners of an Linf ball, by the margin alone.
 
     A network of spikes is a piecewise constant function: its surrogate gradient points the way only on average, and the
@@ -58,8 +58,7 @@ class CornerSearch:
         queries: points per sample; one more query judges the clean image.
         width: neighbours per round.
         patience: rounds without a new best before a kick.
-        draws: forward passes per query, for models that draw random numbers: the margin is their mean, and a sample is
-            broken only where all of them misclassify it.
+        draws: see `Querying`.
     """
 
     threat: Threat
@@ -67,25 +66,16 @@ class CornerSearch:
     width: int = 8
     patience: int = 100
     draws: int = 1
-    black_box: ClassVar[bool] = True
     goes_on: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.threat.norm != "Linf":
             raise UserError(f"CornerSearch on {self.threat.norm}: a ball with corners is needed, Linf")
-        at_least(self, queries=1, width=4, patience=1, draws=1)
+        self.check(width=4, patience=1)
 
     @property
     def label(self) -> str:
         return f"corners-{self.queries}"
-
-    @property
-    def passes(self) -> int:
-        """One a query, the one for the clean image included, times the draws."""
-        return self.draws * (self.queries + 1)
-
-    def __repr__(self) -> str:
-        return shown(self)
 
     def query(self, model: nn.Module, x: Images) -> AbstractContextManager[Query]:
         """What is asked of the model, ready to use inside the block."""

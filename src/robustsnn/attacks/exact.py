@@ -41,7 +41,7 @@ Status = Literal["robust", "broken", "undecided"]
 
 
 @dataclass(frozen=True, eq=False)
-class Verdict:
+class Decision:
     """What was decided, the misclassified image `[C, H, W]` if one was found, and the cost."""
 
     status: Status
@@ -69,7 +69,7 @@ class Exact:
         self.table = table
         self.first = first_layer(model)
 
-    def decide(self, x: Tensor, y: int, eps: float, *, free: Tensor | None = None, seconds: float = 60.0) -> Verdict:
+    def decide(self, x: Tensor, y: int, eps: float, *, free: Tensor | None = None, seconds: float = 60.0) -> Decision:
         """Whether an image within eps of x `[C, H, W]` and within [0, 1] is not classified as y.
 
         Args:
@@ -98,7 +98,7 @@ class _Search:
         self._begun = time.perf_counter()
         self._end = self._begun + seconds
 
-    def verdict(self) -> Verdict:
+    def verdict(self) -> Decision:
         image, sure = None, True
         try:
             for choices in self._misclassified():
@@ -109,7 +109,7 @@ class _Search:
         except TimeoutError:
             sure = False
         status: Status = "broken" if image is not None else "robust" if sure else "undecided"
-        return Verdict(status, image, self._combinations, self._programs, time.perf_counter() - self._begun)
+        return Decision(status, image, self._combinations, self._programs, time.perf_counter() - self._begun)
 
     def _misclassified(self) -> Iterator[Choice]:
         """Step 1: all combinations `[B, n]` that the network gets wrong, in portions."""

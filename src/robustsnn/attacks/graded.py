@@ -10,7 +10,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attempt import shown
 from robustsnn.attacks.corners import CornerSearch, Query
 from robustsnn.attacks.passes import Verdict, judged
 from robustsnn.ground.errors import UserError
@@ -19,7 +18,7 @@ from robustsnn.losses import margin
 from robustsnn.neurons import Neurons, neuron_layers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradedSearch(CornerSearch):
     """`CornerSearch` by the graded margin: many flips change no spike, and by the margin all of them look alike.
 
@@ -40,9 +39,6 @@ class GradedSearch(CornerSearch):
     @property
     def label(self) -> str:
         return f"graded-{super().label}"
-
-    def __repr__(self) -> str:
-        return shown(self)
 
     def query(self, model: nn.Module, x: Images) -> AbstractContextManager[Query]:
         """The graded margin in place of the margin."""
@@ -119,8 +115,8 @@ class _Watch:
         def value(logits: Logits) -> Tensor:
             with torch.enable_grad():
                 plain = margin(logits, y)
-                (slope,) = torch.autograd.grad(plain.sum(), self.leaf, allow_unused=True)
-            grade = 0.0 if slope is None else (slope * self.change).transpose(0, 1).flatten(1).sum(1)
+                (gradient,) = torch.autograd.grad(plain.sum(), self.leaf, allow_unused=True)
+            grade = 0.0 if gradient is None else (gradient * self.change).transpose(0, 1).flatten(1).sum(1)
             return plain.detach() + grade
 
         return judged(recorded, z, y, draws, value)

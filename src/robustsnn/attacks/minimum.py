@@ -146,20 +146,20 @@ class _Search:
         with gradient_rule(self.model, attack.rule) as memory:
             for k in range(attack.steps):
                 shown = self.allowed(z)
-                slope = differentiate(self.model, shown, y, loss, attack.draws, memory, self.attempt, at)
-                slope.wander(self.streams, at)
-                wrong = ~slope.stands
-                self.record(at, shown, slope.margin, slope.stands)
+                seen = differentiate(self.model, shown, y, loss, attack.draws, memory, self.attempt, at)
+                seen.replace_zeros(self.streams, at)
+                wrong = ~seen.stands
+                self.record(at, shown, seen.margin, seen.stands)
                 fall = (1 + math.cos(math.pi * k / attack.steps)) / 2
                 gamma = attack.gamma * (0.02 + 0.98 * fall)
                 alpha = attack.alpha * scale * (0.01 + 0.99 * fall)
                 size = threat.distance(shown, x)
                 found = torch.where(wrong, torch.minimum(found, size), found)
-                g = slope.gradient.double().flatten(1)
+                g = seen.gradient.double().flatten(1)
                 dual = g.abs().sum(1) if threat.norm == "Linf" else g.norm(dim=1)
                 # The loss is NaN where some draws are; those that are not keep the sample standing.
-                gap = -slope.loss.double().clamp_max(0).nan_to_num(0.0, neginf=-torch.inf)
-                ahead = torch.where(slope.dead, threat.eps, gap / dual)
+                gap = -seen.loss.double().clamp_max(0).nan_to_num(0.0, neginf=-torch.inf)
+                ahead = torch.where(seen.dead, threat.eps, gap / dual)
                 searching = torch.maximum(size + ahead, radius * (1 + gamma))
                 grown = torch.where(found.isinf(), searching, radius * (1 + gamma / 10))
                 radius = torch.where(wrong, torch.minimum(radius * (1 - gamma), found), grown)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attempt import Attempt, at_least, shown
+from robustsnn.attacks.attempt import Attempt, Querying
 from robustsnn.attacks.passes import judged
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images
@@ -64,8 +64,8 @@ class Queries:
         return self.attempt
 
 
-@dataclass(frozen=True)
-class RandomSearch:
+@dataclass(frozen=True, repr=False)
+class RandomSearch(Querying):
     """Independent random points of the threat; the one of largest margin is returned, the first misclassified at once.
 
     A defence that falls to this, but not to gradients, hides its gradients.
@@ -76,34 +76,24 @@ class RandomSearch:
             eps/sqrt(n) on n entries for L2 (so its mean square norm is eps^2), and projects. "corners" adds +eps or
             -eps to each entry for Linf, and a vector of norm eps in a uniform direction for L2, and projects.
         queries: points per sample.
-        draws: forward passes per query, for models that draw random numbers: the margin is their mean, and a sample is
-            broken only where all of them misclassify it.
+        draws: see `Querying`.
     """
 
     threat: Threat
     kind: Kind = "uniform"
     queries: int = 100
     draws: int = 1
-    black_box: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise UserError(f"kind={self.kind!r}: allowed are 'uniform', 'gaussian' and 'corners'")
-        at_least(self, queries=1, draws=1)
+        self.check()
         if self.kind != "uniform" and self.threat.norm not in ("Linf", "L2"):
             raise UserError(f"kind={self.kind!r} is not defined for {self.threat.norm}; use kind='uniform'")
 
     @property
     def label(self) -> str:
         return f"random-{self.kind}"
-
-    @property
-    def passes(self) -> int:
-        """One a query, the one for the clean image included, times the draws."""
-        return self.draws * (self.queries + 1)
-
-    def __repr__(self) -> str:
-        return shown(self)
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch; one query for the clean image, and one for each point until a sample breaks."""

@@ -28,7 +28,7 @@ class Verdict(NamedTuple):
     stands: Tensor  # bool [B]: some draw classifies it correctly
 
 
-class Slope(NamedTuple):
+class Gradient(NamedTuple):
     """What a gradient says of `[B]` points."""
 
     loss: Tensor  # float32 [B], mean over the draws
@@ -37,8 +37,8 @@ class Slope(NamedTuple):
     margin: Tensor  # float32 [B], mean over the draws
     stands: Tensor  # as in Verdict
 
-    def wander(self, streams: Streams, at: Tensor) -> None:
-        """Give samples whose gradient is zero a random one in its place; `at` are their positions in the streams."""
+    def replace_zeros(self, streams: Streams, at: Tensor) -> None:
+        """Give samples whose gradient is zero a random direction in its place; `at`: their positions in the streams."""
         if bool(self.dead.any()):
             lost = self.dead.nonzero()[:, 0]
             self.gradient[lost] = streams[at[lost]].normal(*self.gradient.shape[1:]).to(self.gradient)
@@ -72,7 +72,7 @@ def differentiate(
     memory: Memory,
     attempt: Attempt,
     at: Tensor,
-) -> Slope:
+) -> Gradient:
     """The gradient of a loss of the logits at z; counted in `attempt` at the positions `at`.
 
     The memory of a gradient rule moves at the first draw alone. A sample whose gradient has NaN entries alone counts
@@ -98,7 +98,7 @@ def differentiate(
     attempt.backwards[at] += draws
     attempt.nan_gradient[at] |= nan
     attempt.zero_gradient[at] |= dead & ~nan
-    return Slope(losses, total, dead, margins, stands)
+    return Gradient(losses, total, dead, margins, stands)
 
 
 def _gradient(

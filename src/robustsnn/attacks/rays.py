@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attempt import Attempt, at_least, shown
+from robustsnn.attacks.attempt import Attempt, Querying
 from robustsnn.attacks.passes import judged
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_images, per_sample
@@ -32,8 +31,8 @@ def halving(entries: int) -> list[tuple[int, int]]:
     return [(at, min(at + size, entries)) for size in sizes for at in range(0, entries, size)]
 
 
-@dataclass(frozen=True)
-class RayS:
+@dataclass(frozen=True, repr=False)
+class RayS(Querying):
     """RayS (Chen and Gu, KDD 2020): search over sign directions for the one whose decision radius is smallest, Linf.
 
     A ray along d in {-1, 1}^n meets the decision at
@@ -53,31 +52,21 @@ class RayS:
     Args:
         threat: Linf.
         queries: points per sample; one more query judges the clean image.
-        draws: forward passes per query, for models that draw random numbers: a point is misclassified only where all
-            of them misclassify it.
+        draws: see `Querying`.
     """
 
     threat: Threat
     queries: int = 5000
     draws: int = 1
-    black_box: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.threat.norm != "Linf":
             raise UserError(f"RayS on {self.threat.norm}: its directions are corners, so it is defined for Linf")
-        at_least(self, queries=1, draws=1)
+        self.check()
 
     @property
     def label(self) -> str:
         return "rays"
-
-    @property
-    def passes(self) -> int:
-        """One a query, the one for the clean image included, times the draws."""
-        return self.draws * (self.queries + 1)
-
-    def __repr__(self) -> str:
-        return shown(self)
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch; a sample pays one query for the clean image and one per point until it breaks."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attempt import Attempt, at_least, shown
+from robustsnn.attacks.attempt import Attempt, Querying
 from robustsnn.attacks.noise import Queries
 from robustsnn.attacks.streams import Randomness
 from robustsnn.attacks.threat import Threat, check_images
@@ -30,8 +29,8 @@ def window_share(p: float, query: int) -> float:
     return p / 2 ** sum(query > after for after in HALVED_AFTER)
 
 
-@dataclass(frozen=True)
-class Square:
+@dataclass(frozen=True, repr=False)
+class Square(Querying):
     """Square attack (Andriushchenko et al. 2020): each query changes one square window, and stays if it is worse.
 
     A point replaces the current one if its margin is larger, or if it is misclassified, which ends the search of
@@ -48,34 +47,24 @@ class Square:
         threat: Linf or L2.
         queries: points per sample; one more query judges the clean image.
         p: share of the image that the first windows cover, in (0, 1].
-        draws: forward passes per query, for models that draw random numbers: the margin is their mean, and a sample is
-            broken only where all of them misclassify it.
+        draws: see `Querying`.
     """
 
     threat: Threat
     queries: int = 5000
     p: float = 0.8
     draws: int = 1
-    black_box: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.threat.norm not in ("Linf", "L2"):
             raise UserError(f"Square on {self.threat.norm}: it is defined for Linf and L2")
-        at_least(self, queries=1, draws=1)
+        self.check()
         if not 0 < self.p <= 1:
             raise UserError(f"p={self.p!r}: the share of the image in a window is in (0, 1]")
 
     @property
     def label(self) -> str:
         return "square"
-
-    @property
-    def passes(self) -> int:
-        """One a query, the one for the clean image included, times the draws."""
-        return self.draws * (self.queries + 1)
-
-    def __repr__(self) -> str:
-        return shown(self)
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch; a sample pays one query for the clean image and one per point until it breaks."""
