@@ -13,6 +13,7 @@ from robustsnn.data.batches import ImageSet, batches
 from robustsnn.evaluation import run_suite
 from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Judge
+from robustsnn.ground.claim import claimed
 from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.provenance import versions
@@ -82,6 +83,11 @@ def _look(
     need: Need, setting: Setting, seed: int, run: Path, sources: dict[str, Path], progress: Progress = silent
 ) -> Found:
     """Attack and analyse a trained network; measures are kept in `recipes/` of its folder."""
+    with claimed(run):
+        return _found(need, setting, seed, run, sources, progress)
+
+
+def _found(need: Need, setting: Setting, seed: int, run: Path, sources: dict[str, Path], progress: Progress) -> Found:
     _, model, data = load_run(run)
     test = data.test
     some = test if setting.limit is None else test.take(setting.limit)
