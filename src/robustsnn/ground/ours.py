@@ -75,8 +75,9 @@ def remove_ours(paths: Iterable[Path]) -> None:
 
 def check_files(paths: Iterable[Path], overwrite: bool = False) -> None:
     """UserError if any of the files that are to be written is there and not ours."""
-    for path in () if overwrite else paths:
-        if os.path.lexists(path) and not ours(path):
+    for path in paths:
+        _check_name(path)
+        if not overwrite and os.path.lexists(path) and not ours(path):
             raise UserError(
                 f"{path} is there and was not written by robustsnn; give another name, move it away, or add "
                 f"--overwrite (in Python overwrite=True) to replace it"
@@ -90,6 +91,7 @@ def check_folder(folder: Path, overwrite: bool = False, marks: Collection[str] =
         overwrite: it may hold files of others, too.
         marks: which of our files, besides the lock, say that it is ours.
     """
+    _check_name(folder)
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
@@ -109,3 +111,8 @@ def check_folder(folder: Path, overwrite: bool = False, marks: Collection[str] =
             f"{folder} holds {there[0]}{more}, which robustsnn did not write; give a new or an empty folder, or add "
             f"--overwrite (in Python overwrite=True) to write among them"
         )
+
+
+def _check_name(path: Path) -> None:
+    if "\0" in str(path):
+        raise UserError(f"{str(path)!r}: a file's name cannot hold the character NUL; give one without it")

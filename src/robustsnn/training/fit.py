@@ -175,7 +175,9 @@ def fit(
                 if out is not None:
                     save_weights(out / "state" / "best.safetensors", model, epoch=epoch + 1)
             if out is not None:
-                write_atomic(out / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
+                write_atomic(
+                    out / "metrics.jsonl", "".join(json.dumps(line, sort_keys=True) + "\n" for line in history)
+                )
                 save_state(out / "state" / "last.safetensors", model, optimiser, history=history, **about)
             if writer is not None:
                 log.write(writer, entry)
