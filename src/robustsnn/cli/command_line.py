@@ -19,7 +19,7 @@ Train, attack and understand adversarially robust spiking neural networks.
 
 {overview()}
 robustsnn COMMAND --help shows the options of a command; --debug shows the traceback of an error.
-Exit codes: 0 done, 1 a defect of this program, 2 something about the input is wrong, 130 interrupted, 128 + N by signal N.
+Exit codes: 0 done, 1 a defect of this program, 2 something about the input is wrong, 128 + N ended by signal N.
 """
 
 
@@ -46,6 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug or (isinstance(error, OSError) and came_from_outside(error)):
             raise
         print(f"robustsnn: error: {in_words(error) if isinstance(error, OSError) else error}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        if "embedded null" not in str(error):  # what Python says of a file's name with the character NUL
+            raise
+        print("robustsnn: error: a file's name cannot hold the character NUL; give one without it", file=sys.stderr)
         return 2
 
 
