@@ -413,11 +413,15 @@ def trial(known: Undisturbed, kills: list[Kill], count: Count, out: Path) -> Non
     count.found += [f"{known.name} {kills}: differs: {name}" for name in differ]
 
 
-def kills(works: list[str], seconds: float, seed: int = 0) -> dict[str, Count]:
-    """Every work killed at every file operation in turn, then at random instants, until the time is up."""
+def kills(works: list[str], seconds: float, most: int | None = None, seed: int = 1) -> dict[str, Count]:
+    """Every work killed at every file operation in turn, then at random instants, until time or kills are used up."""
     end = time.monotonic() + seconds
     draws = random.Random(seed)
     counts = {name: Count() for name in works}
+
+    def left() -> bool:
+        return time.monotonic() < end and (most is None or sum(count.kills for count in counts.values()) < most)
+
     with tempfile.TemporaryDirectory() as place:
         train(fresh(Path(place) / "warm", None))  # what is loaded at first use is there for all copies
         trained = fresh(Path(place) / "trained", None)
@@ -425,27 +429,26 @@ def kills(works: list[str], seconds: float, seed: int = 0) -> dict[str, Count]:
             raise SystemExit(f"storm.py: training fails:\n{trained.with_suffix('.log').read_text()}")
         out = Path(place) / "out"  # the same for all, since an outcome says where its sources lie
         known = [undisturbed(name, trained, out) for name in works]
-        # In an order that leaves no work for last: all the first operations, then all the second, ...
+        # All the first operations, then all the second, ...; a sample of them where not all can be had.
         planned = [
             (one, [Kill(operation=number, group=bool(number % 2) or one.name in ALONE)])
             for number in range(1, max(one.operations for one in known) + 1)
             for one in known
             if number <= one.operations
         ]
-        if seconds < 120:  # a sample of them
+        if most is not None:
             draws.shuffle(planned)
+            planned = planned[: max(1, most // 2)]
         for one, kill in planned:
-            if time.monotonic() > end - (seconds / 5 if seconds < 120 else 0):
-                break
-            trial(one, kill, counts[one.name], out)
-        while time.monotonic() < end:
-            for one in known:
-                if time.monotonic() < end:
-                    often = [
-                        Kill(seconds=draws.uniform(0.001, 1.1 * one.seconds), group=draws.random() < 0.5)
-                        for _ in range(draws.choice((1, 1, 2, 4)))
-                    ]
-                    trial(one, often, counts[one.name], out)
+            if left():
+                trial(one, kill, counts[one.name], out)
+        while left():
+            one = draws.choice(known)
+            often = [
+                Kill(seconds=draws.uniform(0.001, 1.1 * one.seconds), group=draws.random() < 0.5)
+                for _ in range(draws.choice((1, 1, 2, 4)))
+            ]
+            trial(one, often, counts[one.name], out)
     return counts
 
 
@@ -469,13 +472,16 @@ def main() -> int:
     parts = parser.add_subparsers(dest="part", required=True)
     part = parts.add_parser("kills", help="kill works, go on, compare their files")
     part.add_argument("--minutes", type=float, default=10.0, help="bound in time (%(default)s)")
+    part.add_argument(
+        "--kills", type=positive, default=None, help="so many, at a sample of the operations; null is all"
+    )
     part.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS))
     part.add_argument("--seed", type=positive, default=1, help="of the instants (%(default)s)")
     part.add_argument("--json", type=output, default=None, help="write the counts to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)  # a copy of a process has one thread
     make_small()
-    counts = kills(options.works, 60 * options.minutes, options.seed)
+    counts = kills(options.works, 60 * options.minutes, options.kills, options.seed)
     print(table(counts))
     found = [line for count in counts.values() for line in count.found]
     print("\n".join(found[:20]))

@@ -25,7 +25,7 @@ from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.units import fraction
 from robustsnn.names.config import Config
 from robustsnn.names.parsing import parse_config, read_config
-from robustsnn.reporting.card import write_cards
+from robustsnn.reporting.card import check_cards, write_cards
 from robustsnn.reporting.page import write_report
 from robustsnn.runs import build
 from robustsnn.runs.analyses import analyze as analyze
@@ -182,6 +182,7 @@ def report(
             write_report(runs, Path(out), title=title, overwrite=overwrite)
         return Path(out)
     runs = [Path(run) for run in ([results] if isinstance(results, Path | str) else results)]
+    check_cards(runs if card else [], overwrite)
     write_report(runs, Path(out), title=title, overwrite=overwrite)
     if card:
         write_cards(runs, overwrite=overwrite)

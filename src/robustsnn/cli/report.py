@@ -18,12 +18,12 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--card", action="store_true", help="also write a model card, card.md, into each run's folder")
     overwriting(parser)
     options = parser.parse_args(arguments)
+    from robustsnn.reporting.card import check_cards, write_cards
     from robustsnn.reporting.page import write_report
 
+    check_cards(options.runs if options.card else [], options.overwrite)  # before the page is written
     write_report(options.runs, options.out, title=options.title, overwrite=options.overwrite)
     print(options.out)
     if options.card:
-        from robustsnn.reporting.card import write_cards
-
         for path in write_cards(options.runs, overwrite=options.overwrite):
             print(path)

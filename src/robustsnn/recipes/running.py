@@ -26,7 +26,7 @@ from robustsnn.recipes.networks import Defence, Network, Scale, radius
 from robustsnn.recipes.recipe import Found, Look, Need, Setting, merged
 from robustsnn.runs.build import suite
 from robustsnn.runs.folder import is_trained, load_run, train_run, weights_digest
-from robustsnn.runs.jobs import Job, run_jobs, values
+from robustsnn.runs.jobs import Done, Job, run_jobs, values
 
 _UNITS: dict[Defence, float] = {"vanilla": 3, "SR": 7, "AT": 13, "SR*": 17, "RAT": 7, "HIRE": 4, "discretised": 3}
 _SIZE = {"VGG-11": 1.0, "WRN-16": 1.6, "18": 2.0, "34": 3.5, "50": 7.0}
@@ -47,13 +47,21 @@ def find(
     def at(network: Network, seed: int) -> Path:
         return runs / network.folder(scale, seed)
 
+    def trained(network: Network, seed: int) -> bool:
+        return is_trained(network.config(scale, seed, root), at(network, seed))
+
     tasks = [(need, seed) for need in wanted for seed in setting.seeds]
-    training = []
-    for need, seed in tasks:
-        run, config = at(need.network, seed), need.network.config(scale, seed, root)
-        if not is_trained(config, run):  # a process for each that is would take longer than all else here
-            training.append(Job(run.name, _train, (config, run), _cost(need.network)))
+    training = [
+        Job(run.name, _train, (need.network.config(scale, seed, root), run), _cost(need.network))
+        for need, seed in tasks
+        for run in [at(need.network, seed)]
+        if not trained(need.network, seed)  # a process for each that is would take longer than all else here
+    ]
     done = run_jobs(training, workers=workers, text="train", progress=part(progress, 0, 2, 3))
+    for need, seed in tasks:  # what is there counts, not what a process said
+        name = at(need.network, seed).name
+        if name in done and done[name].error is None and not trained(need.network, seed):
+            done[name] = Done(error="its training ended without a trained network; repeat the command")
     jobs = []
     for need, seed in tasks:
         here = at(need.network, seed)

@@ -29,7 +29,7 @@ NAME = "card.md"
 
 def write_cards(runs: Sequence[Path], *, overwrite: bool = False) -> list[Path]:
     """Write `card.md` into each run folder and return where. UserError as `write_report` raises it."""
-    check_files([Path(folder) / NAME for folder in runs], overwrite)
+    check_cards(runs, overwrite)
     cards = {run.folder / NAME: card(run) for run in read_runs([Path(folder) for folder in runs])}
     for path, text in cards.items():
         try:
@@ -38,6 +38,11 @@ def write_cards(runs: Sequence[Path], *, overwrite: bool = False) -> list[Path]:
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error}); make its folder writable") from error
     return list(cards)
+
+
+def check_cards(runs: Sequence[Path], overwrite: bool = False) -> None:
+    """UserError if there is a `card.md` of somebody else in a run."""
+    check_files([Path(folder) / NAME for folder in runs], overwrite)
 
 
 def card(run: Run) -> str:
