@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 
 from robustsnn.ground import claim
-from robustsnn.ground.claim import claimed, claimed_file, claimed_part
+from robustsnn.ground.claim import claimed, claimed_files, claimed_part
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.ours import LOCK
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from robustsnn.ground.claim import claimed, claimed_file, claimed_part
+from robustsnn.ground.claim import claimed, claimed_files, claimed_part
 what, path, part = sys.argv[1:]
 with {"whole": lambda: claimed(Path(path)), "part": lambda: claimed_part(Path(path), part),
-      "file": lambda: claimed_file(Path(path))}[what]():
+      "file": lambda: claimed_files([Path(path)])}[what]():
     print("held", flush=True)
     time.sleep(60)
 """
@@ -153,14 +153,16 @@ def claimed_part_or_whole(run, part):
 
 def test_one_report_at_a_time_in_a_folder_of_anybodys(tmp_path):
     (tmp_path / "mine.txt").write_text("")
-    with claimed_file(tmp_path / "new" / "report.html"):
+    with claimed_files([tmp_path / "new" / "report.html"]):
         pass
     assert names(tmp_path / "new") == []
     with holder("file", tmp_path / "report.html") as other:
         with pytest.raises(UserError, match=f"report.html is being written by process {other.pid}"):
-            claimed_file(tmp_path / "report.html").__enter__()
-        with claimed_file(tmp_path / "other.html"):
+            claimed_files([tmp_path / "report.html"]).__enter__()
+        with claimed_files([tmp_path / "other.html"]):
             pass
-    with claimed_file(tmp_path / "report.html"):
-        pass
-    assert names(tmp_path) == ["mine.txt", "new"]
+    for name in (".report.html.0123456789abcdef.tmp", ".report.csv.0123456789abcdef.tmp", ".a.0123456789abcdef.tmp"):
+        (tmp_path / name).write_text("")
+    with claimed_files([tmp_path / "report.html", tmp_path / "report.csv"]):
+        assert names(tmp_path) == [".a.0123456789abcdef.tmp", ".report.html.lock", "mine.txt", "new"]
+    assert names(tmp_path) == [".a.0123456789abcdef.tmp", "mine.txt", "new"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -72,12 +72,15 @@ def claimed_part(folder: Path, part: str) -> Iterator[None]:
 
 
 @contextmanager
-def claimed_file(path: Path) -> Iterator[None]:
-    """Be the only process that writes the file `path` and those beside it of its name, in a folder of anybody's."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = _lock(path.with_name(f".{path.name[:40]}.lock"))
-    _take(lock, path)
+def claimed_files(paths: Sequence[Path]) -> Iterator[None]:
+    """Be the only process that writes these files of one folder, which is anybody's; the first names them all."""
+    first = paths[0]
+    first.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(first.with_name(f".{first.name[:40]}.lock"))
+    _take(lock, first)
     try:
+        for path in paths:
+            remove_leftovers(path.parent, of=path.name)
         yield
     finally:
         Path(lock.lock_file).unlink(missing_ok=True)

@@ -41,18 +41,20 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
     _sync_folder(path.parent)
 
 
-_TEMPORARY = re.compile(r"\..{1,40}\.[0-9a-f]{16}\.tmp", re.S)
+_TEMPORARY = re.compile(r"\.(.{1,40})\.[0-9a-f]{16}\.tmp", re.S)
 
 
-def remove_leftovers(folder: Path, within: Collection[str] = ()) -> None:
+def remove_leftovers(folder: Path, within: Collection[str] = (), of: str | None = None) -> None:
     """Delete the temporary files that killed processes left in `folder` and in these folders of it; links stay.
 
-    Only for one who knows that no other process writes there.
+    Only for one who knows that no other process writes there; or, with `of`, the file of that name.
     """
     for top in (folder, *(folder / name for name in within)):
         for here, folders, names in os.walk(top):
-            for name in filter(_TEMPORARY.fullmatch, names):
-                (Path(here) / name).unlink(missing_ok=True)
+            for name in names:
+                found = _TEMPORARY.fullmatch(name)
+                if found and (of is None or of[:40] == found[1]):
+                    (Path(here) / name).unlink(missing_ok=True)
             if top == folder:
                 folders.clear()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robustsnn.ground.claim import claimed_file
+from robustsnn.ground.claim import claimed_files
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic
 from robustsnn.ground.ours import LATEX, MARKDOWN, check_files
@@ -54,7 +54,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None, o
     links = [download(f"{out.stem}.{kind}", text) for kind, text in files.items()]
     page = render("template.html.j2", _content(read, models, table, title) | {"files": links})
     try:
-        with claimed_file(out):
+        with claimed_files(written(out)):
             for kind, text in files.items():
                 write_atomic(out.with_suffix(f".{kind}"), text)
             write_atomic(out, page)
