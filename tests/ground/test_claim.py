@@ -166,3 +166,15 @@ def test_one_report_at_a_time_in_a_folder_of_anybodys(tmp_path):
     with claimed_files([tmp_path / "report.html", tmp_path / "report.csv"]):
         assert names(tmp_path) == [".a.0123456789abcdef.tmp", ".report.html.lock", "mine.txt", "new"]
     assert names(tmp_path) == [".a.0123456789abcdef.tmp", "mine.txt", "new"]
+
+
+@pytest.mark.parametrize("name", [LOCK, ".robustsnn.1-of-2.lock"])
+def test_a_lock_that_is_a_link_is_not_written_through(tmp_path, name):
+    (tmp_path / "mine").write_text("mine")
+    run = tmp_path / "run"
+    run.mkdir()
+    os.symlink(tmp_path / "mine", run / name)
+    for block in (lambda: claimed(run, overwrite=True), lambda: claimed_part(run, "1-of-2")):
+        with pytest.raises(UserError, match=r"is a link to .*mine; remove the link"):
+            block().__enter__()
+    assert (tmp_path / "mine").read_text() == "mine"

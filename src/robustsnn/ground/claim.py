@@ -89,7 +89,9 @@ def claimed_files(paths: Sequence[Path]) -> Iterator[None]:
 
 def _lock(path: Path) -> FileLock:
     """The lock on a file; one object for each, so that a block within a block knows of the outer one."""
-    return FileLock(os.path.realpath(path), is_singleton=True)
+    if path.is_symlink():  # it would be written through
+        raise UserError(f"{path} is a link to {os.readlink(path)}; remove the link, then repeat this command")
+    return FileLock(os.path.join(os.path.realpath(path.parent), path.name), is_singleton=True)
 
 
 @contextmanager
@@ -130,7 +132,7 @@ def _parts_at_work(folder: Path) -> list[Path]:
     """The locks of parts that are held; those that killed processes left are removed. Call it with the lock held."""
     found = []
     for path in sorted(folder.glob(".robustsnn.?*.lock")):
-        lock = FileLock(os.path.realpath(path))
+        lock = FileLock(_lock(path).lock_file)  # not the one object: this process may hold a part itself
         try:
             lock.acquire(timeout=0)
         except Timeout:
