@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from robustsnn.data.batches import ImageSet
 from robustsnn.evaluation import Evaluation, pictures
 from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.judge import tensors
+from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic, write_json
+from robustsnn.ground.ours import check_files
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.units import fraction
 from robustsnn.names.config import Config
 from robustsnn.names.parsing import parse_config, read_config
-from robustsnn.reporting.card import write_cards
+from robustsnn.reporting.card import check_cards, write_cards
 from robustsnn.reporting.page import write_report
 from robustsnn.runs import build
 from robustsnn.runs.analyses import analyze as analyze
@@ -44,19 +47,21 @@ def train(
     out: Path | str,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     trust_code: bool | Collection[str] = False,
     progress: Progress = silent,
 ) -> Path:
     """Train as a config says into the folder `out`, as `robustsnn train` does; returns the folder.
 
     `config` is a YAML file, a mapping as a YAML file has it, or a `Config`. Names that lead outside the registry are
-    trusted if they are given here; in a file they need `trust_code`: True, or the names.
+    trusted if they are given here; in a file they need `trust_code`: True, or the names. With `overwrite` the
+    folder may hold files of others, and those of equal names are replaced.
     """
     if isinstance(config, Path | str):
         config = parse_config(read_config(Path(config)), str(config), trust_code=trust_code)
     elif isinstance(config, Mapping):
         config = parse_config(dict(config), "config", trust_code=True)
-    train_run(config, Path(out), resume=resume, progress=progress)
+    train_run(config, Path(out), resume=resume, overwrite=overwrite, progress=progress)
     return Path(out)
 
 
@@ -76,6 +81,7 @@ def evaluate(
     config: Mapping[str, Any] | None = None,
     resume: bool = True,
     images: bool = False,
+    overwrite: bool = False,
     trust_code: bool | Collection[str] = False,
     progress: Progress = silent,
 ) -> Evaluation:
@@ -97,6 +103,7 @@ def evaluate(
         config: what the `config.yaml` of a new `out` says, see `fit`.
         resume: use saved outcomes of the very same evaluation.
         images: keep the adversarial images, and write them too where there is a folder.
+        overwrite: the folder may hold files of others, and those of equal names are replaced.
         trust_code: of runs, see `robustsnn.runs.folder.load_run`.
     """
     if eps is None:
@@ -107,6 +114,7 @@ def evaluate(
         raise UserError("sources are for suites given by name; a suite of your own holds its Transfer attacks itself")
     loaded = [s if isinstance(s, Source) else load_source(s, trust_code=trust_code) for s in sources]
     chosen = build.suite(suite, loaded, norm) if isinstance(suite, str) else suite
+    of_run = isinstance(model, Path | str)
     if isinstance(model, Path | str):
         if out is not None or config is not None:
             raise UserError("out and config are for a model that is given; a run has its own folder, leave them out")
@@ -119,30 +127,33 @@ def evaluate(
     if config is not None and run is None:
         raise UserError("config is what the folder says; give out=... too")
     x = tensors(data)[0]
-    title = "" if run is None else settle(run, model, x, config)
-    found = evaluation.evaluate(
-        model,
-        data,
-        chosen,
-        fraction(eps),
-        curve=[fraction(value) for value in curve],
-        batch_size=batch_size,
-        seed=seed,
-        precision=precision,
-        out=None if run is None else run / "outcomes",
-        resume=resume,
-        keep_images=images,
-        progress=progress,
-    )
-    if run is None:
+    if run is not None:
+        check_files([run / "results.json", run / "samples.npz"], overwrite)
+    with nullcontext() if run is None else claimed(run, overwrite=overwrite or of_run):
+        title = "" if run is None else settle(run, model, x, config)
+        found = evaluation.evaluate(
+            model,
+            data,
+            chosen,
+            fraction(eps),
+            curve=[fraction(value) for value in curve],
+            batch_size=batch_size,
+            seed=seed,
+            precision=precision,
+            out=None if run is None else run / "outcomes",
+            resume=resume,
+            keep_images=images,
+            progress=progress,
+        )
+        if run is None:
+            return found
+        named, weights = suite if isinstance(suite, str) else None, weights_digest(run)
+        found.record.update(evaluated_with(named, seed, weights, loaded))
+        if images:
+            keep_images(run, named or found.suite.name, found, model, x, batch_size, seed, title=title)
+        shown = pictures(model, data, chosen(fraction(eps)), seed=seed) if isinstance(data, ImageSet) else None
+        write_results(run, {title: found.to_dict()}, weights, shown)
         return found
-    named, weights = suite if isinstance(suite, str) else None, weights_digest(run)
-    found.record.update(evaluated_with(named, seed, weights, loaded))
-    if images:
-        keep_images(run, named or found.suite.name, found, model, x, batch_size, seed, title=title)
-    shown = pictures(model, data, chosen(fraction(eps)), seed=seed) if isinstance(data, ImageSet) else None
-    write_results(run, {title: found.to_dict()}, weights, shown)
-    return found
 
 
 def report(
@@ -151,6 +162,7 @@ def report(
     *,
     title: str | None = None,
     card: bool = False,
+    overwrite: bool = False,
 ) -> Path:
     """Write one HTML page, as `robustsnn report` does; returns its path.
 
@@ -158,6 +170,7 @@ def report(
         results: folders of runs, one or several; or what `evaluate` returned, several by the names of the models.
         title: of the page.
         card: also write a model card, `card.md`, into the folder of each run.
+        overwrite: replace files of these names that are no report's.
     """
     if isinstance(results, Evaluation):
         results = {"model": results}
@@ -166,12 +179,13 @@ def report(
             raise UserError("a card is written into the folder of a run; give folders, or leave card out")
         with tempfile.TemporaryDirectory() as folder:
             runs = [_folder(Path(folder) / str(number), *item) for number, item in enumerate(results.items())]
-            write_report(runs, Path(out), title=title)
+            write_report(runs, Path(out), title=title, overwrite=overwrite)
         return Path(out)
     runs = [Path(run) for run in ([results] if isinstance(results, Path | str) else results)]
-    write_report(runs, Path(out), title=title)
+    check_cards(runs if card else [], overwrite)
+    write_report(runs, Path(out), title=title, overwrite=overwrite)
     if card:
-        write_cards(runs)
+        write_cards(runs, overwrite=overwrite)
     return Path(out)
 
 

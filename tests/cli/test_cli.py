@@ -18,6 +18,7 @@ import yaml
 
 from robustsnn.cli import COMMANDS, main
 from robustsnn.data import cifar
+from robustsnn.ground.ours import LOCK
 from robustsnn.ground.tensors import read_tensors, write_tensors
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -72,7 +73,7 @@ def test_help_of_everything_without_torch():
 
 
 def test_a_run_from_training_to_report(trained, capsys, tmp_path):
-    assert {p.name for p in trained.iterdir()} == {"config.yaml", "metrics.jsonl", "state", "weights.safetensors"}
+    assert {p.name for p in trained.iterdir()} == {"config.yaml", "metrics.jsonl", "state", "weights.safetensors", LOCK}
     config = yaml.safe_load((trained / "config.yaml").read_text())
     assert config["objective"]["lam"] == 0.1
     assert config["train"]["lr"] == 0.1  # defaults are written too

@@ -11,7 +11,7 @@ import pytest
 
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import silent
-from robustsnn.runs.jobs import Done, Job, run_jobs, usable_cores, values
+from robustsnn.runs.jobs import Done, Job, run_jobs, tell_all, usable_cores, values
 
 
 def double(value, *, progress=silent):
@@ -70,6 +70,14 @@ def test_values_come_by_name_in_the_order_of_the_jobs_and_progress_never_falls()
     assert shares == sorted(shares)
     assert shares[-1] == 1
     assert told[-1][2] == "doubling: 5 of 5 done"
+
+
+def test_progress_tells_what_failed_from_what_is_done():
+    told = []
+    done = [Done(1), Done(error="it failed"), Done(error="it too", defect=True)]
+    jobs = [Job(name, abs, (1,)) for name in "abcd"]
+    tell_all(jobs, [1.0, 1.0, 1.0, 0.5], [3], done, "train", lambda *about: told.append(about))
+    assert told == [(8750, 10_000, "train: 1 of 4 done, 2 failed, d 50 %")]
     assert run_jobs([]) == {}
 
 

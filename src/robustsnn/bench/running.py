@@ -13,6 +13,7 @@ from robustsnn.bench.machine import context, pick, prepared
 from robustsnn.bench.options import PARTS, Options
 from robustsnn.bench.timing import titled
 from robustsnn.ground.files import write_json
+from robustsnn.ground.ours import check_files
 from robustsnn.ground.progress import Progress, part, silent
 
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
@@ -27,13 +28,19 @@ _WEIGHTS = {"neuron": 2.0, "step": 4.0, "attack": 2.0, "growth": 1.5, "data": 0.
 
 
 def bench(
-    options: Options, *, out: Path | None = None, document: dict[str, Any] | None = None, progress: Progress = silent
+    options: Options,
+    *,
+    out: Path | None = None,
+    document: dict[str, Any] | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Measure what is asked for.
 
     Args:
         options: parts and sizes.
         out: a JSON file of the figures, written anew after each part.
+        overwrite: replace an `out` that is no such file.
         document: filled as parts are done, so that the caller has what is complete if this is interrupted.
         progress: told about every timed call.
 
@@ -43,6 +50,7 @@ def bench(
     UserError for a GPU that is not there, a network that does not fit the image, and neurons that disagree.
     """
     document = {} if document is None else document
+    check_files([] if out is None else [out], overwrite)
     device = pick(options.device)
     chosen = [name for name in PARTS if name in options.several("parts")]
     with prepared(options.threads):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustsnn.cli.options import listed, trusting
+from robustsnn.cli.options import listed, overwriting, trusting
 
 
 def run(arguments: list[str]) -> None:
@@ -41,6 +41,7 @@ def run(arguments: list[str]) -> None:
         "--batch_size", type=int, default=8, help="images per batch (%(default)s); memory grows with it"
     )
     parser.add_argument("--seed", type=int, default=0, help="of draws and attacks (%(default)s)")
+    overwriting(parser)
     trusting(parser, "the run's config")
     options = vars(parser.parse_args(arguments))
     from robustsnn.ground.progress import Display

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from robustsnn.cli.options import overwriting, place
 from robustsnn.ground.errors import UserError
 
 
@@ -17,8 +18,9 @@ def run(arguments: list[str]) -> None:
         prog="robustsnn bench", description="Time neurons, training steps, attacks, growth and data on this machine."
     )
     add_options(parser, Options)
-    parser.add_argument("--json", type=Path, default=None, help="write all figures to this file, after each part")
+    parser.add_argument("--json", type=place, default=None, help="write all figures to this file, after each part")
     parser.add_argument("--compare", type=Path, nargs=2, default=None, help="OLD.json NEW.json: measure nothing")
+    overwriting(parser)
     options, given = taken(parser, Options, arguments)
     out, compared = options.json, options.compare
     if compared is not None:
@@ -42,7 +44,7 @@ def run(arguments: list[str]) -> None:
             display.loading()
             from robustsnn.bench.running import bench
 
-            bench(chosen, out=out, document=document, progress=display)
+            bench(chosen, out=out, document=document, overwrite=options.overwrite, progress=display)
     finally:
         if document.get("results"):  # what is complete, after an interrupt too
             from robustsnn.bench.show import show

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustsnn.cli.options import listed, trusting
+from robustsnn.cli.options import listed, overwriting, trusting
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import one_voice, speaks
 
@@ -34,6 +34,7 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_argument("--save_images", action="store_true", help="write the adversarial images as safetensors")
     parser.add_argument("--images", type=Path, default=None, help="judge such images instead of attacking")
+    overwriting(parser)
     trusting(parser, "the run's config or that of a source")
     options = parser.parse_args(arguments)
     if options.images is not None:
@@ -70,6 +71,7 @@ def run(arguments: list[str]) -> None:
             shard=Shard(*shard) if shard else None,
             merge=None if options.merge is None else [Path(other) for other in options.merge],
             save=options.save_images,
+            overwrite=options.overwrite,
             trust_code=options.trust_code,
             progress=display,
             say=display.say,

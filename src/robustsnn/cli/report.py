@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from robustsnn.cli.options import overwriting, place
+
 
 def run(arguments: list[str]) -> None:
     """Write the page, and the cards if they are asked for."""
@@ -11,16 +13,17 @@ def run(arguments: list[str]) -> None:
 
     parser = Parser(prog="robustsnn report", description="Write one HTML page on one or more runs.")
     parser.add_argument("runs", type=Path, nargs="+", help="folders made by train and evaluate")
-    parser.add_argument("--out", type=Path, default=Path("report.html"), help="the page (%(default)s)")
+    parser.add_argument("--out", type=place, default=Path("report.html"), help="the page (%(default)s)")
     parser.add_argument("--title", type=str, default=None, help="of the page")
     parser.add_argument("--card", action="store_true", help="also write a model card, card.md, into each run's folder")
+    overwriting(parser)
     options = parser.parse_args(arguments)
+    from robustsnn.reporting.card import check_cards, write_cards
     from robustsnn.reporting.page import write_report
 
-    write_report(options.runs, options.out, title=options.title)
+    check_cards(options.runs if options.card else [], options.overwrite)  # before the page is written
+    write_report(options.runs, options.out, title=options.title, overwrite=options.overwrite)
     print(options.out)
     if options.card:
-        from robustsnn.reporting.card import write_cards
-
-        for path in write_cards(options.runs):
+        for path in write_cards(options.runs, overwrite=options.overwrite):
             print(path)

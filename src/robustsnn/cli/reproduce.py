@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from robustsnn.cli.options import overwriting, place
+
 
 def run(arguments: list[str]) -> None:
     """Make exhibits of the papers again, and show them."""
@@ -23,7 +25,7 @@ def run(arguments: list[str]) -> None:
         default="digits",
         help="%(default)s: embedded data; full: the papers' data",
     )
-    parser.add_argument("--out", type=Path, default=Path("runs/reproduce"), help="folder of everything (%(default)s)")
+    parser.add_argument("--out", type=place, default=Path("runs/reproduce"), help="folder of everything (%(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="networks of each kind (%(default)s)")
     parser.add_argument(
         "--limit", type=int, default=None, help="test images to attack; null is 100, or all at full scale"
@@ -32,6 +34,7 @@ def run(arguments: list[str]) -> None:
         "--root", type=Path, default=None, help="at full scale: folder of cifar-10, cifar-100, cifar10-dvs"
     )
     parser.add_argument("--workers", type=int, default=None, help="processes; null is one per core")
+    overwriting(parser)
     options = parser.parse_args(arguments)
     for name in options.names:
         if name != "all":
@@ -51,6 +54,7 @@ def run(arguments: list[str]) -> None:
             limit=options.limit,
             root=options.root,
             workers=options.workers,
+            overwrite=options.overwrite,
             progress=display,
         )
     for exhibit in exhibits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustsnn.cli.options import trusting
+from robustsnn.cli.options import overwriting, place, trusting
 from robustsnn.ground.errors import UserError
 
 
@@ -19,7 +19,7 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_argument("config", type=Path, help="YAML file of what all runs share")
     parser.add_argument("--over", type=str, action="append", default=[], help="OPTION=VALUE,VALUE; several make a grid")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the runs' folders and of sweep.json")
+    parser.add_argument("--out", type=place, required=True, help="folder of the runs' folders and of sweep.json")
     parser.add_argument("--suite", type=str, default=None, help="attack with this suite; trains alone without")
     parser.add_argument("--eps", type=str, default=None, help="radius of the threat, as 0.03 or 8/255")
     parser.add_argument(
@@ -31,6 +31,7 @@ def run(arguments: list[str]) -> None:
         "--executor", choices=["local", "slurm"], default="local", help="where the runs are trained (%(default)s)"
     )
     parser.add_argument("--workers", type=int, default=None, help="local processes; null is one per core")
+    overwriting(parser)
     trusting(parser, "the config file")
     add_options(parser, Slurm, "slurm.", skip=("folder", "cluster"))
     options, cluster = taken(parser, Slurm, arguments, "slurm.")
@@ -57,7 +58,8 @@ def run(arguments: list[str]) -> None:
         if options.suite is not None:
             look = Look(options.suite, options.eps, options.part, options.limit, options.seed)
         slurm = overridden(Slurm(options.out / ".slurm"), cluster) if options.executor == "slurm" else None
-        found = sweep(base, over, options.out, look=look, workers=options.workers, slurm=slurm, progress=display)
+        how = {"look": look, "workers": options.workers, "slurm": slurm, "overwrite": options.overwrite}
+        found = sweep(base, over, options.out, **how, progress=display)
     if look is not None:
         print(f"{look.part} images, {look.suite} at eps {look.eps}, 95 % intervals")
     print("\n".join(table(found, show_rate)))

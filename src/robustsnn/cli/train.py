@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustsnn.cli.options import trusting
+from robustsnn.cli.options import overwriting, place, trusting
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import one_voice, speaks
 
@@ -26,9 +26,10 @@ def run(arguments: list[str]) -> None:
         usage="robustsnn train [CONFIG.yaml] [--OPTION VALUE ...] --out RUN [--resume]",
         description="Train a network as a YAML file says, and as options after it override.",
     )
-    parser.add_argument("--out", type=Path, help="the run's folder, new or with --resume")
+    parser.add_argument("--out", type=place, help="the run's folder, new or with --resume")
     parser.add_argument("--resume", action="store_true", help="continue the run that is in --out")
     parser.add_argument("--dry_run", action="store_true", help="check and print the complete config, and stop")
+    overwriting(parser)
     trusting(parser, "the config file")
     add_options(parser, Config)
     options, given = taken(parser, Config, arguments)
@@ -49,7 +50,7 @@ def run(arguments: list[str]) -> None:
         display.loading()
         from robustsnn.runs.folder import train_run
 
-        train_run(config, options.out, resume=options.resume, progress=display)
+        train_run(config, options.out, resume=options.resume, overwrite=options.overwrite, progress=display)
     if not speaks():
         return
     print(f"{options.out}: trained; next: robustsnn evaluate {options.out} --suite reliable --eps 8/255")

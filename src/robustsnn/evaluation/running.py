@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -107,13 +106,10 @@ def run_suite(
         # Outcomes that were saved before there was a choice of precision stay valid.
         mark = fingerprint(own, marks, settings if precision == "float32" else (*settings, precision))
         folder = out / f"{suite.name}-{suite.threat.norm}-{suite.threat.eps:.6f}-{mark[:12]}"
-        if folder.exists() and not resume and merge is None:
-            if shard is None:
-                shutil.rmtree(folder)
-            else:  # the other shards may lie in the same folder
-                for path in folder.glob("batch-*.npz"):
-                    if shard.takes(int(path.stem[6:])):
-                        path.unlink()
+        if not resume and merge is None:  # the batches of other shards may lie in the same folder
+            for number in range(-(-len(x) // batch_size)):
+                if shard is None or shard.takes(number):
+                    batch_path(folder, number).unlink(missing_ok=True)
         attacks = [[column, repr(attack)] for column, attack in members]
         about = {"suite": suite.name, "attacks": attacks, "n": len(x), "batch_size": batch_size, "seed": seed}
         about["precision"] = precision

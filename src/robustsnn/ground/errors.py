@@ -1,4 +1,9 @@
-"""The one error that means "what was asked for cannot be done as asked"."""
+"""What goes wrong outside this package: what was asked for cannot be done as asked, files, signals."""
+
+from __future__ import annotations
+
+import errno
+import signal
 
 
 class UserError(ValueError):
@@ -7,3 +12,38 @@ class UserError(ValueError):
     The command line prints the message without a traceback and exits with 2. In Python it is a
     `ValueError`, so that callers may catch it without knowing this package.
     """
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asks this process to end: SIGTERM or SIGHUP, which end it as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+_FIXES = {
+    errno.ENOSPC: "free some space, then repeat the command: what is complete is kept",
+    errno.EDQUOT: "free some space, then repeat the command: what is complete is kept",
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f), then repeat the command",
+    errno.EACCES: "change its permissions or those of its folder, or give another place",
+    errno.EPERM: "change its permissions or those of its folder, or give another place",
+    errno.EROFS: "give a place that can be written to",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "its links lead in a circle; give another place, or mend the links",
+    errno.ENOTDIR: "a part of it is a file where a folder is needed; give another place",
+    errno.EISDIR: "it is a folder where a file is needed; give another name",
+    errno.EEXIST: "a file is where a folder is needed; give another name",
+    errno.ENOENT: "give the name of one that is there",
+    errno.EMFILE: "raise the limit on open files (ulimit -n), then repeat the command",
+    errno.EIO: "the disk or the network drive fails; give another place, then repeat the command",
+}
+
+
+def in_words(error: OSError) -> str:
+    """What the system refused, in one line: which file, why, and what to do."""
+    where = f"{error.filename}: " if error.filename is not None else ""
+    fix = _FIXES.get(error.errno or 0)
+    if error.strerror is None or fix is None:
+        return " ".join(str(error).split()) or type(error).__name__
+    return f"{where}{error.strerror.lower()}; {fix}"

@@ -6,7 +6,9 @@ import hashlib
 import io
 import json
 import os
+import re
 import secrets
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,30 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename, error.filename2 = str(path), None  # a full disk names no file, and nobody knows the other
         raise
     _sync_folder(path.parent)
+
+
+_TEMPORARY = re.compile(r"\.(.{1,40})\.[0-9a-f]{16}\.tmp", re.S)
+
+
+def remove_leftovers(folder: Path, within: Collection[str] = (), of: str | None = None) -> None:
+    """Delete the temporary files that killed processes left in `folder` and in these folders of it; links stay.
+
+    Only for one who knows that no other process writes there; or, with `of`, the file of that name.
+    """
+    for top in (folder, *(folder / name for name in within)):
+        for here, folders, names in os.walk(top):
+            for name in names:
+                found = _TEMPORARY.fullmatch(name)
+                if found and (of is None or of[:40] == found[1]):
+                    (Path(here) / name).unlink(missing_ok=True)
+            if top == folder:
+                folders.clear()
 
 
 def _sync_folder(folder: Path) -> None:

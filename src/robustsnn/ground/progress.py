@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TypeAlias
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import Stopped, UserError
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 """Called with (units done, units in all, what is going on)."""
@@ -51,10 +52,10 @@ def one_voice() -> Iterator[None]:
         if speaks() or getattr(error, "alone", False):
             raise
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if speaks():
             raise
-        raise SystemExit(130) from None
+        raise SystemExit(128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)) from None
 
 
 def _tell(text: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ours import MANY, check_files
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.names import find, installed, load
 from robustsnn.recipes.recipe import Recipe, Scale, Setting
@@ -34,6 +36,7 @@ def reproduce(
     limit: int | None = None,
     root: Path | None = None,
     workers: int | None = None,
+    overwrite: bool = False,
     progress: Progress = silent,
 ) -> tuple[list[Exhibit], Path]:
     """Make these recipes ("all": every installed one) in the folder `out`, and a page of them; returns both.
@@ -47,8 +50,10 @@ def reproduce(
         limit: attack and analyse so many first test images; 100 at digits scale, all at full scale.
         root: folder of the data sets at full scale: cifar-10, cifar-100 and cifar10-dvs in it.
         workers: processes; at full scale on a GPU, 1 is usual.
+        overwrite: `out` may hold files of others, and those of equal names are replaced.
 
-    UserError for an unknown name, or if a network failed, after all others are done and kept.
+    UserError for an unknown name, if another process writes into `out`, or if a network failed, after all others are
+    done and kept.
     """
     every = [*installed("recipe")]
     names = list(dict.fromkeys(every if "all" in names else names))
@@ -66,10 +71,12 @@ def reproduce(
     setting = Setting(scale, tuple(range(1, seeds + 1)), most, command + ("" if limit is None else f" --limit {limit}"))
     folder = out / scale
     needs = [need for recipe in chosen for need in recipe.needs(scale)]
-    results = find_out(needs, setting, folder / "runs", root=root, workers=workers, progress=progress)
-    exhibits = [recipe.exhibit(results, setting) for recipe in chosen]
-    for exhibit in exhibits:
-        exhibit.save(folder / f"{exhibit.name}.json")
     path = folder / f"{page}.html"
-    write_exhibits(exhibits, path)
+    check_files([path], overwrite)
+    with claimed(out, overwrite=overwrite, marks=MANY):
+        results = find_out(needs, setting, folder / "runs", root=root, workers=workers, progress=progress)
+        exhibits = [recipe.exhibit(results, setting) for recipe in chosen]
+        for exhibit in exhibits:
+            exhibit.save(folder / f"{exhibit.name}.json")
+        write_exhibits(exhibits, path, overwrite=overwrite)
     return exhibits, path

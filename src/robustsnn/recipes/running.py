@@ -13,6 +13,7 @@ from robustsnn.data.batches import ImageSet, batches
 from robustsnn.evaluation import run_suite
 from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Judge
+from robustsnn.ground.claim import claimed
 from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.provenance import versions
@@ -22,7 +23,7 @@ from robustsnn.names.config import Config
 from robustsnn.recipes.recipe import WORST, Found, Look, Need, Network, Setting, Subject, merged
 from robustsnn.runs.build import suite
 from robustsnn.runs.folder import is_trained, load_run, train_run, weights_digest
-from robustsnn.runs.jobs import Job, run_jobs, values
+from robustsnn.runs.jobs import Done, Job, run_jobs, values
 
 
 def find_out(
@@ -38,13 +39,21 @@ def find_out(
     def at(network: Network, seed: int) -> Path:
         return runs / network.folder(scale, seed)
 
+    def trained(network: Network, seed: int) -> bool:
+        return is_trained(network.config(scale, seed, root), at(network, seed))
+
     tasks = [(need, seed) for need in wanted for seed in setting.seeds]
-    training = []
-    for need, seed in tasks:
-        run, config = at(need.network, seed), need.network.config(scale, seed, root)
-        if not is_trained(config, run):  # a process for each that is would take longer than all else here
-            training.append(Job(run.name, _train, (config, run), need.network.cost()[0]))
+    training = [
+        Job(run.name, _train, (need.network.config(scale, seed, root), run), need.network.cost()[0])
+        for need, seed in tasks
+        for run in [at(need.network, seed)]
+        if not trained(need.network, seed)  # a process for each that is would take longer than all else here
+    ]
     done = run_jobs(training, workers=workers, text="train", progress=part(progress, 0, 2, 3))
+    for need, seed in tasks:  # what is there counts, not what a process said
+        name = at(need.network, seed).name
+        if name in done and done[name].error is None and not trained(need.network, seed):
+            done[name] = Done(error="its training ended without a trained network; repeat the command")
     jobs = []
     for need, seed in tasks:
         here = at(need.network, seed)
@@ -65,6 +74,11 @@ def _look(
     need: Need, setting: Setting, seed: int, run: Path, sources: dict[str, Path], progress: Progress = silent
 ) -> Found:
     """Attack and analyse a trained network; measures are kept in `recipes/` of its folder."""
+    with claimed(run):
+        return _found(need, setting, seed, run, sources, progress)
+
+
+def _found(need: Need, setting: Setting, seed: int, run: Path, sources: dict[str, Path], progress: Progress) -> Found:
     _, model, data = load_run(run, trust_code=True)  # its config is the recipe's, or `find_out` had trained it anew
     test = data.test
     some = test if setting.limit is None else test.take(setting.limit)

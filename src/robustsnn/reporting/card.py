@@ -10,8 +10,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic
+from robustsnn.ground.ours import check_files
 from robustsnn.reporting import wording
 from robustsnn.reporting.card_limits import limits
 from robustsnn.reporting.citations import citations
@@ -25,15 +27,22 @@ from robustsnn.reporting.studies import in_words
 NAME = "card.md"
 
 
-def write_cards(runs: Sequence[Path]) -> list[Path]:
+def write_cards(runs: Sequence[Path], *, overwrite: bool = False) -> list[Path]:
     """Write `card.md` into each run folder and return where. UserError as `write_report` raises it."""
+    check_cards(runs, overwrite)
     cards = {run.folder / NAME: card(run) for run in read_runs([Path(folder) for folder in runs])}
     for path, text in cards.items():
         try:
-            write_atomic(path, text)
+            with claimed(path.parent, overwrite=True):
+                write_atomic(path, text)
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error}); make its folder writable") from error
     return list(cards)
+
+
+def check_cards(runs: Sequence[Path], overwrite: bool = False) -> None:
+    """UserError if there is a `card.md` of somebody else in a run."""
+    check_files([Path(folder) / NAME for folder in runs], overwrite)
 
 
 def card(run: Run) -> str:

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic
+from robustsnn.ground.ours import check_files
 from robustsnn.records.exhibit import Exhibit
 from robustsnn.reporting.blocks import Part, parts
 from robustsnn.reporting.downloads import stem
@@ -31,15 +32,19 @@ class Section:
     made: list[tuple[str, str]]
 
 
-def write_exhibits(exhibits: Sequence[Exhibit], out: Path, *, title: str | None = None) -> None:
+def write_exhibits(
+    exhibits: Sequence[Exhibit], out: Path, *, title: str | None = None, overwrite: bool = False
+) -> None:
     """Write one self-contained page about `exhibits` to `out`: a summary of all claims, then a section for each.
 
-    The bytes depend on the exhibits and `title` alone; a file that exists is replaced. UserError for no exhibit, for
-    one name twice, for an `out` that does not end in .html or .htm or cannot be written, for a picture that is no PNG.
+    The bytes depend on the exhibits and `title` alone; an earlier page is replaced, another file with `overwrite`.
+    UserError for no exhibit, for one name twice, for an `out` that does not end in .html or .htm, is a file of others
+    or cannot be written, for a picture that is no PNG.
     """
     out = Path(out)
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"out = {str(out)!r} must end in .html or .htm; give such a name")
+    check_files([out], overwrite)
     if not exhibits:
         raise UserError("no exhibit was given; make at least one and name it")
     twice = [name for name, times in Counter((e.name, e.scale) for e in exhibits).items() if times > 1]

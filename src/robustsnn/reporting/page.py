@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from robustsnn.ground.claim import claimed_files
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic
+from robustsnn.ground.ours import LATEX, MARKDOWN, check_files
 from robustsnn.reporting import wording
 from robustsnn.reporting.attack_table import attack_tables
 from robustsnn.reporting.citations import citations
@@ -29,32 +31,40 @@ from robustsnn.reporting.upset import MOST, pictures_of_breaks
 _OVERVIEW = "Accuracy: hollow clean, filled worst case"
 
 
-def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None) -> None:
+def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None, overwrite: bool = False) -> None:
     """Write the page about `runs` to `out`, and its main table beside it as .csv, .md and .tex.
 
     The files depend on the run folders, the name of `out` and `title` alone. `out` must end in .html or
-    .htm; files that exist are replaced. Raises `UserError` for another ending, no run folder, one without
-    config.yaml, a corrupt file in one, or an `out` that cannot be written.
+    .htm; files of earlier reports are replaced, others with `overwrite` alone. Raises `UserError` for another
+    ending, a file of others, no run folder, one without config.yaml, a corrupt file in one, or an `out` that cannot be
+    written.
     """
     out = Path(out)
     if out.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"out = {str(out)!r} must end in .html or .htm; give such a name")
+    check_files(written(out), overwrite)
     read = read_runs([Path(folder) for folder in runs])
     models = models_of(read)
     table = main_table(models)
     files = {
         "csv": table.numbers().csv(),
-        "md": table.words().markdown(table.caption),
-        "tex": table.words().latex(table.caption),
+        "md": MARKDOWN + table.words().markdown(table.caption),
+        "tex": LATEX + table.words().latex(table.caption),
     }
     links = [download(f"{out.stem}.{kind}", text) for kind, text in files.items()]
     page = render("template.html.j2", _content(read, models, table, title) | {"files": links})
     try:
-        for kind, text in files.items():
-            write_atomic(out.with_suffix(f".{kind}"), text)
-        write_atomic(out, page)
+        with claimed_files(written(out)):
+            for kind, text in files.items():
+                write_atomic(out.with_suffix(f".{kind}"), text)
+            write_atomic(out, page)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error}); choose another place") from error
+
+
+def written(out: Path) -> list[Path]:
+    """The files of a report whose page is `out`."""
+    return [out, *(out.with_suffix(f".{kind}") for kind in ("csv", "md", "tex"))]
 
 
 def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, title: str | None) -> dict[str, Any]:

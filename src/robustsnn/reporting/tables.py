@@ -29,6 +29,7 @@ _LATEX = {
     "[": "{[}",
     "*": "{*}",
 }
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MARKDOWN = "\\`*_{}[]<>|~&$#"
 
 
@@ -40,11 +41,13 @@ class Table:
     rows: Sequence[Sequence[Cell]]
 
     def csv(self) -> str:
-        """UTF-8 text, one line per row: text quoted, numbers bare and complete, None empty."""
+        """UTF-8 text, one line per row: text quoted, numbers bare and complete, None empty.
+
+        Text that a spreadsheet would take for a formula has an apostrophe before it.
+        """
         stream = io.StringIO()
         writer = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-        writer.writerow(self.headers)
-        writer.writerows(self.rows)
+        writer.writerows([_harmless(cell) for cell in row] for row in (self.headers, *self.rows))
         return stream.getvalue()
 
     def markdown(self, caption: str = "") -> str:
@@ -64,6 +67,10 @@ class Table:
         lines += [f"    {line}" for line in body]
         lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]
         return "\n".join(lines) + "\n"
+
+
+def _harmless(cell: Cell) -> Cell:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def _one_line(cell: Cell) -> str:

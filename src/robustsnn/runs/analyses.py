@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from robustsnn.data.batches import ImageSet
+from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_arrays, write_json
+from robustsnn.ground.ours import check_files
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.provenance import versions
 from robustsnn.ground.units import fraction
@@ -16,7 +19,7 @@ from robustsnn.models import Classifier
 from robustsnn.names import Entry, find, load, registered
 from robustsnn.records.exhibit import Words, read_blocks, written_blocks
 from robustsnn.runs.build import attacker, rule_named
-from robustsnn.runs.folder import load_run, weights_digest
+from robustsnn.runs.folder import check_run, load_run, weights_digest
 from robustsnn.studies.energy.measure import energy
 from robustsnn.studies.study import Network, Study, Task, written
 from robustsnn.training.folder import settle
@@ -43,6 +46,7 @@ def analyze(
     work: float = WORK,
     batch_size: int = 8,
     seed: int = 0,
+    overwrite: bool = False,
     trust_code: bool | Collection[str] = False,
     progress: Progress = silent,
 ) -> dict[str, dict[str, Any]]:
@@ -61,6 +65,7 @@ def analyze(
         mac, ac: picojoule of a multiply-accumulate and of an accumulate.
         limit: the first so many test images at most.
         work: multiply-accumulates that each part may spend: costly parts of large networks take fewer images.
+        overwrite: replace files of these names that are not of this package.
         trust_code: of the run, see `load_run`.
 
     UserError for wrong options, and if a part cannot be had of this network, after the others are written.
@@ -83,51 +88,64 @@ def analyze(
     radii = tuple(fraction(value) for value in radii)
     if not radii or not all(0 < radius <= 1 for radius in radii):
         raise UserError(f"--radii {', '.join(map(str, radii))}: give at least one, each above 0 and at most 1")
-    run, name = None if out is None else Path(out), type(model).__name__
+    run, of_run = None if out is None else Path(out), isinstance(model, Path | str)
     if isinstance(model, Path | str):
         if out is not None:
             raise UserError("out is the folder of a network that is given; a run has its own, leave it out")
         run = Path(model)
-        config, model, splits = load_run(run, trust_code=trust_code)
-        data, name = splits.test if data is None else data, config.name or run.resolve().name
+        check_run(run)
     elif data is None:
         raise UserError("a network is looked into on images; give data, such as digits().test")
-    elif run is not None:
-        settle(run, model, data.take(1).floats()[0], None)
-    images = data.take(min(limit, len(data)))
-    counted = energy(model, images.take(1))
-    macs = sum(layer.macs * layer.runs for layer in counted.layers)
-    digest = None if run is None else weights_digest(run)
-    found: dict[str, dict[str, Any]] = {}
-    refused: list[str] = []
-    network = Network(name)
-    before, whole = 0.0, sum(study.weight for _, study in studies.values())
-    for name, (entry, study) in studies.items():
-        told = part(progress, before, study.weight, whole)
-        task = Task(
-            model, images, macs, work, which, found_by, by, radii, mac * 1e-12, ac * 1e-12, batch_size, seed, told
-        )
-        before += study.weight
-        try:
-            measured = study.measure(task)
-        except UserError as error:  # of this part; the others may still be asked
-            refused.append(f"{name}: {error}")
-            continue
-        found[name] = written(measured)
-        if entry.outside:  # then a report shows the blocks that are saved
-            blocks = study.blocks([(network, measured)])
-            found[name] = found[name] | {"title": study.title, "blocks": written_blocks(blocks)}
-        if run is None:
-            continue
-        # The version of a study's own form stands in it, if it has one.
-        content = {"schema": 1, **found[name], "made_with": digest, "versions": versions()}
-        path = run / "analysis" / f"{file_stem(name)}.json"
-        write_json(path, content)
-        if study.arrays is not None:
-            write_arrays(path.with_suffix(".npz"), weights=digest, **study.arrays(measured))
+    if run is not None:
+        check_files([result_path(run, name, kind) for name in studies for kind in ("json", "npz")], overwrite)
+    with nullcontext() if run is None else claimed(run, overwrite=overwrite or of_run):
+        model, data, name = _subject(model, data, run, trust_code)
+        images = data.take(min(limit, len(data)))
+        counted = energy(model, images.take(1))
+        macs = sum(layer.macs * layer.runs for layer in counted.layers)
+        digest = None if run is None else weights_digest(run)
+        found: dict[str, dict[str, Any]] = {}
+        refused: list[str] = []
+        network = Network(name)
+        before, whole = 0.0, sum(study.weight for _, study in studies.values())
+        for name, (entry, study) in studies.items():
+            told = part(progress, before, study.weight, whole)
+            task = Task(
+                model, images, macs, work, which, found_by, by, radii, mac * 1e-12, ac * 1e-12, batch_size, seed, told
+            )
+            before += study.weight
+            try:
+                measured = study.measure(task)
+            except UserError as error:  # of this part; the others may still be asked
+                refused.append(f"{name}: {error}")
+                continue
+            found[name] = written(measured)
+            if entry.outside:  # then a report shows the blocks that are saved
+                blocks = study.blocks([(network, measured)])
+                found[name] = found[name] | {"title": study.title, "blocks": written_blocks(blocks)}
+            if run is None:
+                continue
+            # The version of a study's own form stands in it, if it has one.
+            content = {"schema": 1, **found[name], "made_with": digest, "versions": versions()}
+            write_json(result_path(run, name, "json"), content)
+            if study.arrays is not None:
+                write_arrays(result_path(run, name, "npz"), weights=digest, **study.arrays(measured))
     if refused:
         raise UserError("; ".join(refused) + (f"; done: {', '.join(found)}" if found else ""))
     return found
+
+
+def _subject(
+    model: Classifier | Path | str, data: ImageSet | None, run: Path | None, trust_code: bool | Collection[str]
+) -> tuple[Classifier, ImageSet, str]:
+    """The network, its images and its name; a network that is given makes the folder a run of it."""
+    if isinstance(model, Path | str):
+        config, network, splits = load_run(model, trust_code=trust_code)
+        return network, splits.test if data is None else data, config.name or Path(model).resolve().name
+    assert data is not None
+    if run is not None:
+        settle(run, model, data.take(1).floats()[0], None)
+    return model, data, type(model).__name__
 
 
 def study_of(entry: Entry) -> Study[Any]:
@@ -136,6 +154,11 @@ def study_of(entry: Entry) -> Study[Any]:
     if not isinstance(found, Study):
         raise UserError(f"--parts={entry.name}: it is no robustsnn.studies.study.Study, but {found!r:.80}")
     return found
+
+
+def result_path(run: Path, name: str, kind: str) -> Path:
+    """Where what a study found lies in a run: json, or npz for its arrays."""
+    return run / "analysis" / f"{file_stem(name)}.{kind}"
 
 
 def file_stem(name: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from robustsnn.ground.claim import claimed
 from robustsnn.ground.files import write_json
+from robustsnn.ground.ours import MANY, check_files
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.names.config import Config, DataConfig, ModelConfig, ObjectiveConfig, TrainConfig, TrainingAttackConfig
-from robustsnn.reporting.page import write_report
+from robustsnn.reporting.page import write_report, written
 from robustsnn.runs.folder import evaluate_run, make_results, train_run
 from robustsnn.runs.jobs import Job, run_jobs, values
 
@@ -47,25 +49,34 @@ def configs(seed: int = 0, epochs: int = EPOCHS) -> dict[str, Config]:
 
 
 def demo(
-    out: Path, *, seed: int = 0, epochs: int = EPOCHS, limit: int | None = None, progress: Progress = silent
+    out: Path,
+    *,
+    seed: int = 0,
+    epochs: int = EPOCHS,
+    limit: int | None = None,
+    overwrite: bool = False,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train and attack the four networks in folders of `out`, and write `results.json` and `report.html`.
 
     The networks are small, so each gets one thread of its own, side by side on as many cores as there are;
     results do not depend on their number. What is there already, from the same call, is used: an
-    interrupted demo continues. `epochs` and `limit` (test images) are for a quicker look.
+    interrupted demo continues. `epochs` and `limit` (test images) are for a quicker look; with `overwrite`,
+    `out` may hold files of others, and those of equal names are replaced. UserError if another process writes there.
     """
     runs = {name: out / name.lower().replace("*", "-at") for name in TRAINING}
     jobs = [
         Job(name, _run, (name, run, configs(seed, epochs)[name], limit), TRAINING[name] + EVALUATION)
         for name, run in runs.items()
     ]
+    check_files([out / "results.json", *written(out / "report.html")], overwrite)
     models: dict[str, Any] = {}
-    for entry in values(run_jobs(jobs, text="train and attack", progress=progress)).values():
-        models |= entry
-    results = make_results(models)
-    write_json(out / "results.json", results)
-    write_report(list(runs.values()), out / "report.html", title="robustsnn demo")
+    with claimed(out, overwrite=overwrite, marks=MANY):
+        for entry in values(run_jobs(jobs, text="train and attack", progress=progress)).values():
+            models |= entry
+        results = make_results(models)
+        write_json(out / "results.json", results)
+        write_report(list(runs.values()), out / "report.html", title="robustsnn demo", overwrite=overwrite)
     return results
 
 

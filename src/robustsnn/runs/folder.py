@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,11 @@ from robustsnn.evaluation.adversarial import rejudge, save_images
 from robustsnn.evaluation.crafting import Precision, check_precision
 from robustsnn.evaluation.fitting import most_passes
 from robustsnn.evaluation.running import encode_images
+from robustsnn.ground.claim import claimed, claimed_part
 from robustsnn.ground.distributed import Processes, joined, local_device, started_together
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import tensors_digest, write_arrays, write_json
+from robustsnn.ground.ours import check_files, remove_ours
 from robustsnn.ground.progress import Progress, part, silent, unsaid
 from robustsnn.ground.provenance import provenance, versions
 from robustsnn.ground.units import fraction, grid_words, show_fraction
@@ -49,15 +51,21 @@ from robustsnn.training.fit import check_validation, fit
 from robustsnn.training.folder import check_named, check_witness
 
 
-def train_run(config: Config, run: Path, *, resume: bool = False, progress: Progress = silent) -> None:
+def train_run(
+    config: Config, run: Path, *, resume: bool = False, overwrite: bool = False, progress: Progress = silent
+) -> None:
     """Train as `config` says into the folder `run`; with `resume`, continue what is there.
 
     UserError if the folder holds a run already and `resume` is not asked for, or if it holds a run of
-    another config. Processes that torchrun started train one network together, and need one file system.
+    another config; if it holds files of others, unless `overwrite` lets them be replaced; and if another process
+    writes there. Processes that torchrun started train one network together, and need one file system.
     """
     device = local_device(pick_device(config.train.device))
     with joined(device) as processes:
-        _train(config, run, device, processes, resume, progress)
+        if resume and is_trained(config, run):
+            return
+        with claimed(run, overwrite=overwrite) if processes.first else nullcontext():
+            _train(config, run, device, processes, resume, progress)
 
 
 def _train(
@@ -70,7 +78,7 @@ def _train(
         if not resume:
             raise UserError(f"{run} holds a run already; use --resume to continue it, or another --out")
         if not _has_config(config, path):
-            raise UserError(f"{run} was begun with another config; resume with {path}, or use another --out")
+            raise UserError(another_config(run))
         if (run / "weights.safetensors").exists():
             return
     options = config.train
@@ -95,14 +103,8 @@ def _train(
     constraints = build_constraints(config.objective, model)
     document = None
     if not begun and processes.first:
-        for stale in (
-            run / "witness.safetensors",
-            run / "results.json",
-            run / "samples.npz",
-            run / "card.md",
-            *run.glob("analysis/*"),
-        ):
-            stale.unlink(missing_ok=True)  # they would be of other weights
+        stale = ("witness.safetensors", "results.json", "samples.npz", "card.md")
+        remove_ours([*(run / name for name in stale), *run.glob("analysis/*")])  # they would be of other weights
         record = provenance() | {
             "data_note": data.note,
             "parameters": sum(p.numel() for p in model.parameters()),
@@ -138,10 +140,13 @@ def _train(
             )
     except UserError:
         if processes.first and not begun and not (run / "state").exists():
-            path.unlink(missing_ok=True)  # nothing was trained: leave no folder that looks like a run
-            with suppress(OSError):
-                run.rmdir()
+            remove_ours([path])  # nothing was trained: leave no folder that looks like a run
         raise
+
+
+def another_config(run: Path) -> str:
+    """The error of a run that is not the one which was asked for."""
+    return f"{run} was begun with another config; resume with {run / 'config.yaml'}, or use another --out"
 
 
 def is_trained(config: Config, run: Path) -> bool:
@@ -193,8 +198,7 @@ def load_run(run: Path | str, *, trust_code: bool | Collection[str] = False) -> 
     UserError if its config names code outside the registry, which would be run, unless that is trusted: True, or names.
     """
     run = Path(run)
-    if not (run / "config.yaml").exists():
-        raise UserError(f"{run} is not a run: it has no config.yaml; give a folder made by `robustsnn train`")
+    check_run(run)
     document = read_config(run / "config.yaml")
     config = parse_config(document, str(run / "config.yaml"), trust_code=trust_code)
     check_named(document, run)
@@ -209,6 +213,12 @@ def load_run(run: Path | str, *, trust_code: bool | Collection[str] = False) -> 
     model = model.to(local_device(pick_device(config.train.device))).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     check_witness(run, model.eval())
     return config, model, data
+
+
+def check_run(run: Path) -> None:
+    """UserError unless there is such a run, trained or not."""
+    if not (run / "config.yaml").exists():
+        raise UserError(f"{run} is not a run: it has no config.yaml; give a folder made by `robustsnn train`")
 
 
 def load_source(run: Path | str, *, trust_code: bool | Collection[str] = False) -> Source:
@@ -233,6 +243,7 @@ def evaluate_run(
     shard: Shard | None = None,
     merge: Sequence[Path] | None = None,
     save: bool = False,
+    overwrite: bool = False,
     trust_code: bool | Collection[str] = False,
     progress: Progress = silent,
     say: Callable[[str], None] = unsaid,
@@ -251,6 +262,7 @@ def evaluate_run(
         merge: other copies of this run whose shards are put together with its own (none, if they share one folder);
             nothing is attacked then.
         save: write the worst image of each sample to `adversarial/SUITE.safetensors`.
+        overwrite: replace files of these names that are not of this package.
         trust_code: of the run and the sources, see `load_run`.
         say: told, before anything is attacked, what each suite may cost.
     """
@@ -266,48 +278,57 @@ def evaluate_run(
     for build in builders.values():
         for value in (radius, *radii):
             check_precision(precision, build(value))  # refuses that, and a bad eps, before anything is loaded
-    config, model, data = load_run(run, trust_code=trust_code)
-    for source in loaded:
-        source.model.to(next(model.parameters()).device)
-        if source.model.image != model.image:  # type: ignore[union-attr]
-            raise UserError(f"{source.name} is made for other images than {run}; give a source of the same data")
-    test = data.test if limit is None else data.test.take(limit)
-    if merge is None:
-        for name, build in builders.items():
-            made = [build(value) for value in dict.fromkeys((radius, *radii)) if value > 0]
-            say(cost_line(name, most_passes(model, test.floats()[0], made), len(made), len(test), precision))
-    weights = weights_digest(run)
-    entries: dict[str, Any] = {}
-    for number, (name, build) in enumerate(builders.items()):
-        options: dict[str, Any] = {
-            "curve": radii,
-            "batch_size": batch_size,
-            "seed": seed,
-            "precision": precision,
-            "out": run / "outcomes",
-            "resume": resume or merge is not None,
-            "progress": part(progress, number, 1, len(names)),
-        }
+    check_run(run)
+    if shard is None:
+        kept = [images_path(run, name) for name in names] if save else []
+        check_files([run / "results.json", run / "samples.npz", *kept], overwrite)
+        claim = claimed(run, overwrite=True)
+    else:
+        settings = json.dumps([names, eps, norm, list(curve), limit, batch_size, seed, precision])
+        claim = claimed_part(run, f"{shard.index}-of-{shard.count}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}")
+    with claim:
+        config, model, data = load_run(run, trust_code=trust_code)
+        for source in loaded:
+            source.model.to(next(model.parameters()).device)
+            if source.model.image != model.image:  # type: ignore[union-attr]
+                raise UserError(f"{source.name} is made for other images than {run}; give a source of the same data")
+        test = data.test if limit is None else data.test.take(limit)
+        if merge is None:
+            for name, build in builders.items():
+                made = [build(value) for value in dict.fromkeys((radius, *radii)) if value > 0]
+                say(cost_line(name, most_passes(model, test.floats()[0], made), len(made), len(test), precision))
+        weights = weights_digest(run)
+        entries: dict[str, Any] = {}
+        for number, (name, build) in enumerate(builders.items()):
+            options: dict[str, Any] = {
+                "curve": radii,
+                "batch_size": batch_size,
+                "seed": seed,
+                "precision": precision,
+                "out": run / "outcomes",
+                "resume": resume or merge is not None,
+                "progress": part(progress, number, 1, len(names)),
+            }
+            if shard is not None:
+                for _ in run_radii(model, test, build, radius, shard=shard, keep_images=save, **options):
+                    pass
+                continue
+            folders = None if merge is None else [other / "outcomes" for other in merge]
+            found = evaluate(model, test, build, radius, merge=folders, keep_images=save, **options)
+            if save:
+                keep_images(run, name, found, model, test.floats()[0], batch_size, seed, title=config.title())
+            title = config.title() if len(names) == 1 else f"{config.title()} ({name})"
+            entries[title] = {
+                **found.to_dict(),
+                "seed": seed,
+                "weights": weights,
+                "sources": [source.name for source in loaded],
+            }
+            entries[title]["about"] = about_suite(name)
         if shard is not None:
-            for _ in run_radii(model, test, build, radius, shard=shard, keep_images=save, **options):
-                pass
-            continue
-        folders = None if merge is None else [other / "outcomes" for other in merge]
-        found = evaluate(model, test, build, radius, merge=folders, keep_images=save, **options)
-        if save:
-            keep_images(run, name, found, model, test.floats()[0], batch_size, seed, title=config.title())
-        title = config.title() if len(names) == 1 else f"{config.title()} ({name})"
-        entries[title] = {
-            **found.to_dict(),
-            "seed": seed,
-            "weights": weights,
-            "sources": [source.name for source in loaded],
-        }
-        entries[title]["about"] = about_suite(name)
-    if shard is not None:
-        return {}
-    first = next(iter(builders.values()))(radius)
-    return write_results(run, entries, weights, pictures(model, test, first, seed=seed))
+            return {}
+        first = next(iter(builders.values()))(radius)
+        return write_results(run, entries, weights, pictures(model, test, first, seed=seed))
 
 
 def write_results(
@@ -327,8 +348,12 @@ def keep_images(
     """Write the adversarial images of a suite of that name into a run's folder; `clean` are the pixels."""
     if found.suite.threat.space == "encoded":
         clean = encode_images(model, clean, batch_size, seed)
-    path = run / "adversarial" / f"{name.replace(':', '.')}.safetensors"
-    save_images(path, clean, found.outcomes, found.suite, name=title)
+    save_images(images_path(run, name), clean, found.outcomes, found.suite, name=title)
+
+
+def images_path(run: Path, name: str) -> Path:
+    """Where the adversarial images of a suite of that name lie."""
+    return run / "adversarial" / f"{name.replace(':', '.')}.safetensors"
 
 
 def evaluated_with(suite: str | None, seed: int, weights: str, sources: Sequence[Source]) -> dict[str, Any]:

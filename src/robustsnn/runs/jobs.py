@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_words
 from robustsnn.ground.progress import Progress, silent
 
 
@@ -93,7 +93,7 @@ def run_jobs(
                     done[number] = _received(process, pipe)
                     del running[number]
             now = [1.0 if number in done else shares[number] for number in range(len(jobs))]
-            tell_all(jobs, now, list(running), len(done), text, progress)
+            tell_all(jobs, now, list(running), list(done.values()), text, progress)
     finally:
         _end([process for process, _ in running.values() if process.pid is not None])
     return {job.name: done[number] for number, job in enumerate(jobs)}
@@ -151,6 +151,8 @@ def one_thread() -> None:
 
 def one_line(error: BaseException) -> str:
     """The message of an error in one line."""
+    if isinstance(error, OSError):
+        return in_words(error)
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -181,21 +183,29 @@ def _ending(code: int) -> str:
 
 
 def tell_all(
-    jobs: Sequence[Job], shares: Sequence[float], running: Sequence[int], done: int, text: str, progress: Progress
+    jobs: Sequence[Job],
+    shares: Sequence[float],
+    running: Sequence[int],
+    done: Sequence[Done],
+    text: str,
+    progress: Progress,
 ) -> None:
-    """Tell the progress of all jobs by their costs, and that of the first few that run."""
+    """Tell the progress of all jobs by their costs, how many failed, and that of the first few that run."""
     costs = [job.cost for job in jobs]
     share = sum(cost * share for cost, share in zip(costs, shares, strict=True)) / sum(costs)
     now = [f"{jobs[number].name} {100 * shares[number]:.0f} %" for number in running[:4]]
     now += ["..."] if len(running) > 4 else []
-    parts = [f"{done} of {len(jobs)} done", *now]
+    failed = sum(one.error is not None for one in done)
+    parts = [f"{len(done) - failed} of {len(jobs)} done", *([f"{failed} failed"] if failed else []), *now]
     progress(round(10_000 * share), 10_000, f"{text}: {', '.join(parts)}" if text else ", ".join(parts))
 
 
 def _work(pickled: bytes, pipe: Connection, shares: Any, number: int) -> None:
     """Do a job in this process, which is its own, and send what came of it."""
-    # The parent hears Ctrl-C too, and ends this process.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # The parent hears Ctrl-C and the end of the terminal too, and ends this process.
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     one_thread()  # before the job loads its libraries
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import Stopped, UserError
 from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.runs.jobs import Done, Job, attempt, check, one_line, tell_all
@@ -74,12 +74,13 @@ def submit_jobs(
                 if name not in found and one.done():
                     found[name] = _outcome(one)
             shares = [float(job.name in found) for job in jobs]
-            tell_all(jobs, shares, [], len(found), text, progress)
+            tell_all(jobs, shares, [], list(found.values()), text, progress)
             time.sleep(every if len(found) < len(jobs) else 0)
-    except BaseException:
-        for name, one in submitted.items():
-            if name not in found:
-                one.cancel(check=False)
+    except BaseException as error:
+        if not (isinstance(error, Stopped) and str(error) == "SIGHUP"):  # without their terminal the jobs go on
+            for name, one in submitted.items():
+                if name not in found:
+                    one.cancel(check=False)
         raise
     record.unlink(missing_ok=True)
     return {job.name: found[job.name] for job in jobs}

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from robustsnn.evaluation import evaluate
+from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_json
+from robustsnn.ground.ours import MANY, check_files
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.provenance import versions
 from robustsnn.ground.units import fraction
 from robustsnn.names.config import Config, outside
 from robustsnn.runs.build import suite
-from robustsnn.runs.folder import evaluate_run, load_run, train_run, weights_digest
+from robustsnn.runs.folder import another_config, evaluate_run, is_trained, load_run, train_run, weights_digest
 from robustsnn.runs.grid import Point, grid
 from robustsnn.runs.jobs import Done, Job, run_jobs
 from robustsnn.runs.slurm import Slurm, submit_jobs
@@ -50,6 +52,7 @@ def sweep(
     look: Look | None = None,
     workers: int | None = None,
     slurm: Slurm | None = None,
+    overwrite: bool = False,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train all points of a grid in folders of `out`, attack them, and write and return `out/sweep.json`.
@@ -62,28 +65,33 @@ def sweep(
         look: how to attack; None only trains.
         workers: how many run at a time here, each with one thread; all usable cores, if None.
         slurm: run on this cluster instead.
+        overwrite: `out` may hold files of others, and a sweep.json of others is replaced.
+
+    UserError if another process writes into `out`.
     """
     points = grid(base, over)
     if look is not None:
         suite(look.suite)(fraction(look.eps))  # a wrong one is refused before anything runs
-    found = {point.name: done for point in points if (done := finished(point, out / point.name, look)) is not None}
-    jobs = [
-        Job(point.name, measure, (point, out / point.name, look), _cost(point.config))
-        for point in points
-        if point.name not in found
-    ]
-    if slurm is None:
-        found |= run_jobs(jobs, workers=workers, text="sweep", progress=progress)
-    else:
-        found |= submit_jobs(jobs, slurm, text="sweep", progress=progress)
-    document = {
-        "schema": 1,
-        "over": {key: list(values) for key, values in over.items()},
-        "look": None if look is None else asdict(look),
-        "points": [_entry(point, found[point.name]) for point in points],
-        "versions": versions(),
-    }
-    write_json(out / "sweep.json", document)
+    check_files([out / "sweep.json"], overwrite)
+    with claimed(out, overwrite=overwrite, marks=MANY):
+        found = {point.name: done for point in points if (done := finished(point, out / point.name, look)) is not None}
+        jobs = [
+            Job(point.name, measure, (point, out / point.name, look), _cost(point.config))
+            for point in points
+            if point.name not in found
+        ]
+        if slurm is None:
+            found |= run_jobs(jobs, workers=workers, text="sweep", progress=progress)
+        else:
+            found |= submit_jobs(jobs, slurm, text="sweep", progress=progress)
+        document = {
+            "schema": 1,
+            "over": {key: list(values) for key, values in over.items()},
+            "look": None if look is None else asdict(look),
+            "points": [_entry(point, found[point.name]) for point in points],
+            "versions": versions(),
+        }
+        write_json(out / "sweep.json", document)
     return document
 
 
@@ -105,7 +113,8 @@ def finished(point: Point, run: Path, look: Look | None) -> Done | None:
     if not (run / "weights.safetensors").exists():
         return None
     try:
-        train_run(point.config, run, resume=True)  # which finds it trained, and compares the configs
+        if not is_trained(point.config, run):
+            return Done(error=another_config(run))
     except UserError as error:
         return Done(error=str(error))
     if look is None:
@@ -124,13 +133,14 @@ def measure(point: Point, run: Path, look: Look | None, *, progress: Progress = 
     Those of validation images are kept in the run's `validation.json`. Test images make an evaluation of the run like
     any other, in its `results.json`, and what is told of it here is kept in `test.json`.
     """
-    train_run(point.config, run, resume=True, progress=part(progress, 0, 2, 3) if look else progress)
-    if look is None:
-        return None
-    # The run's config is what was just written, and names what the caller named.
-    found = _figures(run, look, tuple(outside(point.config).values()), part(progress, 2, 1, 3))
-    write_json(run / f"{look.part}.json", {"asked": _asked(run, look), "results": found})
-    return found
+    with claimed(run):
+        train_run(point.config, run, resume=True, progress=part(progress, 0, 2, 3) if look else progress)
+        if look is None:
+            return None
+        # The run's config is what was just written, and names what the caller named.
+        found = _figures(run, look, tuple(outside(point.config).values()), part(progress, 2, 1, 3))
+        write_json(run / f"{look.part}.json", {"asked": _asked(run, look), "results": found})
+        return found
 
 
 def _asked(run: Path, look: Look) -> dict[str, Any]:

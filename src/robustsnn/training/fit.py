@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -15,6 +16,7 @@ from torch import nn
 from robustsnn.attacks import Attacker
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet
+from robustsnn.ground.claim import claimed
 from robustsnn.ground.distributed import ALONE, Processes
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic
@@ -64,6 +66,7 @@ def fit(
     run: Path | str | None = None,
     config: Mapping[str, Any] | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     tensorboard: bool = False,
     identity: dict[str, str] | None = None,
     progress: Progress = silent,
@@ -92,6 +95,7 @@ def fit(
         config: what its `config.yaml` says, in the form of a config: {"model": {"name": "mine:Net", "options": {}},
             "data": {"name": "digits"}} is enough for the command line to load the run.
         resume: continue from `run/state` if there is one.
+        overwrite: replace files of others that are in a folder which is no run; UserError otherwise.
         tensorboard: write event files to `run/tensorboard` too (extra `tensorboard`).
         identity: what the run depends on (digests of config and data, say). It is written into weights and
             state, and a state with another identity is not resumed.
@@ -114,77 +118,80 @@ def fit(
     about = identity or {}
     history: History = []
     best: dict[str, torch.Tensor] | None = None
-    if resume and run is not None and (run / "state" / "last.safetensors").exists():
-        saved = load_state(run / "state" / "last.safetensors", model, optimiser)
-        for name, value in about.items():
-            if saved.get(name) != value:
-                raise UserError(f"{run} was begun with another {name}; restore it, or train into another folder")
-        history = saved["history"]
-    where = next(model.parameters()).device
-    processes.agree("the number of epochs done before", len(history), where)
-    processes.spread([tensor.detach() for tensor in model.state_dict().values()])
     out = run if processes.first else None  # the others read what the first one writes
-    if out is not None and not history:
-        known = {"objective": repr(objective), "epochs": epochs, "batch_size": batch_size, "seed": seed}
-        write_config(out, config, model, device=str(where), **known)
-    writer = log.tensorboard(out, len(history)) if tensorboard and out is not None else None
+    with nullcontext() if out is None else claimed(out, overwrite=overwrite):
+        if resume and run is not None and (run / "state" / "last.safetensors").exists():
+            saved = load_state(run / "state" / "last.safetensors", model, optimiser)
+            for name, value in about.items():
+                if saved.get(name) != value:
+                    raise UserError(f"{run} was begun with another {name}; restore it, or train into another folder")
+            history = saved["history"]
+        where = next(model.parameters()).device
+        processes.agree("the number of epochs done before", len(history), where)
+        processes.spread([tensor.detach() for tensor in model.state_dict().values()])
+        if out is not None and not history:
+            known = {"objective": repr(objective), "epochs": epochs, "batch_size": batch_size, "seed": seed}
+            write_config(out, config, model, device=str(where), **known)
+        writer = log.tensorboard(out, len(history)) if tensorboard and out is not None else None
 
-    steps = math.ceil(len(train) / batch_size)
-    for epoch in range(len(history), epochs):
-        started = time.perf_counter()
-        now: Any = objective.at(epoch, epochs, history) if isinstance(objective, Changing) else objective
-        factor = schedule(epoch, epochs)
-        for group, lr in zip(optimiser.param_groups, base, strict=True):
-            group["lr"] = lr * factor
+        steps = math.ceil(len(train) / batch_size)
+        for epoch in range(len(history), epochs):
+            started = time.perf_counter()
+            now: Any = objective.at(epoch, epochs, history) if isinstance(objective, Changing) else objective
+            factor = schedule(epoch, epochs)
+            for group, lr in zip(optimiser.param_groups, base, strict=True):
+                group["lr"] = lr * factor
 
-        def tell(done: int, loss: float, epoch: int = epoch) -> None:
-            progress(epoch * steps + done, epochs * steps, f"epoch {epoch + 1}/{epochs}, loss {loss:.3f}")
+            def tell(done: int, loss: float, epoch: int = epoch) -> None:
+                progress(epoch * steps + done, epochs * steps, f"epoch {epoch + 1}/{epochs}, loss {loss:.3f}")
 
-        figures = one_epoch(
-            model,
-            train,
-            now,
-            optimiser,
-            epoch=epoch,
-            batch_size=batch_size,
-            augment=augment,
-            constraints=constraints,
-            autocast=autocast,
-            seed=seed,
-            tell=tell,
-            processes=processes,
-        )
-        entry: dict[str, Any] = {
-            "epoch": epoch + 1,
-            "epochs": epochs,
-            "seconds": round(time.perf_counter() - started, 3),
-            "learning_rate": base[0] * factor,
-            **({"lam": now.lam} if hasattr(now, "lam") else {}),
-            "train": figures,
-        }
-        if validation is not None:
-            entry |= validate(model, validation, validation_attack, attacked, batch_size, seed, epoch, processes)
-        history.append(entry)
-        if select != "last" and best_epoch(history, select) == epoch + 1:
-            best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            figures = one_epoch(
+                model,
+                train,
+                now,
+                optimiser,
+                epoch=epoch,
+                batch_size=batch_size,
+                augment=augment,
+                constraints=constraints,
+                autocast=autocast,
+                seed=seed,
+                tell=tell,
+                processes=processes,
+            )
+            entry: dict[str, Any] = {
+                "epoch": epoch + 1,
+                "epochs": epochs,
+                "seconds": round(time.perf_counter() - started, 3),
+                "learning_rate": base[0] * factor,
+                **({"lam": now.lam} if hasattr(now, "lam") else {}),
+                "train": figures,
+            }
+            if validation is not None:
+                entry |= validate(model, validation, validation_attack, attacked, batch_size, seed, epoch, processes)
+            history.append(entry)
+            if select != "last" and best_epoch(history, select) == epoch + 1:
+                best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+                if out is not None:
+                    save_weights(out / "state" / "best.safetensors", model, epoch=epoch + 1)
             if out is not None:
-                save_weights(out / "state" / "best.safetensors", model, epoch=epoch + 1)
-        if out is not None:
-            write_atomic(out / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in history))
-            save_state(out / "state" / "last.safetensors", model, optimiser, history=history, **about)
+                write_atomic(
+                    out / "metrics.jsonl", "".join(json.dumps(line, sort_keys=True) + "\n" for line in history)
+                )
+                save_state(out / "state" / "last.safetensors", model, optimiser, history=history, **about)
+            if writer is not None:
+                log.write(writer, entry)
+        for group, lr in zip(optimiser.param_groups, base, strict=True):
+            group["lr"] = lr  # as it was given, so that the optimiser can be used again
         if writer is not None:
-            log.write(writer, entry)
-    for group, lr in zip(optimiser.param_groups, base, strict=True):
-        group["lr"] = lr  # as it was given, so that the optimiser can be used again
-    if writer is not None:
-        writer.close()
-    if select != "last":
-        _restore_best(model, best, run)
-    if out is not None:
-        save_weights(out / "weights.safetensors", model, epoch=best_epoch(history, select), **about)
-    model.eval()
-    if out is not None and identity is None:
-        write_witness(out, model, train.take(min(8, len(train))).floats(where)[0])
+            writer.close()
+        if select != "last":
+            _restore_best(model, best, run)
+        if out is not None:
+            save_weights(out / "weights.safetensors", model, epoch=best_epoch(history, select), **about)
+        model.eval()
+        if out is not None and identity is None:
+            write_witness(out, model, train.take(min(8, len(train))).floats(where)[0])
     return history
 
 
