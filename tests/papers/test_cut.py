@@ -25,6 +25,6 @@ def test_nothing_is_attacked_that_was_not_trained(tmp_path, monkeypatch, said):
     monkeypatch.setattr(running, "run_jobs", run_jobs)
     setting = Setting("digits", (1,), 2, "robustsnn reproduce")
     with pytest.raises(UserError, match=said or "ended without a trained network; repeat the command"):
-        running.find(NEEDS, setting, tmp_path, root=None, workers=1, progress=lambda *_: None)
+        running.find_out(NEEDS, setting, tmp_path, root=None, workers=1, progress=lambda *_: None)
     assert sorted(asked[0]) == ["digits-vgg-11-sr-1", "digits-vgg-11-vanilla-1", "digits-wrn-16-vanilla-1"]
     assert asked[1] == []  # also not one that would be attacked from it
