@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import ClassVar
@@ -29,11 +30,13 @@ def obedience(probe: Probe) -> list[Check]:
     """Flag rules-without-effect.
 
     All layers get a wide surrogate, so that nothing is cut off; then one of them after the other `Constant`, and the
-    input gradient must change for some image. A layer that no pass calls has no say, unless that is true of all.
+    input gradient must change for some image. A layer that no pass calls has no say, unless that is true of all. Nor has
+    one whose spikes another layer repeats that does obey: a copy of the network that carries the gradient, while the
+    values are those of the original, hides nothing.
     """
     layers = neuron_layers(probe.model)
     wide: GradientRule = STBP(Arctan(2.0))
-    with _watching(layers) as called:
+    with _watching(layers) as spikes:
         probe.gradient(wide)
     usual = probe.gradient(wide).nan_to_num()
     deaf = []
@@ -44,8 +47,9 @@ def obedience(probe: Probe) -> list[Check]:
             change = probe.gradient(None).nan_to_num() - usual
         deaf.append(bool((change.flatten(1).norm(dim=1) <= 1e-4 * usual.flatten(1).norm(dim=1)).all()))
     silent = [layer for layer, is_deaf in zip(layers, deaf, strict=True) if is_deaf]
-    ignoring = [layer for layer in silent if layer in called]
-    text = f"{len(ignoring)} of the {len(called)} neuron layers that are called pay no attention to the gradient rule"
+    obeyed = {spikes[layer] for layer in layers if layer in spikes and layer not in silent}
+    ignoring = [layer for layer in silent if layer in spikes and spikes[layer] not in obeyed]
+    text = f"{len(ignoring)} of the {len(spikes)} neuron layers that are called pay no attention to the gradient rule"
     if all(deaf):
         text = f"no gradient rule has any effect on any of {len(layers)} neuron layers"
     raised = bool(ignoring) or all(deaf)
@@ -63,13 +67,14 @@ def _given(layer: Neurons, rule: GradientRule) -> Iterator[None]:
 
 
 @contextmanager
-def _watching(layers: list[Neurons]) -> Iterator[list[nn.Module]]:
-    """The layers that are called inside the block, as it goes."""
-    called: list[nn.Module] = []
-    hooks = [
-        layer.register_forward_hook(lambda module, *_: called.append(module) if module not in called else None)
-        for layer in layers
-    ]
+def _watching(layers: list[Neurons]) -> Iterator[dict[nn.Module, str]]:
+    """The layers that are called inside the block, as it goes, each with a digest of the spikes of its last call."""
+    called: dict[nn.Module, str] = {}
+
+    def look(module: nn.Module, _: object, spikes: Tensor) -> None:
+        called[module] = hashlib.sha256(spikes.detach().bool().cpu().contiguous().numpy().tobytes()).hexdigest()
+
+    hooks = [layer.register_forward_hook(look) for layer in layers]
     try:
         yield called
     finally:
