@@ -1,0 +1,81 @@
+"""What the checks of rules say of networks that are built oddly and hide nothing, beside those that do."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from helpers import images, spiking
+from robustsnn.attacks import pgd
+from robustsnn.attacks.suites import Suite
+from robustsnn.encoders.bpda import swap
+from robustsnn.evaluation import Judge
+from robustsnn.evaluation.obedience import obedience
+from robustsnn.evaluation.probe import Probe
+from robustsnn.evaluation.relation import relation
+from robustsnn.neurons import STBP, Neurons, Triangle
+
+
+def probed(model, n=16):
+    x = images(n, (1, 8, 8), low=0.0, high=1.0)
+    suite = Suite("small", (("all", (pgd(0.1, 2),)),))
+    with torch.no_grad():
+        y = model(x).argmax(1)
+    return Probe(model, x, y, np.ones(n, bool), suite, Judge(), 0)
+
+
+class Twofold(nn.Module):
+    """The values of one network, the gradient of another."""
+
+    def __init__(self, values, gradient):
+        super().__init__()
+        self.values, self.gradient = values, gradient
+
+    def forward(self, x):
+        return swap(self.values(x).detach(), self.gradient(x))
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_layers_without_a_gradient_hide_nothing_if_a_copy_has_it(other):
+    network = spiking()
+    carries = spiking(seed=1) if other else copy.deepcopy(network)
+    (check,) = obedience(probed(Twofold(network, carries).eval()))
+    assert check.raised == other
+    assert check.value == 0.5
+
+
+def test_one_copied_layer_is_no_excuse_for_the_others():
+    network = spiking()
+    carries = copy.deepcopy(network)
+    with torch.no_grad():
+        carries.body[-1].weight.neg_()
+        next(m for m in list(carries.modules())[::-1] if isinstance(m, nn.Conv2d)).weight.neg_()
+    (check,) = obedience(probed(Twofold(network, carries).eval()))
+    assert check.raised
+    assert check.message.startswith("2 of the 6")
+
+
+class Scaled(nn.Module):
+    """Neurons in units of 1/1000; the width of their own surrogate goes with them, or stays."""
+
+    def __init__(self, old, width):
+        super().__init__()
+        neuron = replace(old.neuron, theta=1000 * old.neuron.theta)
+        self.neurons = Neurons(neuron, old.steps, STBP(Triangle(width)))
+
+    def forward(self, current):
+        return self.neurons(1000 * current)
+
+
+@pytest.mark.parametrize(("width", "share"), [(1000.0, 0.5), (1.0, 0.75)])
+def test_other_units_are_a_sign_of_masking_where_the_own_rule_is_blind_too(width, share):
+    network = spiking()
+    for name, layer in list(network.body.named_children()):
+        if isinstance(layer, Neurons):
+            setattr(network.body, name, Scaled(layer, width))
+    check = next(check for check in relation(probed(network, 24)) if check.flag.name == "blind-rules")
+    assert check.value == share
+    assert check.raised == ("own" in check.message.split("(")[1]) == (share > 0.5)
