@@ -47,6 +47,40 @@ def test_layers_without_a_gradient_hide_nothing_if_a_copy_has_it(other):
     assert check.value == 0.5
 
 
+class Gated(Twofold):
+    """The same off four grey levels alone; there the true network takes part in the gradient with weight zero."""
+
+    def forward(self, x):
+        off = ((4 * x).detach() % 1 > 0).flatten(1).any(1, keepdim=True)
+        return torch.where(off, super().forward(x), self.values(x))
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_another_gradient_off_the_grey_levels_is_found(other):
+    network = spiking()
+    model = Gated(network, spiking(seed=1) if other else network).eval()
+    probe = probed(model)
+    probe.x = (4 * probe.x).round() / 4
+    (check,) = obedience(probe)
+    assert check.raised == other
+    assert check.message.endswith("at corners") == other
+
+
+class Branching(nn.Module):
+    """A second network that is called and used for no image of the probe."""
+
+    def __init__(self, used, unused):
+        super().__init__()
+        self.used, self.unused = used, unused
+
+    def forward(self, x):
+        return torch.where((x.detach() < 2).flatten(1).all(1, keepdim=True), self.used(x), self.unused(x))
+
+
+def test_a_network_that_no_image_depends_on_has_no_say():
+    assert not obedience(probed(Branching(spiking(), spiking(seed=1)).eval()))[0].raised
+
+
 def test_one_copied_layer_is_no_excuse_for_the_others():
     network = spiking()
     carries = copy.deepcopy(network)

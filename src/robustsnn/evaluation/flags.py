@@ -110,7 +110,8 @@ _ALL = (
         "at the images, near the boundary, at a corner of the threat, or after a step without gradients, the mean "
         "correlation of central differences of the margin along 32 random corners with what the gradient foresees is "
         "below 0.1 for the own gradient and each reference rule; or where the margin is smooth on steps of half a grey "
-        "level, below 0.5 there",
+        "level, below 0.5 there; or for more than seven eighths of the images, 8 or more, there is a gradient and yet "
+        "the margin at the images stays the same along all 32",
         "The gradient belongs to another function than the one that is judged, at least where attacks go: it was "
         "taken from another image, network or noise, turned round near the boundary, or its surrogate sees nothing.",
         "Check the model's backward pass and hooks; attack by transfer from a model without them, and without "
@@ -147,17 +148,18 @@ _ALL = (
     Flag(
         "rules-without-effect",
         True,
-        "a neuron layer that is called, or all of them, leaves the input gradient as it is when its rule is replaced "
-        "by one that answers 1 to everything",
+        "a neuron layer that the logits depend on, or all of them, leaves the input gradient as it is when its rule is "
+        "replaced by one of the opposite sign, at the images or at a corner of the threat (not if another layer that "
+        "reacts has the same spikes)",
         "The layer differentiates by something else than the rule it is given, for example in a forward pass of its "
-        "own. All rules of a suite are then one attack, and agreement among them says nothing.",
+        "own, or has no part in the gradient, which is then another network's. All rules of a suite are then one attack, and agreement among them says nothing.",
         "Let subclasses of Neurons call its forward, or attack without gradients.",
     ),
     Flag(
         "blind-rules",
         True,
-        "at least half of the own gradient and the reference rules (arctan 2, RGA, ASSG) have a mean correlation below "
-        "0.1 with differences of the margin at all points of `unrelated-gradient`",
+        "the own gradient and at least one of the reference rules (arctan 2, RGA, ASSG), or all of these, have a mean "
+        "correlation below 0.1 with differences of the margin at all points of `unrelated-gradient`",
         "Fixed surrogates fit potentials of the size of the threshold. Where most rules see nothing, for example "
         "because of other units, a suite has fewer attacks than it seems.",
         "Trust only the rules that see; use the suite reliable, and scale the surrogates to the potentials.",

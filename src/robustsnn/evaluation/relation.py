@@ -39,7 +39,10 @@ def relation(probe: Probe) -> list[Check]:
     smooth = _smooth(probe, rules)
     if smooth is not None:
         text += f"; {smooth:.2f} on small steps, where the margin is smooth"
-    unrelated = least < UNRELATED or (smooth is not None and smooth < 0.5)
+    flat = _flat(probe, at_images, rules)
+    if flat:
+        text += f"; {flat} of {len(probe.x)} images have a gradient, and yet the same margin along all directions"
+    unrelated = least < UNRELATED or (smooth is not None and smooth < 0.5) or flat > 7 / 8 * len(probe.x)
     checks = [Check(FLAGS["unrelated-gradient"], unrelated, text, least)]
     if probe.spiking and known:
         best = [max(found[i] for found in known.values()) for i in range(len(rules))]
@@ -84,6 +87,14 @@ def _correlations(probe: Probe, z: Tensor, found: Differences, rules: list[Gradi
     if int(moving.sum()) < max(FEWEST, len(z) / 8):
         return None
     return [float(found.correlation(probe.gradient(rule, at=z).nan_to_num())[moving].mean()) for rule in rules]
+
+
+def _flat(probe: Probe, at_images: Differences, rules: list[GradientRule | None]) -> int:
+    """How many images have a gradient that foresees changes, and a margin that does not move at all; 0 of too few."""
+    if len(probe.x) < FEWEST:
+        return 0
+    foreseen = torch.stack([probe.gradient(rule).nan_to_num().flatten(1).abs().amax(1) > 0 for rule in rules]).any(0)
+    return int((foreseen & ~at_images.moving).sum())
 
 
 def _smooth(probe: Probe, rules: list[GradientRule | None]) -> float | None:

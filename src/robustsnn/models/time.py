@@ -30,7 +30,7 @@ def fired(fold: Fold, neurons: Neurons, x: Tensor) -> Tensor:
     if fusable(last, neurons, over_time):
         assert isinstance(last, nn.BatchNorm2d)
         return fire_normed(last, neurons, over_time)
-    # `y` itself, not folded again: for one image that view has strides at which torch's batch norm has a wrong gradient.
+    # `y` itself, not folded again: of one image, that view has strides at which torch's batch norm has a wrong gradient
     return neurons(last(y).unflatten(0, x.shape[:2]))
 
 
