@@ -325,7 +325,7 @@ MASKINGS = (
     Masking("rule", "neurons that keep a narrow rule", like(Sticky)),
     Masking("rule", "potentials far from where rules look", like(Shifted)),
     Masking("rule", "potentials in units of 1/1000", neurons(Units)),
-    Masking("rule", "eight relays behind each layer", relayed(8), relayed(0)),
+    Masking("rule", "four relays behind each layer", relayed(4), relayed(0)),
     Masking("encoder", "twelve levels", front(levels_at_jumps), front(BPDA(levels))),
     Masking("encoder", "rounded low frequencies", front(low_frequencies(False)), front(low_frequencies(True))),
     Masking("chance", "noise that no seed repeats", front(unseeded)),

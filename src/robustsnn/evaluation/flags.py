@@ -152,7 +152,8 @@ _ALL = (
         "replaced by one of the opposite sign, at the images or at a corner of the threat (not if another layer that "
         "reacts has the same spikes)",
         "The layer differentiates by something else than the rule it is given, for example in a forward pass of its "
-        "own, or has no part in the gradient, which is then another network's. All rules of a suite are then one attack, and agreement among them says nothing.",
+        "own, or has no part in the gradient, which is then another network's. All rules of a suite are then one "
+        "attack, and agreement among them says nothing.",
         "Let subclasses of Neurons call its forward, or attack without gradients.",
     ),
     Flag(
@@ -229,8 +230,8 @@ _ALL = (
     Flag(
         "coupled",
         True,
-        "the logits of an image change when the other images of its batch are replaced by black and white ones "
-        "(not looked at where the flags random or state are raised)",
+        "the logits of an image, or of a corner of its threat, change when the other images of its batch, which are "
+        "near it, are replaced by black and white ones (not looked at where the flags random or state are raised)",
         "Its result depends on its neighbours, for example by batch statistics in eval mode or an encoder that scales "
         "by the batch's extremes. An attack on a batch then uses, or is hindered by, what a user never sees.",
         "Call model.eval() effectively; take statistics per sample.",
