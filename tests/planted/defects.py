@@ -322,6 +322,13 @@ def bumpy(x: Tensor) -> Tensor:
     return x + 0.002 * torch.sin(turns * x)
 
 
+def hashed(x: Tensor) -> Tensor:
+    """x and noise that is the same for the same image, and another for its neighbours."""
+    sums = x.detach().double().flatten(1) @ torch.linspace(1, 1e7, x[0].numel(), dtype=torch.float64)
+    draws = [torch.Generator().manual_seed(int(1e4 * one) % 2**31) for one in sums]
+    return x + 0.3 * torch.stack([torch.rand(x.shape[1:], generator=one) - 0.5 for one in draws])
+
+
 def weak(eps: float) -> Suite:
     """Two small steps."""
     return suite(pgd(eps, 2, alpha=eps / 8, random_start=False, loss=margin))
@@ -429,6 +436,7 @@ PLANTED = (
     Planted("no-gradient", "logits computed without gradients", Frozen, suite=blind),
     Planted("probabilities", "a softmax at the end", output(lambda z: z.softmax(1))),
     Planted("coarse-logits", "logits rounded to steps of eight", output(BPDA(lambda z: 8 * (z / 8).round()))),
+    Planted("erratic", "noise by a hash of the image", front(hashed)),
     Planted("ties", "logits that are counts", output(BPDA(lambda z: (z / 8).round()))),
     Planted("single-surrogate", "spikes in plain torch", neurons(Own), spiking, two_rules),
     Planted("single-surrogate", "a suite with one rule", honest=spiking, suite=one_rule, honest_suite=two_rules),

@@ -269,6 +269,15 @@ _ALL = (
         "Attack the values before they are rounded; read out currents or potentials instead of counts.",
     ),
     Flag(
+        "erratic",
+        True,
+        "at random corners of the threat, steps of a millionth of the data range change the margin by more than 0.3 of "
+        "what steps of eps do (root mean squares over 8 directions and 8 images or more)",
+        "The model adds noise that hangs on the image's last bits: it repeats, so it is not seen as random, and yet no "
+        "gradient or comparison of neighbours tells an attack where to go.",
+        "Take the noise out, or draw it by torch's generator so that attacks can average over it.",
+    ),
+    Flag(
         "ties",
         False,
         "more than 1 % of the images have two largest logits that are exactly equal",

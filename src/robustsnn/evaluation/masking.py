@@ -29,7 +29,7 @@ from robustsnn.evaluation.obedience import obedience
 from robustsnn.evaluation.points import corner
 from robustsnn.evaluation.probe import Probe
 from robustsnn.evaluation.relation import relation
-from robustsnn.evaluation.resolution import coarse, stuck
+from robustsnn.evaluation.resolution import coarse, erratic, stuck
 from robustsnn.ground.modes import evaluating
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule, ResetFlow
@@ -48,6 +48,8 @@ def checks(probe: Probe, found: Outcomes) -> list[Check]:
         made += [*_repeats(probe, same, any_seed), *_gradients(probe, found)]
         if same and any_seed:  # otherwise what follows cannot be told apart from chance
             made += [_coupling(probe), *consistency(probe)]
+            if not isinstance(probe.suite.threat, Flips):
+                made.append(erratic(probe))
         made += _attacks(probe)
         made.append(lasting(probe, found, first, same))
     order = list(FLAGS)
