@@ -405,6 +405,9 @@ PLANTED = (
     Planted("gradient-mismatch", "a gradient of the wrong sign", front(lambda x: backward(x, torch.neg))),
     Planted("unrelated-gradient", "the gradient of an untrained network", Decoy),
     Planted("unrelated-gradient", "a gradient that turns round near the decision boundary", output(repelling)),
+    Planted(
+        "misplaced-gradient", "a gradient of the next pixel", front(lambda x: backward(x, lambda g: g.roll(1, -1)))
+    ),
     Planted("lost-entries", "a gradient of every other column", front(lambda x: backward(x, every_other))),
     Planted("unsteady-gradient", "every second gradient of the wrong sign", Alternating),
     Planted("unsteady-gradient", "a gradient that turns round for the margin alone", output(picky)),

@@ -71,7 +71,8 @@ def _silent(probe: Probe, z: Tensor, layers: list[Neurons]) -> tuple[list[Neuron
             for layer in layers:
                 given.enter_context(_given(layer, Turned(wide) if layer is one else wide))
             change = probe.gradient(None, at=z).nan_to_num() - usual
-        if bool((change.flatten(1).norm(dim=1) <= DEAF * usual.flatten(1).norm(dim=1)).all()):
+        moved, whole = (part.flatten(1).double().norm(dim=1) for part in (change, usual))
+        if bool((moved <= DEAF * whole).all()):
             silent.append(one)
     obeyed = {spikes[layer] for layer in layers if layer in spikes and layer not in silent}
     ignoring = [one for one in silent if one in spikes and spikes[one] not in obeyed and _matters(probe, z, one)]

@@ -6,16 +6,15 @@ import torch
 from torch import Tensor
 
 from robustsnn.attacks.threat import per_sample
+from robustsnn.evaluation.alignment import alignment
 from robustsnn.evaluation.flags import FLAGS, Check
-from robustsnn.evaluation.points import Differences, climbed, corner, crossing, differences, reach
+from robustsnn.evaluation.points import FEWEST, Differences, climbed, corner, crossing, differences, reach
 from robustsnn.evaluation.probe import Probe
 from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule
 
 REFERENCES: tuple[GradientRule, ...] = (STBP(Arctan(2.0)), RGA(), ASSG())
 UNRELATED = 0.1
 """A mean correlation below this is none. Honest networks are above 0.2, see docs/explanation/flags.md."""
-FEWEST = 8
-"""Fewer images say nothing: the correlation of one image with 32 directions scatters by 0.18."""
 
 
 def relation(probe: Probe) -> list[Check]:
@@ -52,7 +51,7 @@ def relation(probe: Probe) -> list[Check]:
         text += f" ({', '.join(blind)})" if blind else ""
         most = 2 * len(blind) + ("own" in blind) > len(rules)
         checks.append(Check(FLAGS["blind-rules"], most, text, len(blind) / len(rules)))
-    return [*checks, _lost(probe, rules)]
+    return [*checks, *alignment(probe, rules), _lost(probe, rules)]
 
 
 def _lost(probe: Probe, rules: list[GradientRule | None]) -> Check:
