@@ -1,4 +1,4 @@
-"""What the checks of rules say of networks that are built oddly and hide nothing, beside those that do."""
+"""What single checks say of networks that are built oddly and hide nothing, beside those that do."""
 
 import copy
 from dataclasses import replace
@@ -8,14 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import images, spiking
+from helpers import Linear, images, spiking
 from robustsnn.attacks import pgd
 from robustsnn.attacks.suites import Suite
 from robustsnn.encoders.bpda import swap
 from robustsnn.evaluation import Judge
+from robustsnn.evaluation.alignment import alignment
 from robustsnn.evaluation.obedience import obedience
 from robustsnn.evaluation.probe import Probe
 from robustsnn.evaluation.relation import relation
+from robustsnn.evaluation.resolution import erratic
 from robustsnn.neurons import STBP, Neurons, Triangle
 
 
@@ -113,3 +115,78 @@ def test_other_units_are_a_sign_of_masking_where_the_own_rule_is_blind_too(width
     check = next(check for check in relation(probed(network, 24)) if check.flag.name == "blind-rules")
     assert check.value == share
     assert check.raised == ("own" in check.message.split("(")[1]) == (share > 0.5)
+
+
+class Moved(nn.Module):
+    """A linear model; the gradient of its input arrives elsewhere."""
+
+    def __init__(self, change):
+        super().__init__()
+        self.inner, self.change = Linear(image=(1, 8, 8)), change
+
+    def forward(self, x):
+        return self.inner(swap(x.detach(), self.change(x)))
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda x: x, None),
+        (lambda x: x.roll(1, -1), "moved by +1 columns"),
+        (lambda x: x.roll(-1, -2), "moved by -1 rows"),
+        (lambda x: x.flip(-2), "mirrored in its rows"),
+        (lambda x: x.transpose(-1, -2), "with its axes exchanged"),
+    ],
+)
+def test_a_gradient_that_arrives_elsewhere_is_put_back(change, name):
+    (check,) = alignment(probed(Moved(change)), [None])
+    assert check.raised == (name is not None)
+    if name:
+        assert name in check.message
+
+
+def test_a_model_of_the_mean_of_the_image_has_its_gradient_everywhere():
+    model = Moved(lambda x: x)
+    model.inner.weight.data[:] = torch.tensor([1.0, -1.0, 0.0])[:, None]
+    model.inner.bias.data[:] = torch.tensor([-32.0, 32.0, 0.0])
+    (check,) = alignment(probed(model), [None])
+    assert check.value == pytest.approx(1)
+    assert not check.raised
+
+
+class Hashed(nn.Module):
+    """Noise by the bits of the image, or by its class of brightness."""
+
+    def __init__(self, network, by_bits):
+        super().__init__()
+        self.network, self.by_bits = network, by_bits
+
+    def forward(self, x):
+        sums = x.detach().double().flatten(1) @ torch.linspace(1, 1e7, 64, dtype=torch.float64)
+        seeds = sums * 1e4 if self.by_bits else x.detach().flatten(1).mean(1) * 10
+        draws = [torch.Generator().manual_seed(int(seed) % 2**31) for seed in seeds]
+        return self.network(x + 0.3 * torch.stack([torch.rand(x.shape[1:], generator=one) - 0.5 for one in draws]))
+
+
+@pytest.mark.parametrize("by_bits", [False, True])
+def test_noise_that_hangs_on_the_last_bits_is_erratic(by_bits):
+    assert erratic(probed(Hashed(spiking(), by_bits))).raised == by_bits
+
+
+class Plateau(nn.Module):
+    """Values that are the same all around, or those of the network; the gradient of the network in both cases."""
+
+    def __init__(self, network, flat):
+        super().__init__()
+        self.network, self.flat = network, flat
+
+    def forward(self, x):
+        logits = self.network(x)
+        return swap(self.network(torch.full_like(x, 0.5)).detach(), logits) if self.flat else logits
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_gradient_beside_a_margin_that_never_moves_is_unrelated(flat):
+    check = next(c for c in relation(probed(Plateau(spiking(), flat))) if c.flag.name == "unrelated-gradient")
+    assert check.raised == flat
+    assert ("same margin along all directions" in check.message) == flat

@@ -13,6 +13,8 @@ from robustsnn.neurons import GradientRule
 
 MISPLACED = 1.2
 """Honest networks are at most at 0.8; one that looks at the mean of the image alone is at 1."""
+LARGEST = 10.0
+"""Reported where the margin does not rise along the gradient at all."""
 
 
 def alignment(probe: Probe, rules: list[GradientRule | None]) -> list[Check]:
@@ -31,7 +33,7 @@ def alignment(probe: Probe, rules: list[GradientRule | None]) -> list[Check]:
             best[name] = max(best.get(name, 0.0), _rise(probe, moved))
     itself = best.pop("itself")
     name, other = max(best.items(), key=lambda item: item[1])
-    share = other / itself if itself > 0 else float(other > 0)
+    share = min(LARGEST, other / itself) if itself > 0 else LARGEST * (other > 0)
     text = f"along the gradient {name} the margin rises by {share:.2f} of what it does along the gradient itself"
     return [Check(FLAGS["misplaced-gradient"], share > MISPLACED, text, share)]
 

@@ -121,8 +121,8 @@ _ALL = (
         "misplaced-gradient",
         True,
         "along a gradient that is moved by a pixel, mirrored or has its axes exchanged the margin rises by more than "
-        "1.2 of what it does along any gradient itself, of the own and the reference rules (mean over 8 images or more, "
-        "steps of eps, in Linf at least 16/255)",
+        "1.2 of what it does along any gradient itself, of the own and the reference rules (mean over 8 images or "
+        "more, steps of eps, in Linf at least 16/255)",
         "The gradient arrives at other pixels than those it belongs to. It foresees much, since neighbours are alike, "
         "and so attacks by it look sound and break less than they could.",
         "Look for an offset, a flip or exchanged axes in a custom backward pass or in the encoder's substitute.",
