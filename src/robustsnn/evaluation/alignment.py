@@ -12,7 +12,7 @@ from robustsnn.evaluation.probe import Probe
 from robustsnn.neurons import GradientRule
 
 MISPLACED = 1.2
-"""Honest networks are at most at 0.8; one that looks at the mean of the image alone is at 1."""
+"""Honest networks are at most at 0.81; one that looks at the mean of the image alone is at 1."""
 LARGEST = 10.0
 """Reported where the margin does not rise along the gradient at all."""
 
