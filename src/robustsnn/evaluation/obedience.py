@@ -81,8 +81,12 @@ def _silent(probe: Probe, z: Tensor, layers: list[Neurons]) -> tuple[list[Neuron
 
 def _matters(probe: Probe, z: Tensor, layer: Neurons) -> bool:
     """Whether margins change when the layer fires where it does not, and the other way round."""
+
+    def swap(module: nn.Module, _: object, spikes: Tensor) -> Tensor:
+        return 1 - spikes
+
     before = probe.margins(z)
-    hook = layer.register_forward_hook(lambda module, _, spikes: 1 - spikes)
+    hook = layer.register_forward_hook(swap)
     try:
         return not torch.equal(probe.margins(z), before)
     finally:
