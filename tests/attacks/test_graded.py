@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import Linear, images
+from helpers import Linear, images, spiking
 from robustsnn.attacks import CornerSearch, GradedSearch, Linf
 from robustsnn.attacks.graded import graded
 from robustsnn.attacks.passes import judged
@@ -99,3 +99,19 @@ def test_a_graded_search_is_no_black_box():
     assert not GradedSearch(Linf(0.1)).black_box
     with pytest.raises(UserError, match="grade"):
         GradedSearch(Linf(0.1), grade=-1.0)
+
+
+def test_a_layer_that_the_logits_are_cut_off_from_is_not_graded():
+    class Voting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = spiking()
+
+        def forward(self, x):
+            return nn.functional.one_hot(self.network(x).detach().argmax(1), 4).float()
+
+    model = Voting()
+    x = images(4, (1, 8, 8))
+    y = model(x).argmax(1)
+    with graded(model, 0.5, x) as query:
+        assert torch.equal(query(model, x, y, 1)[1], judged(model, x, y, 1)[1])

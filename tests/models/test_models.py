@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from helpers import images, spiking
 from robustsnn.encoders import Direct
 from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.models import Classifier, Plan, sew_resnet18, spiking_resnet18, vgg, wide_resnet, wide_resnet16
 from robustsnn.models.time import Fold
-from robustsnn.neurons import IF, LIF, RGA, neuron_layers
+from robustsnn.neurons import IF, LIF, RGA, Neurons, neuron_layers
 
 CLASSES, STEPS, BATCH = 5, 3, 4
 
@@ -341,3 +342,25 @@ def test_folding_is_a_view_that_acts_on_every_step(leading):
     pool = nn.AvgPool2d(2)
     folded = Fold(pool, nn.Flatten())(x)
     assert torch.equal(folded, torch.stack([pool(step).flatten(1) for step in x]))
+
+
+class OwnNeurons(Neurons):
+    """Neurons whose backward pass hands over gradients in torch's usual layout of memory."""
+
+    def forward(self, current: Tensor) -> Tensor:
+        steps = torch.stack(list(current.expand(self.steps, *current.shape[1:])))
+        return steps + (super().forward(current) - steps).detach()
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_the_gradient_of_one_image_is_that_in_a_batch_whatever_neurons_follow_a_batch_norm(steps):
+    model = spiking(steps=steps).to(memory_format=torch.channels_last)
+    for module in list(model.body):
+        if isinstance(module, Neurons):
+            module.__class__ = OwnNeurons
+    for parameter in model.parameters():  # torch's batch norm has another way for parameters without a gradient
+        parameter.requires_grad_(False)
+    x = images(3, (1, 8, 8)).requires_grad_()
+    together, alone = (torch.autograd.grad(model(x[:n])[:, 0].sum(), x)[0][:1] for n in (3, 1))
+    assert float(together.abs().max()) > 0
+    torch.testing.assert_close(alone, together, rtol=1e-3, atol=1e-4 * float(together.abs().max()))

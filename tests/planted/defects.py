@@ -225,6 +225,19 @@ class Recalling(nn.Module):
         return logits + (answers - logits).detach()
 
 
+class Sharing(nn.Module):
+    """Images near an earlier one of their batch get its answer."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = x.detach().flatten(1)
+        first = (torch.cdist(flat, flat, p=torch.inf) < 2.1 * EPS).float().argmax(1)
+        return self.network(x)[first]
+
+
 class Alternating(nn.Module):
     """Every second gradient has the wrong sign; logits have no memory."""
 
@@ -309,6 +322,13 @@ def bumpy(x: Tensor) -> Tensor:
     return x + 0.002 * torch.sin(turns * x)
 
 
+def hashed(x: Tensor) -> Tensor:
+    """x and noise that is the same for the same image, and another for its neighbours."""
+    sums = x.detach().double().flatten(1) @ torch.linspace(1, 1e7, x[0].numel(), dtype=torch.float64)
+    draws = [torch.Generator().manual_seed(int(1e4 * one) % 2**31) for one in sums]
+    return x + 0.3 * torch.stack([torch.rand(x.shape[1:], generator=one) - 0.5 for one in draws])
+
+
 def weak(eps: float) -> Suite:
     """Two small steps."""
     return suite(pgd(eps, 2, alpha=eps / 8, random_start=False, loss=margin))
@@ -385,6 +405,9 @@ PLANTED = (
     Planted("gradient-mismatch", "a gradient of the wrong sign", front(lambda x: backward(x, torch.neg))),
     Planted("unrelated-gradient", "the gradient of an untrained network", Decoy),
     Planted("unrelated-gradient", "a gradient that turns round near the decision boundary", output(repelling)),
+    Planted(
+        "misplaced-gradient", "a gradient of the next pixel", front(lambda x: backward(x, lambda g: g.roll(1, -1)))
+    ),
     Planted("lost-entries", "a gradient of every other column", front(lambda x: backward(x, every_other))),
     Planted("unsteady-gradient", "every second gradient of the wrong sign", Alternating),
     Planted("unsteady-gradient", "a gradient that turns round for the margin alone", output(picky)),
@@ -411,10 +434,12 @@ PLANTED = (
     Planted(
         "coupled", "statistics of the batch", front(lambda x: 0.4 + 0.4 * F.batch_norm(x, None, None, training=True))
     ),
+    Planted("coupled", "one answer for all images of a batch that are near one another", Sharing),
     Planted("no-gradient", "pixels that are detached", front(Tensor.detach), suite=blind),
     Planted("no-gradient", "logits computed without gradients", Frozen, suite=blind),
     Planted("probabilities", "a softmax at the end", output(lambda z: z.softmax(1))),
     Planted("coarse-logits", "logits rounded to steps of eight", output(BPDA(lambda z: 8 * (z / 8).round()))),
+    Planted("erratic", "noise by a hash of the image", front(hashed)),
     Planted("ties", "logits that are counts", output(BPDA(lambda z: (z / 8).round()))),
     Planted("single-surrogate", "spikes in plain torch", neurons(Own), spiking, two_rules),
     Planted("single-surrogate", "a suite with one rule", honest=spiking, suite=one_rule, honest_suite=two_rules),

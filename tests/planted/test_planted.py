@@ -29,7 +29,7 @@ from robustsnn.records.outcome import Outcomes
 
 RULES = {"rules-disagree", "rules-without-effect", "blind-rules", "single-surrogate"}
 """What is asked of networks with neuron layers alone."""
-DIFFERENCED = {"unrelated-gradient", "lost-entries", "blind-rules"}
+DIFFERENCED = {"unrelated-gradient", "misplaced-gradient", "lost-entries", "blind-rules", "erratic"}
 """What moves images by small steps."""
 PAGE = Path(__file__).parents[2] / "docs" / "explanation" / "flags.md"
 

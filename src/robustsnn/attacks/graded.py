@@ -115,6 +115,8 @@ class _Watch:
         def value(logits: Logits) -> Tensor:
             with torch.enable_grad():
                 plain = margin(logits, y)
+                if not plain.requires_grad:  # the logits are cut off from the layer, or do not come from it
+                    return plain
                 (gradient,) = torch.autograd.grad(plain.sum(), self.leaf, allow_unused=True)
             grade = 0.0 if gradient is None else (gradient * self.change).transpose(0, 1).flatten(1).sum(1)
             return plain.detach() + grade

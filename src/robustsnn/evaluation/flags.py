@@ -110,11 +110,22 @@ _ALL = (
         "at the images, near the boundary, at a corner of the threat, or after a step without gradients, the mean "
         "correlation of central differences of the margin along 32 random corners with what the gradient foresees is "
         "below 0.1 for the own gradient and each reference rule; or where the margin is smooth on steps of half a grey "
-        "level, below 0.5 there",
+        "level, below 0.5 there; or for more than seven eighths of the images, 8 or more, there is a gradient and yet "
+        "the margin at the images stays the same along all 32",
         "The gradient belongs to another function than the one that is judged, at least where attacks go: it was "
         "taken from another image, network or noise, turned round near the boundary, or its surrogate sees nothing.",
         "Check the model's backward pass and hooks; attack by transfer from a model without them, and without "
         "gradients.",
+    ),
+    Flag(
+        "misplaced-gradient",
+        True,
+        "along a gradient that is moved by a pixel, mirrored or has its axes exchanged the margin rises by more than "
+        "1.2 of what it does along any gradient itself, of the own and the reference rules (mean over 8 images or "
+        "more, steps of eps, in Linf at least 16/255)",
+        "The gradient arrives at other pixels than those it belongs to. It foresees much, since neighbours are alike, "
+        "and so attacks by it look sound and break less than they could.",
+        "Look for an offset, a flip or exchanged axes in a custom backward pass or in the encoder's substitute.",
     ),
     Flag(
         "lost-entries",
@@ -147,17 +158,19 @@ _ALL = (
     Flag(
         "rules-without-effect",
         True,
-        "a neuron layer that is called, or all of them, leaves the input gradient as it is when its rule is replaced "
-        "by one that answers 1 to everything",
+        "a neuron layer that the logits depend on, or all of them, leaves the input gradient as it is when its rule is "
+        "replaced by one of the opposite sign, at the images or at a corner of the threat (not if another layer that "
+        "reacts has the same spikes)",
         "The layer differentiates by something else than the rule it is given, for example in a forward pass of its "
-        "own. All rules of a suite are then one attack, and agreement among them says nothing.",
+        "own, or has no part in the gradient, which is then another network's. All rules of a suite are then one "
+        "attack, and agreement among them says nothing.",
         "Let subclasses of Neurons call its forward, or attack without gradients.",
     ),
     Flag(
         "blind-rules",
         True,
-        "at least half of the own gradient and the reference rules (arctan 2, RGA, ASSG) have a mean correlation below "
-        "0.1 with differences of the margin at all points of `unrelated-gradient`",
+        "the own gradient and at least one of the reference rules (arctan 2, RGA, ASSG), or all of these, have a mean "
+        "correlation below 0.1 with differences of the margin at all points of `unrelated-gradient`",
         "Fixed surrogates fit potentials of the size of the threshold. Where most rules see nothing, for example "
         "because of other units, a suite has fewer attacks than it seems.",
         "Trust only the rules that see; use the suite reliable, and scale the surrogates to the potentials.",
@@ -227,8 +240,8 @@ _ALL = (
     Flag(
         "coupled",
         True,
-        "the logits of an image change when the other images of its batch are replaced by black and white ones "
-        "(not looked at where the flags random or state are raised)",
+        "the logits of an image, or of a corner of its threat, change when the other images of its batch, which are "
+        "near it, are replaced by black and white ones (not looked at where the flags random or state are raised)",
         "Its result depends on its neighbours, for example by batch statistics in eval mode or an encoder that scales "
         "by the batch's extremes. An attack on a batch then uses, or is hindered by, what a user never sees.",
         "Call model.eval() effectively; take statistics per sample.",
@@ -264,6 +277,15 @@ _ALL = (
         "Outputs that are rounded, counts or decisions do not tell an attack that it comes nearer, with gradients or "
         "without.",
         "Attack the values before they are rounded; read out currents or potentials instead of counts.",
+    ),
+    Flag(
+        "erratic",
+        True,
+        "at random corners of the threat, steps of a millionth of the data range change the margin by more than 0.3 of "
+        "what steps of eps do (root mean squares over 8 directions and 8 images or more)",
+        "The model adds noise that hangs on the image's last bits: it repeats, so it is not seen as random, and yet no "
+        "gradient or comparison of neighbours tells an attack where to go.",
+        "Take the noise out, or draw it by torch's generator so that attacks can average over it.",
     ),
     Flag(
         "ties",

@@ -26,9 +26,10 @@ from robustsnn.evaluation.consistency import answers, consistency, lasting
 from robustsnn.evaluation.flags import FLAGS, Check
 from robustsnn.evaluation.judge import repeats
 from robustsnn.evaluation.obedience import obedience
+from robustsnn.evaluation.points import corner
 from robustsnn.evaluation.probe import Probe
 from robustsnn.evaluation.relation import relation
-from robustsnn.evaluation.resolution import coarse, stuck
+from robustsnn.evaluation.resolution import coarse, erratic, stuck
 from robustsnn.ground.modes import evaluating
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule, ResetFlow
@@ -47,6 +48,8 @@ def checks(probe: Probe, found: Outcomes) -> list[Check]:
         made += [*_repeats(probe, same, any_seed), *_gradients(probe, found)]
         if same and any_seed:  # otherwise what follows cannot be told apart from chance
             made += [_coupling(probe), *consistency(probe)]
+            if not isinstance(probe.suite.threat, Flips):
+                made.append(erratic(probe))
         made += _attacks(probe)
         made.append(lasting(probe, found, first, same))
     order = list(FLAGS)
@@ -104,18 +107,25 @@ def _repeats(probe: Probe, same: bool, any_seed: bool) -> list[Check]:
 
 @torch.no_grad()
 def _coupling(probe: Probe) -> Check:
-    """Logits among themselves against logits among black and white images.
+    """Logits beside corners of the threat against logits beside black and white images, and those of the corners too.
 
-    Shape and position of the probe are the same in both, and so is rounding: any difference is coupling.
+    A search asks for many neighbours of an image at once, and a model may answer all of them alike.
+    Shape and position are the same in both, and so is rounding: any difference is coupling.
     """
     model, x, threat = probe.model, probe.x, probe.suite.threat
-    extremes = torch.full_like(x, threat.low)
+    extremes, n = torch.full_like(x, threat.low), len(x)
     extremes[::2] = threat.high
+    near = corner(probe)
+    moved = torch.zeros(n, dtype=torch.bool, device=x.device)
     with evaluating(model):
-        usual, other = (model(torch.cat([x, rest]))[: len(x)].float().nan_to_num() for rest in (x, extremes))
-    moved = int(((usual - other).abs().amax(1) > 1e-5 * (1 + usual.abs().amax(1))).sum())
-    text = f"{moved} of {len(x)} images change their logits with their neighbours in the batch"
-    return Check(FLAGS["coupled"], moved > 0, text, moved / len(x))
+        for asked, beside in ((x, near), (near, x)):
+            in_front = [model(torch.cat([asked, rest]))[:n].float().nan_to_num() for rest in (beside, extremes)]
+            behind = [model(torch.cat([rest, asked]))[n:].float().nan_to_num() for rest in (beside, extremes)]
+            for usual, other in (in_front, behind):
+                moved |= (usual - other).abs().amax(1) > 1e-5 * (1 + usual.abs().amax(1))
+    count = int(moved.sum())
+    text = f"{count} of {n} images change their logits with their neighbours in the batch"
+    return Check(FLAGS["coupled"], count > 0, text, count / n)
 
 
 def _gradients(probe: Probe, found: Outcomes) -> list[Check]:

@@ -6,16 +6,15 @@ import torch
 from torch import Tensor
 
 from robustsnn.attacks.threat import per_sample
+from robustsnn.evaluation.alignment import alignment
 from robustsnn.evaluation.flags import FLAGS, Check
-from robustsnn.evaluation.points import Differences, climbed, corner, crossing, differences, reach
+from robustsnn.evaluation.points import FEWEST, Differences, climbed, corner, crossing, differences, reach
 from robustsnn.evaluation.probe import Probe
 from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule
 
 REFERENCES: tuple[GradientRule, ...] = (STBP(Arctan(2.0)), RGA(), ASSG())
 UNRELATED = 0.1
 """A mean correlation below this is none. Honest networks are above 0.2, see docs/explanation/flags.md."""
-FEWEST = 8
-"""Fewer images say nothing: the correlation of one image with 32 directions scatters by 0.18."""
 
 
 def relation(probe: Probe) -> list[Check]:
@@ -39,7 +38,10 @@ def relation(probe: Probe) -> list[Check]:
     smooth = _smooth(probe, rules)
     if smooth is not None:
         text += f"; {smooth:.2f} on small steps, where the margin is smooth"
-    unrelated = least < UNRELATED or (smooth is not None and smooth < 0.5)
+    flat = _flat(probe, at_images, rules)
+    if flat:
+        text += f"; {flat} of {len(probe.x)} images have a gradient, and yet the same margin along all directions"
+    unrelated = least < UNRELATED or (smooth is not None and smooth < 0.5) or flat > 7 / 8 * len(probe.x)
     checks = [Check(FLAGS["unrelated-gradient"], unrelated, text, least)]
     if probe.spiking and known:
         best = [max(found[i] for found in known.values()) for i in range(len(rules))]
@@ -47,8 +49,9 @@ def relation(probe: Probe) -> list[Check]:
         blind = [name for name, value in zip(names, best, strict=True) if value < UNRELATED]
         text = f"{len(blind)} of {len(rules)} gradient rules foresee no change of the margin anywhere"
         text += f" ({', '.join(blind)})" if blind else ""
-        checks.append(Check(FLAGS["blind-rules"], 2 * len(blind) >= len(rules), text, len(blind) / len(rules)))
-    return [*checks, _lost(probe, rules)]
+        most = 2 * len(blind) + ("own" in blind) > len(rules)
+        checks.append(Check(FLAGS["blind-rules"], most, text, len(blind) / len(rules)))
+    return [*checks, *alignment(probe, rules), _lost(probe, rules)]
 
 
 def _lost(probe: Probe, rules: list[GradientRule | None]) -> Check:
@@ -83,6 +86,14 @@ def _correlations(probe: Probe, z: Tensor, found: Differences, rules: list[Gradi
     if int(moving.sum()) < max(FEWEST, len(z) / 8):
         return None
     return [float(found.correlation(probe.gradient(rule, at=z).nan_to_num())[moving].mean()) for rule in rules]
+
+
+def _flat(probe: Probe, at_images: Differences, rules: list[GradientRule | None]) -> int:
+    """How many images have a gradient that foresees changes, and a margin that does not move at all; 0 of too few."""
+    if len(probe.x) < FEWEST:
+        return 0
+    foreseen = torch.stack([probe.gradient(rule).nan_to_num().flatten(1).abs().amax(1) > 0 for rule in rules]).any(0)
+    return int((foreseen & ~at_images.moving).sum())
 
 
 def _smooth(probe: Probe, rules: list[GradientRule | None]) -> float | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from robustsnn.evaluation.flags import FLAGS, Check
-from robustsnn.evaluation.points import corner, differences
+from robustsnn.evaluation.points import corner, differences, reach
 from robustsnn.evaluation.probe import Probe
 
 
@@ -15,6 +15,21 @@ def coarse(probe: Probe) -> Check:
     n, different = len(margins), len(torch.unique(margins.nan_to_num()))
     text = f"margins at corners are {different} different numbers for {n} images"
     return Check(FLAGS["coarse-logits"], n >= 8 and 2 * different < n, text, different / n)
+
+
+def erratic(probe: Probe) -> Check:
+    """Flag erratic: root mean squares of the rises on steps of a millionth of the range, over those on steps of eps.
+
+    A network of spikes has jumps too, but hardly one within a millionth of any point.
+    """
+    threat, z = probe.suite.threat, corner(probe)
+    tiny, usual = (
+        float(differences(probe, z, size, "erratic", 8).rises.double().square().mean().sqrt())
+        for size in (1e-6 * (threat.high - threat.low), reach(probe))
+    )
+    share = tiny / usual if usual > 0 else 0.0
+    text = f"steps of a millionth change the margin by {share:.2g} of what steps of eps do"
+    return Check(FLAGS["erratic"], len(z) >= 8 and share > 0.3, text, share)
 
 
 def stuck(probe: Probe) -> list[Check]:

@@ -26,11 +26,12 @@ def fired(fold: Fold, neurons: Neurons, x: Tensor) -> Tensor:
     y = x.flatten(0, 1)
     for layer in before:
         y = layer(y)
-    y = y.unflatten(0, x.shape[:2])
-    if fusable(last, neurons, y):
+    over_time = y.unflatten(0, x.shape[:2])
+    if fusable(last, neurons, over_time):
         assert isinstance(last, nn.BatchNorm2d)
-        return fire_normed(last, neurons, y)
-    return neurons(last(y.flatten(0, 1)).unflatten(0, x.shape[:2]))
+        return fire_normed(last, neurons, over_time)
+    # `y` itself, not folded again: of one image, that view has strides at which torch's batch norm has a wrong gradient
+    return neurons(last(y).unflatten(0, x.shape[:2]))
 
 
 class Layers(nn.Sequential):
