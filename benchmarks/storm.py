@@ -48,15 +48,15 @@ from robustsnn.ground.files import write_json
 from robustsnn.ground.ours import LOCK
 from robustsnn.ground.tensors import read_tensors
 from robustsnn.names.config import Config, ModelConfig, ObjectiveConfig, TrainConfig, TrainingAttackConfig
-from robustsnn.recipes import making, networks, running
-from robustsnn.recipes.networks import Network
+from robustsnn.recipes import making, running
 from robustsnn.recipes.recipe import Look as RecipeLook
-from robustsnn.recipes.recipe import Need, Recipe
+from robustsnn.recipes.recipe import Need, Recipe, Subject
 from robustsnn.records.exhibit import Exhibit, Words
 from robustsnn.reporting.card import write_cards
 from robustsnn.reporting.page import write_report
 from robustsnn.runs import analyses, demo, folder, sweep
 from robustsnn.training import fit
+from robustsnn_papers.networks import Network
 
 SLOWEST = 120.0
 """Seconds after which a work counts as hanging."""
@@ -149,6 +149,11 @@ def two_steps(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> 
     return build
 
 
+def images(subject: Subject) -> dict[str, int]:
+    """A measure."""
+    return {"n": len(subject.images)}
+
+
 def make_small() -> None:
     """Few images, short attacks, a clock that stands still, children that start at once: for this process alone."""
     few = digits()
@@ -158,7 +163,6 @@ def make_small() -> None:
         module.suite = two_steps  # type: ignore[attr-defined]
     measure.checks = lambda *_: []  # type: ignore[attr-defined]
     sweep._norms = lambda *_: {"l1": 1.0, "l2": 1.0}  # type: ignore[assignment]
-    running.MEASURES = {"gradients": lambda subject: {"n": len(subject.images)}}  # type: ignore[assignment]
     fit.time = types.SimpleNamespace(perf_counter=lambda: 0.0)  # type: ignore[assignment]
     moment = provenance.datetime(2026, 1, 1, tzinfo=provenance.timezone.utc)
     provenance.datetime = types.SimpleNamespace(now=lambda *_: moment)  # type: ignore[misc,assignment]
@@ -169,12 +173,12 @@ def make_small() -> None:
     multiprocessing.get_context = lambda method=None: spawned("fork")  # type: ignore[assignment]
     small = config(epochs=2)
     plain = replace(small, train=replace(small.train, select="last"))
-    networks.Network.config = lambda self, scale, seed, root=None: replace(  # type: ignore[method-assign]
+    Network.config = lambda self, scale, seed, root=None: replace(  # type: ignore[method-assign]
         plain, name=self.name(), train=replace(plain.train, seed=seed + 7 * (self.defence == "SR"))
     )
     one, other = Network("CIFAR-10", "VGG-11", "SR"), Network("CIFAR-10", "VGG-11")
     made = [
-        Need(one, (RecipeLook("paper-sr-10", 8), RecipeLook("paper-sr-10", 8, other)), ("gradients",)),
+        Need(one, (RecipeLook("paper-sr-10", 8), RecipeLook("paper-sr-10", 8, other)), (images,)),
         Need(other, (RecipeLook("paper-sr-10", 8),)),
     ]
 
@@ -182,7 +186,7 @@ def make_small() -> None:
         words = [f"{need.network.name()}: {results[need.network][0]}" for need in made]
         return Exhibit("p1-fig3", "storm", "none", "digits", (Words(tuple(words)),))
 
-    making.RECIPES["p1-fig3"] = Recipe("p1-fig3", lambda scale: made, exhibit)
+    making.named = lambda name: Recipe(name, lambda scale: made, exhibit)  # type: ignore[assignment]
 
     def configs(seed: int = 0, epochs: int = 1) -> dict[str, Config]:
         attack = TrainingAttackConfig(eps="16/255", alpha="8/255", steps=1)

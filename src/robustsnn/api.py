@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from robustsnn.evaluation import Evaluation, pictures
 from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.judge import tensors
 from robustsnn.ground.claim import claimed
+from robustsnn.ground.door import check_list, check_model, check_path
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic, write_json
 from robustsnn.ground.ours import check_files
@@ -57,10 +59,15 @@ def train(
     trusted if they are given here; in a file they need `trust_code`: True, or the names. With `overwrite` the
     folder may hold files of others, and those of equal names are replaced.
     """
+    check_path("out", out)
     if isinstance(config, Path | str):
         config = parse_config(read_config(Path(config)), str(config), trust_code=trust_code)
     elif isinstance(config, Mapping):
         config = parse_config(dict(config), "config", trust_code=True)
+    elif isinstance(config, Config):
+        config = parse_config(asdict(config), "config", trust_code=True)
+    else:
+        raise UserError(f"config of type {type(config).__name__}: give a YAML file, a mapping of options or a Config")
     train_run(config, Path(out), resume=resume, overwrite=overwrite, progress=progress)
     return Path(out)
 
@@ -108,6 +115,12 @@ def evaluate(
     """
     if eps is None:
         raise UserError("an attack needs a radius; give eps, such as '8/255'")
+    check_list("sources", sources, "models or folders of runs")
+    check_list("curve", curve, "radii")
+    if out is not None:
+        check_path("out", out)
+    if config is not None and not isinstance(config, Mapping):
+        raise UserError(f"config of type {type(config).__name__}: give a mapping of options, as a YAML file has it")
     if not callable(suite) and not isinstance(suite, str):
         raise UserError("suite: give a name or a function from eps to a Suite, such as robustsnn.attacks.reliable")
     if sources and not isinstance(suite, str):
@@ -121,6 +134,7 @@ def evaluate(
         out = model
         _, model, splits = load_run(model, trust_code=trust_code)
         data = splits.test if data is None else data
+    check_model(model)
     if data is None:
         raise UserError("a model is attacked on labelled images; give data, such as digits().test or (x, y)")
     run = None if out is None else Path(out)

@@ -125,7 +125,7 @@ def test_resuming_a_finished_run_changes_nothing_and_overwriting_is_refused(trai
         (["train", "--objective.name", "adversarial", "--out", "x"], "objective.attack.eps"),
         (["train", "--objective.lam", "1", "--out", "x"], "no effect"),
         (["train", "--objective.name", "adversarial", "--objective.attack.eps", "2", "--out", "x"], "eps=2/255"),
-        (["train", "--model.neuron.tau", "2", "--out", "x"], "tau=2.0"),
+        (["train", "--model.neuron.tau", "2", "--out", "x"], "tau=2: allowed is a number above 0 and at most 1"),
         (["train", "--train.epochs", "0", "--out", "x"], "epochs=0"),
         (["train", "--data.name", "cifar10", "--out", "x"], "data.root"),
         (["train", "--train.momentum", "-1", "--out", "x"], "train.momentum"),
@@ -139,7 +139,10 @@ def test_resuming_a_finished_run_changes_nothing_and_overwriting_is_refused(trai
         (["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "8/255"], "nowhere is not a run"),
         (["evaluate", "nowhere", "--suite", "paper", "--eps", "8/255"], "suite=paper: allowed are quick"),
         (["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "8"], "eps=8/255"),
-        (["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "eight"], "'eight' is not a number"),
+        (
+            ["evaluate", "nowhere", "--suite", "paper-sr", "--eps", "eight"],
+            "--eps 'eight': allowed is a number from 0 to 255",
+        ),
         (["evaluate", "nowhere", "--suite", "paper-sr"], "--eps"),
         (["evaluate", "nowhere", "--eps", "8/255"], "--suite"),
         (["evaluate", "nowhere", "--suite", "quick", "--eps", "8/255", "--shard", "2"], "write it as 2/4"),
@@ -177,7 +180,7 @@ def test_resuming_a_finished_run_changes_nothing_and_overwriting_is_refused(trai
         (["train", "--model.options.pooling", "max", "--out", "x"], "model.options.pooling is no option of vgg_small"),
         (["train", "--model.encoder.name", "morse", "--out", "x"], "model.encoder.name=morse: allowed are direct"),
         (["train", "--model.encoder.name", "frames", "--out", "x"], "frames does not fit images"),
-        (["train", "--model.encoder.discretise", "1", "--out", "x"], "levels=1"),
+        (["train", "--model.encoder.discretise", "1", "--out", "x"], "model.encoder.discretise=1: allowed is"),
         (["train", "--data.name", "digit_events", "--out", "x"], "data.frames.steps=8 and model.steps=4 differ"),
         (["train", "--data.name", "cifar10_dvs", "--out", "x"], "data.root"),
         (["train", "--objective.name", "trades", "--objective.lam", "1", "--out", "x"], "objective.attack.eps"),
@@ -186,10 +189,13 @@ def test_resuming_a_finished_run_changes_nothing_and_overwriting_is_refused(trai
         (["train", "--data.frames.steps", "3", "--out", "x"], "data.frames has no effect on data.name=digits"),
         (
             ["train", "--model.options.width", "wide", "--out", "x"],
-            "model.options.width='wide' of vgg_small: needed is",
+            "model.options.width='wide' of vgg_small: allowed is",
         ),
-        (["train", "--train.cutout", "9", "--train.epochs", "1", "--out", "x"], "cutout 9 of images"),
-        (["train", "--objective.retraction", "5", "--out", "x"], "beta=5.0"),
+        (
+            ["train", "--train.cutout", "9", "--train.epochs", "1", "--out", "x"],
+            "train.cutout=9 on images of 8x8 pixels",
+        ),
+        (["train", "--objective.retraction", "5", "--out", "x"], "objective.retraction=5: allowed is"),
         (["train", "--train.select", "validation-robust", "--out", "x"], "validation_attack"),
         (["analyze", "nowhere"], "nowhere is not a run"),
         (["analyze", "nowhere", "--loss", "l"], "--loss=l: allowed are cross_entropy"),
@@ -221,16 +227,22 @@ def test_a_typo_in_a_config_file_is_named(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("model:\n  options:\n", "model.options is None; give its options below it"),
-        ("objective: {schedule: null}\n", "objective.schedule is None"),
-        ("model: {options: &a {width: *a}}\n", "nested too deeply"),
+        ("model:\n  options:\n", "model.options=null: allowed is a mapping of options"),
+        ("objective: {schedule: null}\n", "objective.schedule=null: allowed is a mapping with name, options"),
+        ("model: {options: &a {width: *a}}\n", "nested more than 20 deep"),
         ("model: {options: {width: 2020-01-01}}\n", "neither a number"),
-        ("model: {options: {1: 2}}\n", "a name in it is no text"),
-        ("model: {encoder: phase}\n", "model.encoder is 'phase'"),
+        ("model: {options: {1: 2}}\n", "the name 1 in it is no text"),
+        ("model: {encoder: phase}\n", "model.encoder='phase': allowed is a mapping with name, options, discretise"),
         ("model: {name: sew_resnet18, options: {stem: [cifar]}}\n", "stem=['cifar']"),
-        ("model: {encoder: {name: phase, options: {weighted: x}}}\n", "weighted='x' of phase: needed is bool"),
-        ("objective: {name: sparsity, lam: 1, options: {h: true}}\n", "h=True of sparsity: needed is float"),
-        ("objective: {name: hire, options: {eps: 8/255, periods: 2.0}}\n", "periods=2.0 of hire: needed is int"),
+        (
+            "model: {encoder: {name: phase, options: {weighted: x}}}\n",
+            "weighted='x' of phase: allowed is true or false",
+        ),
+        ("objective: {name: sparsity, lam: 1, options: {h: true}}\n", "h=true of sparsity: allowed is a number"),
+        (
+            "objective: {name: hire, options: {eps: 8/255, periods: 2.0}}\n",
+            "periods=2.0 of hire: allowed is a whole number",
+        ),
     ],
 )
 def test_a_config_file_with_values_of_the_wrong_kind_is_refused_by_name(text, said, tmp_path, capsys):
@@ -311,7 +323,7 @@ def test_damaged_runs_are_named(trained, capsys, tmp_path):
     assert "stepz" in refused("evaluate", a, *evaluate, capture=capsys)
     (a / "config.yaml").write_bytes(b"\xff\xfe\x00")
     assert "config.yaml" in refused("evaluate", a, *evaluate, capture=capsys)
-    assert "take 0" in refused("evaluate", trained, *evaluate[:-1], 0, capture=capsys)
+    assert "--limit '0': allowed is" in refused("evaluate", trained, *evaluate[:-1], 0, capture=capsys)
     assert "batch_size" in refused("evaluate", trained, *evaluate, "--batch_size", 0, capture=capsys)
 
 

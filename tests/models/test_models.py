@@ -287,7 +287,7 @@ def test_networks_that_do_not_exist_are_refused():
             wide_resnet(image=image, depth=depth, **ARGUMENTS)
     with pytest.raises(UserError, match="width=0"):
         wide_resnet(image=image, depth=10, width=0, **ARGUMENTS)
-    with pytest.raises(UserError, match="at least one time step"):
+    with pytest.raises(UserError, match="steps=0, time steps of"):
         vgg("vgg_small", image=image, classes=3, neuron=IF(), steps=0)
 
 

@@ -146,7 +146,7 @@ def test_options_are_checked_against_the_signature(here):
     assert resolve("model", "mine:half", {"size": 2})().share == 0.25
     with pytest.raises(UserError, match=r"model\.options\.shar is no option of mine:Thing; .* did you mean share\?"):
         resolve("model", "mine:Thing", {"shar": 1}, option="model.name")
-    with pytest.raises(UserError, match=r"model\.options\.size='wide' of mine:Thing: needed is"):
+    with pytest.raises(UserError, match=r"model\.options\.size='wide' of mine:Thing: allowed is a whole number"):
         resolve("model", "mine:Thing", {"size": "wide"}, option="model.name")
     with pytest.raises(UserError, match=r"model\.name=mine:Thing needs model\.options\.size"):
         resolve("model", "mine:Thing", option="model.name")()

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
+from typing import get_origin
 
 from robustsnn.names.config import Config, TrainingAttackConfig
 from robustsnn.names.parsing import _default, _explained, _group, _kinds
+from robustsnn.names.values import allowed
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"
 HEAD = """# Configuration
@@ -23,16 +25,17 @@ def rows(kind: type, prefix: str = "") -> Iterator[str]:
     """A group's heading, its table, and the groups in it."""
     texts, inner = _explained(kind), []
     yield f"\n## `{prefix[:-1]}`\n\n{texts['']}\n" if prefix else ""
-    yield "| option | default | meaning |\n|---|---|---|"
+    yield "| option | default | allowed | meaning |\n|---|---|---|---|"
     for field in fields(kind):
         group, _ = _group(_kinds(kind)[field.name])
         if group is not None:
             inner.append((group, f"{prefix}{field.name}."))
             if group is TrainingAttackConfig:
-                yield f"| `{prefix}{field.name}` | null | {texts[field.name]} |"
+                yield f"| `{prefix}{field.name}` | null | options below it | {texts[field.name]} |"
             continue
         named = f"[{field.metadata['kind']}] " if "kind" in field.metadata else ""
-        yield f"| `{prefix}{field.name}` | {_default(field)} | {named}{texts[field.name]} |"
+        may = allowed(_kinds(kind)[field.name]) if get_origin(_kinds(kind)[field.name]) is not dict else "a mapping"
+        yield f"| `{prefix}{field.name}` | {_default(field)} | {may} | {named}{texts[field.name]} |"
     for group, name in inner:
         yield from rows(group, name)
 

@@ -123,7 +123,7 @@ def test_values_are_read_as_the_flags_of_train_are():
         (["train.seed=1,,2"], "a value is empty"),
         (["train.seed="], "a value is empty"),
         (["train.seed=1", "train.seed=2"], "given twice"),
-        (["train.lr=0.1,much"], "train.lr='much': needed is a number"),
+        (["train.lr=0.1,much"], "train.lr='much': allowed is a number above 0"),
         (["train.lr=0.1,0.10"], "lr=0.1 and lr=0.10 are the same run"),
     ],
 )
@@ -136,13 +136,13 @@ def test_a_wrong_over_is_refused(over, message):
 
 
 def test_a_sweep_keeps_all_but_the_failed_point_and_does_nothing_twice(tmp_path, here):
-    over = axes(["objective.lam=0.1,-1", "train.seed=1"])
+    over = axes(["train.roll=0,9", "train.seed=1"])
     found = sweep(BASE, over, tmp_path, look=LOOK)
     assert json.loads((tmp_path / "sweep.json").read_text()) == found
     assert [point["name"] for point in found["points"]] == here
     assert ["results" in point for point in found["points"]] == [True, False]
     point, failed = found["points"]
-    assert "allowed is a number >= 0" in failed["error"]
+    assert "train.roll=9 on images of 8x8 pixels" in failed["error"]
     results = point["results"]
     assert results["worst_case"]["n"] == results["clean"]["n"] == 8
     assert results["worst_case"]["accuracy"] <= results["clean"]["accuracy"]
@@ -154,9 +154,28 @@ def test_a_sweep_keeps_all_but_the_failed_point_and_does_nothing_twice(tmp_path,
     assert results["clean"]["accuracy"] == (model(x).argmax(1) == y).float().mean()
     here.clear()
     # One value more, and what failed again.
-    grown = sweep(BASE, axes(["objective.lam=0.1,-1", "train.seed=1,2"]), tmp_path, look=LOOK)
-    assert here == ["lam=0.1_seed=2", "lam=-1_seed=1", "lam=-1_seed=2"]
+    grown = sweep(BASE, axes(["train.roll=0,9", "train.seed=1,2"]), tmp_path, look=LOOK)
+    assert here == ["roll=0_seed=2", "roll=9_seed=1", "roll=9_seed=2"]
     assert grown["points"][0] == point
+
+
+def test_damaged_figures_are_made_again_and_not_passed_as_trained(tmp_path, here):
+    over = axes(["train.seed=1"])
+    found = sweep(BASE, over, tmp_path, look=LOOK)
+    path = tmp_path / "seed=1" / "validation.json"
+    whole = path.read_text()
+    kept = json.loads(whole)
+    for text in (
+        json.dumps(kept | {"results": None}),
+        json.dumps(kept | {"results": {**kept["results"], "clean": {"accuracy": "high", "n": 1, "interval": [0, 1]}}}),
+        json.dumps(kept["results"]),
+        "[" * 5000,
+        "",
+    ):
+        path.write_text(text)
+        assert sweep(BASE, over, tmp_path, look=LOOK)["points"] == found["points"]
+        assert path.read_text() == whole
+    assert len(here) == 6
 
 
 def test_test_images_make_results_to_report_and_another_look_is_taken_anew(tmp_path, here):

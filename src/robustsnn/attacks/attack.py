@@ -16,8 +16,9 @@ from robustsnn.attacks.start import AtImage, Start
 from robustsnn.attacks.state import select
 from robustsnn.attacks.step import Iterate, StepRule
 from robustsnn.attacks.streams import Randomness, Streams
-from robustsnn.attacks.threat import Threat, check_images
+from robustsnn.attacks.threat import Threat, check_call
 from robustsnn.encoders import smoothing
+from robustsnn.ground.door import check_among, check_callable, check_kind
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import batch_statistics, frozen
 from robustsnn.ground.types import Images, Labels, Logits, Loss, TargetedLoss
@@ -78,6 +79,10 @@ class Attack:
 
     def __post_init__(self) -> None:
         at_least(self, steps=1, restarts=1, targets=0, draws=1)
+        check_callable("loss", self.loss, "robustsnn.losses.cross_entropy")
+        check_among("keep", self.keep, ("worst", "last"))
+        if self.rule is not None:
+            check_kind("rule", self.rule, GradientRule, "robustsnn.neurons.STBP(), or None")
         if self.smoothing is not None and not 0 < self.smoothing <= 1:
             raise UserError(f"smoothing={self.smoothing!r}: a distance in (0, 1] in pixel units is needed, or None")
         if self.keep == "last" and self.restarts * max(1, self.targets) > 1:
@@ -107,7 +112,7 @@ class Attack:
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch. Without a generator a fresh one with seed 0 is used."""
-        check_images(x, y, self.threat.low, self.threat.high, self.threat.levels)
+        check_call(self.threat, model, x, y)
         x = x.detach()
         attempt = Attempt.none(x)
         if len(x) == 0:

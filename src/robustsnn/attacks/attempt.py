@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustsnn.attacks.streams import Randomness
 from robustsnn.attacks.threat import Threat
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.door import check_whole
 from robustsnn.ground.types import Images, Labels
 
 
@@ -90,8 +90,7 @@ def goes_on(attack: Attacker) -> bool:
 def at_least(attack: object, **least: int) -> None:
     """UserError where a field of the attack is below its least value."""
     for name, value in least.items():
-        if getattr(attack, name) < value:
-            raise UserError(f"{name}={getattr(attack, name)}: {type(attack).__name__} needs at least {value}")
+        check_whole(name, getattr(attack, name), value, of=f" of {type(attack).__name__}")
 
 
 def shown(attack: Any, quiet: Collection[str] = ("draws", "smoothing")) -> str:

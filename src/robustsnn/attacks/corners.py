@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustsnn.attacks.attempt import Attempt, Querying
 from robustsnn.attacks.passes import Verdict, judged
 from robustsnn.attacks.streams import Randomness, Streams
-from robustsnn.attacks.threat import Threat, check_images
+from robustsnn.attacks.threat import Threat, check_call
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
@@ -88,7 +88,7 @@ class CornerSearch(Querying):
 
         `worst`, of the shape of x, are the worst points known so far, of any attack.
         """
-        check_images(x, y, self.threat.low, self.threat.high, self.threat.levels)
+        check_call(self.threat, model, x, y)
         with frozen(model), self.query(model, x) as query:
             search = _Corners(self, query, model, x.detach(), y, Streams.of(generator, x))
             if len(x):

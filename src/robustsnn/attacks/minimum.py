@@ -13,7 +13,7 @@ from robustsnn.attacks import grey
 from robustsnn.attacks.attempt import Attempt, at_least, shown
 from robustsnn.attacks.passes import differentiate, judged, rivals
 from robustsnn.attacks.streams import Randomness, Streams
-from robustsnn.attacks.threat import Threat, check_images, per_sample
+from robustsnn.attacks.threat import Threat, check_call, per_sample
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
@@ -101,7 +101,7 @@ class MinimumNorm:
         return search.nearest, search.norm
 
     def _search(self, model: nn.Module, x: Images, y: Labels, generator: Randomness, enough: float) -> _Search:
-        check_images(x, y, self.threat.low, self.threat.high, self.threat.levels)
+        check_call(self.threat, model, x, y)
         search = _Search(self, model, x.detach(), y, Streams.of(generator, x))
         if len(x):
             others = search.judge()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from robustsnn.attacks.attempt import Attempt, Querying
 from robustsnn.attacks.passes import judged
 from robustsnn.attacks.streams import Randomness, Streams
-from robustsnn.attacks.threat import Threat, check_images
+from robustsnn.attacks.threat import Threat, check_call
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
@@ -97,7 +97,7 @@ class RandomSearch(Querying):
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch; one query for the clean image, and one for each point until a sample breaks."""
-        check_images(x, y, self.threat.low, self.threat.high, self.threat.levels)
+        check_call(self.threat, model, x, y)
         with frozen(model):
             search = Queries(model, x.detach(), y, generator, self.draws)
             for _ in range(self.queries):

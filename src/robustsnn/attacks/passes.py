@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from robustsnn.attacks.attempt import Attempt
 from robustsnn.attacks.streams import Streams
+from robustsnn.ground.door import ask
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import check_logits, correct, margin
@@ -55,7 +56,7 @@ def judged(
     total, value = torch.zeros((), device=z.device), torch.zeros(len(z), device=z.device)
     stands = torch.zeros(len(z), dtype=torch.bool, device=z.device)
     for _ in range(draws):
-        logits = model(z)
+        logits = ask(model, z)
         check_logits(logits, y)
         total = total.to(logits) + logits / draws
         value += (margin(logits, y) if loss is None else loss(logits).float()) / draws
@@ -107,7 +108,7 @@ def _gradient(
     """(logits, loss `[B]`, input gradient of its sum) at z, of one pass, all detached."""
     with torch.enable_grad():
         leaf = z.detach().requires_grad_()
-        logits = model(leaf)
+        logits = ask(model, leaf)
         check_logits(logits, y)
         value = loss(logits)
         if value.shape != y.shape:

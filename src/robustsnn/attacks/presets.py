@@ -8,6 +8,7 @@ from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.start import AtImage, Boundary, SignNoise, Uniform
 from robustsnn.attacks.step import APGD, SAPGD, GradientStep, Momentum
 from robustsnn.attacks.threat import L2, Linf, Threat
+from robustsnn.ground.door import check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.types import Loss
 from robustsnn.ground.units import fraction
@@ -65,8 +66,9 @@ def pgd(
     keep: Literal["worst", "last"] = "worst",
 ) -> Attack:
     """Projected gradient descent (Madry et al. 2018; eq. 4 of the SR paper), alpha = 2.5 eps / steps unless given."""
+    check_whole("steps", steps)
     threat = ball(norm, eps)
-    size = 2.5 * threat.eps / max(steps, 1) if alpha is None else fraction(alpha)
+    size = 2.5 * threat.eps / steps if alpha is None else fraction(alpha)
     start = Uniform() if random_start else AtImage()
     return Attack(threat, GradientStep(size), start, rule, loss, steps, restarts, keep)
 
@@ -95,8 +97,9 @@ def mi_fgsm(
     loss: Loss = cross_entropy,
 ) -> Attack:
     """Momentum iterative FGSM (Dong et al. 2018): alpha = eps / steps, from the image itself."""
+    check_whole("steps", steps)
     threat = ball(norm, eps)
-    return Attack(threat, Momentum(threat.eps / max(steps, 1), decay), rule=rule, loss=loss, steps=steps)
+    return Attack(threat, Momentum(threat.eps / steps, decay), rule=rule, loss=loss, steps=steps)
 
 
 def sa_pgd(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from robustsnn.attacks.attempt import Attempt, Querying
 from robustsnn.attacks.passes import judged
 from robustsnn.attacks.streams import Randomness, Streams
-from robustsnn.attacks.threat import Threat, check_images, per_sample
+from robustsnn.attacks.threat import Threat, check_call, per_sample
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
@@ -70,7 +70,7 @@ class RayS(Querying):
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch; a sample pays one query for the clean image and one per point until it breaks."""
-        check_images(x, y, self.threat.low, self.threat.high, self.threat.levels)
+        check_call(self.threat, model, x, y)
         with frozen(model):
             search = _Directions(self, model, x.detach(), y, Streams.of(generator, x))
             if len(x):

@@ -14,7 +14,7 @@ from robustsnn.attacks.attempt import Attempt, at_least, shown
 from robustsnn.attacks.binary import Flips, ranked
 from robustsnn.attacks.passes import differentiate, judged
 from robustsnn.attacks.streams import Randomness, Streams
-from robustsnn.attacks.threat import check_images
+from robustsnn.attacks.threat import check_call
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
@@ -102,7 +102,7 @@ class SparseFlips:
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch of inputs of any shape `[B, ...]` with entries 0 and 1."""
-        check_images(x, y)
+        check_call(self.threat, model, x, y)
         if not bool(((x == 0) | (x == 1)).all()):
             raise UserError("inputs hold values other than 0 and 1: SparseFlips is for binary inputs, such as events")
         search = _Search(self, model, x.detach(), y, Streams.of(generator, x))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustsnn.attacks.attempt import Attempt, Querying
 from robustsnn.attacks.noise import Queries
 from robustsnn.attacks.streams import Randomness
-from robustsnn.attacks.threat import Threat, check_images
+from robustsnn.attacks.threat import Threat, check_call
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
@@ -68,7 +68,7 @@ class Square(Querying):
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch; a sample pays one query for the clean image and one per point until it breaks."""
-        check_images(x, y, self.threat.low, self.threat.high, self.threat.levels)
+        check_call(self.threat, model, x, y)
         if x.ndim < 4:
             raise UserError(f"Square on inputs of shape {tuple(x.shape)}: its windows need [B, ..., H, W]")
         linf = self.threat.norm == "Linf"

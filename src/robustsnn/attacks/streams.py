@@ -12,6 +12,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from robustsnn.ground.door import check_generator
 from robustsnn.ground.seeds import drawn
 
 
@@ -48,6 +49,7 @@ class Streams:
             if len(source) != len(x):
                 raise ValueError(f"{len(source)} streams given for {len(x)} samples")
             return source
+        check_generator(source)
         source = source if source is not None else torch.Generator().manual_seed(0)
         seeds = drawn(source, len(x), lambda n: torch.randint(1 << 62, (n,), generator=source, device=source.device))
         return Streams(seeds.tolist(), x.device)

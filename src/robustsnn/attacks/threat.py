@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustsnn.attacks import grey
 from robustsnn.attacks.streams import Randomness, Streams
+from robustsnn.ground.door import check_images_of, check_labels, check_meets, check_model
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.units import show_fraction
 
@@ -244,12 +245,17 @@ def verify(threat: Threat, z: Tensor, x: Tensor, source: object, slack: float = 
     return distance
 
 
+def check_call(threat: Threat, model: nn.Module, x: Tensor, y: Tensor) -> None:
+    """UserError unless an attack in this threat can be asked for these images, labels and model."""
+    check_model(model)
+    check_images(x, y, threat.low, threat.high, threat.levels)
+    check_meets(model, x, y)
+
+
 def check_images(x: Tensor, y: Tensor, low: float = 0.0, high: float = 1.0, levels: int | None = None) -> None:
     """UserError unless x is a float batch in [low, high], on grey levels if any, with one integer label per image."""
-    if not x.is_floating_point():
-        raise UserError(f"images of dtype {x.dtype}: give floats in [{low:g}, {high:g}] (uint8 images: x / 255)")
-    if y.shape != x.shape[:1] or y.dtype != torch.int64:
-        raise UserError(f"labels of shape {tuple(y.shape)}, {y.dtype}: needed is int64 [{len(x)}], one per image")
+    check_images_of(x)
+    check_labels(y, len(x))
     if len(x) and not bool(((x >= low) & (x <= high)).all()):
         raise UserError(
             f"images span [{x.min().item():.4g}, {x.max().item():.4g}] where [{low:g}, {high:g}] is needed: "

@@ -18,7 +18,7 @@ import torch
 
 from robustsnn.bench.timing import clock
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.provenance import provenance
+from robustsnn.ground.provenance import processor, provenance
 
 
 def pick(name: str) -> torch.device:
@@ -47,17 +47,6 @@ def prepared(threads: int | None) -> Iterator[None]:
     finally:
         torch.set_num_threads(before)
         logger.setLevel(level)
-
-
-def processor() -> str:
-    """Its name, with family and model where the system tells."""
-    info = Path("/proc/cpuinfo")
-    if not info.exists():
-        return platform.processor() or platform.machine()
-    lines = [line.split(":", 1) for line in info.read_text().splitlines() if ":" in line]
-    about = {name.strip(): value.strip() for name, value in lines}
-    name = about.get("model name", platform.machine())
-    return f"{name} (family {about.get('cpu family')}, model {about['model']})" if "model" in about else name
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ranges import Seed, Within
 from robustsnn.names import registered
 
 PARTS = {
@@ -19,6 +20,7 @@ PARTS = {
 PRECISIONS = ("float32", "bfloat16")
 NEURONS = ("IF", "LIF", "LIF-decayed-input")
 _MOST = 1 << 20
+Size = Annotated[int, Within(least=1, most=_MOST)]
 
 
 @dataclass(frozen=True)
@@ -51,22 +53,22 @@ class Options:
 
     parts: str = ",".join(PARTS)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    threads: int | None = None
-    rounds: int = 3
-    seed: int = 0
+    threads: Size | None = None
+    rounds: Size = 3
+    seed: Seed = 0
     networks: str = "vgg11"
     precisions: str = ",".join(PRECISIONS)
     image: str = "3x32x32"
-    steps: int = 4
-    batch: int = 4
+    steps: Size = 4
+    batch: Size = 4
     memory: bool = True
     neurons: str = "IF"
     neuron_shapes: str = "16x128x16x16"
     neuron_steps: str = "8"
-    neuron_rounds: int = 11
+    neuron_rounds: Size = 11
     compiled: bool = True
-    pgd_steps: int = 5
-    images: int = 4
+    pgd_steps: Size = 5
+    images: Size = 4
     growth_network: str = "vgg_small"
     growth_steps: str = "4,8,16,32"
     growth_batches: str = "4,8,16,32"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from robustsnn.cli.options import listed, overwriting, trusting
+from robustsnn.cli.options import listed, overwriting, path, radii, radius, trusting, value
+from robustsnn.ground.ranges import Count, Positive, Seed
 
 
 def run(arguments: list[str]) -> None:
@@ -15,7 +14,7 @@ def run(arguments: list[str]) -> None:
         prog="robustsnn analyze",
         description="Look into a run: see `robustsnn list studies`.",
     )
-    parser.add_argument("run", type=Path, help="folder made by train")
+    parser.add_argument("run", type=path, help="folder made by train")
     parser.add_argument(
         "--parts", type=str, default="all", help="studies, with commas: names, or module:attribute (%(default)s)"
     )
@@ -23,30 +22,34 @@ def run(arguments: list[str]) -> None:
     parser.add_argument(
         "--attack", type=str, default="none", help="where the trail does: clean images, or fgsm, pgd, ..."
     )
-    parser.add_argument("--eps", type=str, default=None, help="radius of that attack, Linf, as 8/255")
+    parser.add_argument("--eps", type=radius, default=None, help="radius of that attack, Linf, as 8/255")
     parser.add_argument("--rule", type=str, default="own", help="gradient rule of the neurons (%(default)s)")
-    parser.add_argument("--radii", type=str, default="2/255,8/255,32/255", help="of the vulnerabilities (%(default)s)")
-    parser.add_argument("--mac", type=float, default=4.6, help="picojoule of a multiply-accumulate (%(default)s)")
-    parser.add_argument("--ac", type=float, default=0.9, help="picojoule of an accumulate (%(default)s)")
     parser.add_argument(
-        "--limit", type=int, default=200, help="the first so many test images (%(default)s); theory takes 32"
+        "--radii", type=radii, default="2/255,8/255,32/255", help="of the vulnerabilities (%(default)s)"
+    )
+    parser.add_argument(
+        "--mac", type=value(Positive), default=4.6, help="picojoule of a multiply-accumulate (%(default)s)"
+    )
+    parser.add_argument("--ac", type=value(Positive), default=0.9, help="picojoule of an accumulate (%(default)s)")
+    parser.add_argument(
+        "--limit", type=value(Count), default=200, help="the first so many test images (%(default)s); theory takes 32"
     )
     parser.add_argument(
         "--work",
-        type=float,
+        type=value(Positive),
         default=1e12,
         help="multiply-accumulates of a part; large networks take fewer images (1e12)",
     )
     parser.add_argument(
-        "--batch_size", type=int, default=8, help="images per batch (%(default)s); memory grows with it"
+        "--batch_size", type=value(Count), default=8, help="images per batch (%(default)s); memory grows with it"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of draws and attacks (%(default)s)")
+    parser.add_argument("--seed", type=value(Seed), default=0, help="of draws and attacks (%(default)s)")
     overwriting(parser)
     trusting(parser, "the run's config")
     options = vars(parser.parse_args(arguments))
     from robustsnn.ground.progress import Display
 
-    run, parts, options["radii"] = options.pop("run"), listed(options.pop("parts")), listed(options["radii"])
+    run, parts = options.pop("run"), listed(options.pop("parts"))
     with Display() as display:
         display.loading()
         from robustsnn.runs.analyses import analyze, sentences

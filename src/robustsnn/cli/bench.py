@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from robustsnn.cli.options import overwriting, place
+from robustsnn.cli.options import overwriting, path
 from robustsnn.ground.errors import UserError
 
 
@@ -18,8 +17,8 @@ def run(arguments: list[str]) -> None:
         prog="robustsnn bench", description="Time neurons, training steps, attacks, growth and data on this machine."
     )
     add_options(parser, Options)
-    parser.add_argument("--json", type=place, default=None, help="write all figures to this file, after each part")
-    parser.add_argument("--compare", type=Path, nargs=2, default=None, help="OLD.json NEW.json: measure nothing")
+    parser.add_argument("--json", type=path, default=None, help="write all figures to this file, after each part")
+    parser.add_argument("--compare", type=path, nargs=2, default=None, help="OLD.json NEW.json: measure nothing")
     overwriting(parser)
     options, given = taken(parser, Options, arguments)
     out, compared = options.json, options.compare
@@ -33,7 +32,7 @@ def run(arguments: list[str]) -> None:
         old, new = (read(path) for path in compared)
         show_comparison(compare(old, new), differences(old, new), alone(old, new))
         return
-    chosen = overridden(Options(), given)
+    chosen = overridden(Options(), given, "--")
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise UserError(f"--json {out}: give a file name in an existing folder")
     from robustsnn.ground.progress import Display

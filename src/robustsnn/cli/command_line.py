@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Any
 
-from robustsnn.cli.commands import COMMANDS, overview
-from robustsnn.ground.errors import Stopped, UserError, in_words
-from robustsnn.names import came_from_outside
+from robustsnn.cli.commands import COMMANDS, Command, overview
+from robustsnn.cli.options import check_text
+from robustsnn.ground.errors import Advice, Stopped, UserError, exhausted, in_words
+from robustsnn.ground.progress import Display
+from robustsnn.names import came_from_outside, near
+from robustsnn.names.values import shown
 
 HELP = f"""usage: robustsnn COMMAND ...
 
@@ -26,11 +32,13 @@ Exit codes: 0 done, 1 a defect of this program, 2 something about the input is w
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    debug = "--debug" in arguments
+    debug, Display.stage = "--debug" in arguments, ""
     arguments = [a for a in arguments if a != "--debug"]
     command = COMMANDS.get(arguments[0]) if arguments else None
     try:
-        with _stoppable():
+        with _stoppable(), warnings.catch_warnings():
+            check_text(arguments)
+            warnings.showwarning = _advise  # type: ignore[assignment]
             return _run(arguments)
     except KeyboardInterrupt as stop:
         again = command.again if command else ""
@@ -45,12 +53,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (UserError, OSError) as error:
         if debug or (isinstance(error, OSError) and came_from_outside(error)):
             raise
-        print(f"robustsnn: error: {in_words(error) if isinstance(error, OSError) else error}", file=sys.stderr)
+        print(
+            f"robustsnn: error: {_short(in_words(error) if isinstance(error, OSError) else str(error))}",
+            file=sys.stderr,
+        )
         return 2
-    except ValueError as error:
-        if "embedded null" not in str(error):  # what Python says of a file's name with the character NUL
+    except Exception as error:  # the net for what no check has foreseen: of the input, if it asked for too much
+        if isinstance(error, ValueError) and "embedded null" in str(error):  # what Python says of such a file's name
+            print("robustsnn: error: a file's name cannot hold the character NUL; give one without it", file=sys.stderr)
+            return 2
+        what = exhausted(error)
+        if debug or not what or ("memory" not in what and came_from_outside(error)):
             raise
-        print("robustsnn: error: a file's name cannot hold the character NUL; give one without it", file=sys.stderr)
+        print(f"robustsnn: error: {_too_much(what, error, command)}", file=sys.stderr)
         return 2
 
 
@@ -75,6 +90,29 @@ def _stoppable() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+def _short(message: str) -> str:
+    """The message in one line, without words of thousands of letters."""
+    line = " ".join(message.split())
+    return re.sub(r"\S{300,}", lambda word: f"{word[0][:60]}... ({len(word[0])} letters)", line)
+
+
+def _advise(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+    """Advice in one line, other warnings as Python shows them."""
+    if issubclass(category, Advice):
+        print(f"robustsnn: note: {message}", file=sys.stderr)
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+
+
+def _too_much(what: str, error: Exception, command: Command | None) -> str:
+    """What ran out, where, and what to lower."""
+    stage = f" in {command.name}" if command else ""
+    stage += f", at the stage: {Display.stage}" if Display.stage else ""
+    said = " ".join(str(error).split())[:120]
+    lower = f"lower {command.lower}" if command and command.lower else "give smaller numbers or files"
+    return f"{what}{stage} ({said or type(error).__name__}); {lower}"
+
+
 def _run(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP, end="")
@@ -86,7 +124,7 @@ def _run(arguments: list[str]) -> int:
         return 0
     command, rest = arguments[0], arguments[1:]
     if command not in COMMANDS:
-        raise UserError(f"unknown command {command!r}; allowed are {', '.join(COMMANDS)}")
+        raise UserError(f"unknown command {shown(command)}; allowed are {', '.join(COMMANDS)}{near(command, COMMANDS)}")
     try:
         COMMANDS[command].run(rest)
     except SystemExit as stop:  # --help of a command

@@ -15,6 +15,7 @@ class Command:
         text: behind its name in the help.
         short: another name for it.
         again: what an interrupted one is told, to go on.
+        lower: what to lower where memory does not suffice.
         writes: it leaves results, so one that nobody reads to its end was cut short; a list is just read no further.
     """
 
@@ -22,6 +23,7 @@ class Command:
     text: str
     short: str = ""
     again: str = ""
+    lower: str = ""
     writes: bool = True
 
     @property
@@ -31,29 +33,42 @@ class Command:
 
 
 SAME, RESUME = ", continue by the same command", ", continue with --resume"
+TRAINING = "train.batch_size, model.steps or the width of the network (model.options.width)"
 TABLE = (
     Command(
         "demo",
         "the main job on embedded data: train vanilla, SR, AT, SR*; attack all; write a report",
         again=SAME,
     ),
-    Command("train", "CONFIG.yaml [--objective.lam 0.002 ...] --out RUN [--resume]", again=RESUME),
+    Command(
+        "train",
+        "CONFIG.yaml [--objective.lam 0.002 ...] --out RUN [--resume]",
+        again=RESUME,
+        lower=f"{TRAINING}, or train with train.recompute=true",
+    ),
     Command(
         "evaluate",
         "RUN --suite reliable --eps 8/255 [--source RUN2] [--limit N] [--shard 1/4] [--resume]",
         short="attack",
         again=RESUME,
+        lower="--batch_size",
     ),
-    Command("analyze", "RUN   its gradients, vulnerability, theory and energy, and where the gradient becomes sparse"),
+    Command(
+        "analyze",
+        "RUN   its gradients, vulnerability, theory and energy, and where the gradient becomes sparse",
+        lower="--batch_size or --limit",
+    ),
     Command(
         "sweep",
         "CONFIG.yaml --over objective.lam=0,0.002 [--over ...] --out DIR [--suite quick --eps 8/255]",
         again=SAME,
+        lower=f"{TRAINING}, or --workers",
     ),
     Command(
         "reproduce",
         "p1-table2 ... | all   a table or figure of the papers, beside what they report [--scale digits|full]",
         again=SAME,
+        lower="--workers",
     ),
     Command("report", "RUN... --out report.html [--card]"),
     Command(
@@ -64,9 +79,10 @@ TABLE = (
     Command(
         "bench",
         "how fast this machine is at it [--parts neuron,step ...] [--json OUT.json] | --compare OLD.json NEW.json",
+        lower="--batch, --steps, --image or --neuron_shapes",
         writes=False,
     ),
-    Command("doctor", "versions, device, precision, compiler: what works here", writes=False),
+    Command("doctor", "versions, device, precision, compiler: what works here | --determinism RUN", writes=False),
 )
 
 COMMANDS = {name: command for command in TABLE for name in (command.name, command.short) if name}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustsnn.cli.options import overwriting, place
+from robustsnn.cli.options import overwriting, path, value
+from robustsnn.ground.ranges import Seed
 
 
 def run(arguments: list[str]) -> None:
@@ -12,8 +13,10 @@ def run(arguments: list[str]) -> None:
     from robustsnn.names.parsing import Parser
 
     parser = Parser(prog="robustsnn demo", description="Train, attack and report four networks on embedded digits.")
-    parser.add_argument("--out", type=place, default=Path("runs/demo"), help="folder of the results (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of initial weights, order and attacks (%(default)s)")
+    parser.add_argument("--out", type=path, default=Path("runs/demo"), help="folder of the results (%(default)s)")
+    parser.add_argument(
+        "--seed", type=value(Seed), default=0, help="of initial weights, order and attacks (%(default)s)"
+    )
     overwriting(parser)
     options = parser.parse_args(arguments)
     from robustsnn.ground.progress import Display

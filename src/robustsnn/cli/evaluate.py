@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustsnn.cli.options import listed, overwriting, trusting
+from robustsnn.cli.options import listed, overwriting, path, radii, radius, trusting, value
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import one_voice, speaks
+from robustsnn.ground.ranges import Count, Seed
 
 
 @one_voice()
@@ -15,25 +16,28 @@ def run(arguments: list[str]) -> None:
     from robustsnn.names.parsing import Parser
 
     parser = Parser(prog="robustsnn evaluate", description="Attack a run's test images and judge the results.")
-    parser.add_argument("run", type=Path, help="folder made by train")
+    parser.add_argument("run", type=path, help="folder made by train")
     parser.add_argument("--suite", type=str, help="which attacks, see `robustsnn list suites`; several with commas")
-    parser.add_argument("--eps", type=str, help="radius of the threat, as 0.03 or 8/255")
-    parser.add_argument("--norm", type=str, default="Linf", help="Linf or L2 (%(default)s)")
-    parser.add_argument("--curve", type=str, default="", help="further radii for accuracy against eps, with commas")
+    parser.add_argument("--eps", type=radius, help="radius of the threat, as 0.03 or 8/255")
+    parser.add_argument("--norm", choices=["Linf", "L2"], default="Linf", help="%(default)s, or L2")
+    parser.add_argument("--curve", type=radii, default=[], help="further radii for accuracy against eps, with commas")
     parser.add_argument("--source", type=str, default="", help="runs to craft black-box attacks on, with commas")
-    parser.add_argument("--limit", type=int, default=None, help="only the first so many test images")
-    parser.add_argument("--batch_size", type=int, default=128, help="images per batch (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the attacks (%(default)s)")
+    parser.add_argument("--limit", type=value(Count), default=None, help="only the first so many test images")
+    parser.add_argument("--batch_size", type=value(Count), default=128, help="images per batch (%(default)s)")
+    parser.add_argument("--seed", type=value(Seed), default=0, help="of the attacks (%(default)s)")
     parser.add_argument(
-        "--precision", type=str, default="float32", help="craft attacks in float32 or bfloat16; judged in float32"
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="craft attacks in float32 or bfloat16; judged in float32",
     )
     parser.add_argument("--resume", action="store_true", help="use outcomes of an interrupted evaluation")
     parser.add_argument("--shard", type=str, default="", help="only part 2/4 of the batches; merge when all are done")
     parser.add_argument(
-        "--merge", type=str, nargs="*", default=None, help="put shards together: other copies of the run"
+        "--merge", type=path, nargs="*", default=None, help="put shards together: other copies of the run"
     )
     parser.add_argument("--save_images", action="store_true", help="write the adversarial images as safetensors")
-    parser.add_argument("--images", type=Path, default=None, help="judge such images instead of attacking")
+    parser.add_argument("--images", type=path, default=None, help="judge such images instead of attacking")
     overwriting(parser)
     trusting(parser, "the run's config or that of a source")
     options = parser.parse_args(arguments)
@@ -61,7 +65,7 @@ def run(arguments: list[str]) -> None:
             listed(options.suite),
             options.eps,
             norm=options.norm,
-            curve=listed(options.curve),
+            curve=options.curve,
             limit=options.limit,
             batch_size=options.batch_size,
             seed=options.seed,
@@ -69,7 +73,7 @@ def run(arguments: list[str]) -> None:
             resume=options.resume,
             sources=[Path(source) for source in listed(options.source)],
             shard=Shard(*shard) if shard else None,
-            merge=None if options.merge is None else [Path(other) for other in options.merge],
+            merge=None if options.merge is None else list(options.merge),
             save=options.save_images,
             overwrite=options.overwrite,
             trust_code=options.trust_code,

@@ -32,7 +32,7 @@ def run(arguments: list[str]) -> None:
         print(plural)
         if plural == "configs":
             for path in sorted(Path("configs").glob("*.yaml")):
-                print(f"  {path}  {path.read_text().partition(chr(10))[0].removeprefix('# ')}")
+                print(f"  {path}  {path.read_text('utf-8').partition(chr(10))[0].removeprefix('# ')}")
             continue
         kind = plurals[plural]
         for name, entry in registered(kind).items():

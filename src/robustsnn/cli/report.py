@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustsnn.cli.options import overwriting, place
+from robustsnn.cli.options import overwriting, path
 
 
 def run(arguments: list[str]) -> None:
@@ -12,8 +12,8 @@ def run(arguments: list[str]) -> None:
     from robustsnn.names.parsing import Parser
 
     parser = Parser(prog="robustsnn report", description="Write one HTML page on one or more runs.")
-    parser.add_argument("runs", type=Path, nargs="+", help="folders made by train and evaluate")
-    parser.add_argument("--out", type=place, default=Path("report.html"), help="the page (%(default)s)")
+    parser.add_argument("runs", type=path, nargs="+", help="folders made by train and evaluate")
+    parser.add_argument("--out", type=path, default=Path("report.html"), help="the page (%(default)s)")
     parser.add_argument("--title", type=str, default=None, help="of the page")
     parser.add_argument("--card", action="store_true", help="also write a model card, card.md, into each run's folder")
     overwriting(parser)
@@ -25,5 +25,5 @@ def run(arguments: list[str]) -> None:
     write_report(options.runs, options.out, title=options.title, overwrite=options.overwrite)
     print(options.out)
     if options.card:
-        for path in write_cards(options.runs, overwrite=options.overwrite):
-            print(path)
+        for written in write_cards(options.runs, overwrite=options.overwrite):
+            print(written)

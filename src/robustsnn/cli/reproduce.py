@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustsnn.cli.options import overwriting, place
+from robustsnn.cli.options import overwriting, path, value
+from robustsnn.ground.ranges import Count
 
 
 def run(arguments: list[str]) -> None:
@@ -25,15 +26,15 @@ def run(arguments: list[str]) -> None:
         default="digits",
         help="%(default)s: embedded data; full: the papers' data",
     )
-    parser.add_argument("--out", type=place, default=Path("runs/reproduce"), help="folder of everything (%(default)s)")
-    parser.add_argument("--seeds", type=int, default=1, help="networks of each kind (%(default)s)")
+    parser.add_argument("--out", type=path, default=Path("runs/reproduce"), help="folder of everything (%(default)s)")
+    parser.add_argument("--seeds", type=value(Count), default=1, help="networks of each kind (%(default)s)")
     parser.add_argument(
-        "--limit", type=int, default=None, help="test images to attack; null is 100, or all at full scale"
+        "--limit", type=value(Count), default=None, help="test images to attack; null is 100, or all at full scale"
     )
     parser.add_argument(
-        "--root", type=Path, default=None, help="at full scale: folder of cifar-10, cifar-100, cifar10-dvs"
+        "--root", type=path, default=None, help="at full scale: folder of cifar-10, cifar-100, cifar10-dvs"
     )
-    parser.add_argument("--workers", type=int, default=None, help="processes; null is one per core")
+    parser.add_argument("--workers", type=value(Count), default=None, help="processes; null is one per core")
     overwriting(parser)
     options = parser.parse_args(arguments)
     for name in options.names:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from robustsnn.cli.options import overwriting, place, trusting
+from robustsnn.cli.options import overwriting, path, radius, trusting, value
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ranges import Count, Seed
 
 
 def run(arguments: list[str]) -> None:
@@ -17,20 +16,20 @@ def run(arguments: list[str]) -> None:
     parser = Parser(
         prog="robustsnn sweep", description="Train a grid of runs side by side, and attack their validation images."
     )
-    parser.add_argument("config", type=Path, help="YAML file of what all runs share")
+    parser.add_argument("config", type=path, help="YAML file of what all runs share")
     parser.add_argument("--over", type=str, action="append", default=[], help="OPTION=VALUE,VALUE; several make a grid")
-    parser.add_argument("--out", type=place, required=True, help="folder of the runs' folders and of sweep.json")
+    parser.add_argument("--out", type=path, required=True, help="folder of the runs' folders and of sweep.json")
     parser.add_argument("--suite", type=str, default=None, help="attack with this suite; trains alone without")
-    parser.add_argument("--eps", type=str, default=None, help="radius of the threat, as 0.03 or 8/255")
+    parser.add_argument("--eps", type=radius, default=None, help="radius of the threat, as 0.03 or 8/255")
     parser.add_argument(
         "--part", choices=["validation", "test"], default="validation", help="images that are attacked (%(default)s)"
     )
-    parser.add_argument("--limit", type=int, default=None, help="only the first so many images")
-    parser.add_argument("--seed", type=int, default=0, help="of the attacks (%(default)s)")
+    parser.add_argument("--limit", type=value(Count), default=None, help="only the first so many images")
+    parser.add_argument("--seed", type=value(Seed), default=0, help="of the attacks (%(default)s)")
     parser.add_argument(
         "--executor", choices=["local", "slurm"], default="local", help="where the runs are trained (%(default)s)"
     )
-    parser.add_argument("--workers", type=int, default=None, help="local processes; null is one per core")
+    parser.add_argument("--workers", type=value(Count), default=None, help="local processes; null is one per core")
     overwriting(parser)
     trusting(parser, "the config file")
     add_options(parser, Slurm, "slurm.", skip=("folder", "cluster"))
@@ -57,7 +56,7 @@ def run(arguments: list[str]) -> None:
         look = None
         if options.suite is not None:
             look = Look(options.suite, options.eps, options.part, options.limit, options.seed)
-        slurm = overridden(Slurm(options.out / ".slurm"), cluster) if options.executor == "slurm" else None
+        slurm = overridden(Slurm(options.out / ".slurm"), cluster, "--slurm.") if options.executor == "slurm" else None
         how = {"look": look, "workers": options.workers, "slurm": slurm, "overwrite": options.overwrite}
         found = sweep(base, over, options.out, **how, progress=display)
     if look is not None:

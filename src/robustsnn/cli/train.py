@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from robustsnn.cli.options import overwriting, place, trusting
+from robustsnn.cli.options import overwriting, path, trusting
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import one_voice, speaks
 
@@ -26,7 +26,7 @@ def run(arguments: list[str]) -> None:
         usage="robustsnn train [CONFIG.yaml] [--OPTION VALUE ...] --out RUN [--resume]",
         description="Train a network as a YAML file says, and as options after it override.",
     )
-    parser.add_argument("--out", type=place, help="the run's folder, new or with --resume")
+    parser.add_argument("--out", type=path, help="the run's folder, new or with --resume")
     parser.add_argument("--resume", action="store_true", help="continue the run that is in --out")
     parser.add_argument("--dry_run", action="store_true", help="check and print the complete config, and stop")
     overwriting(parser)
@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> None:
         print(yaml.safe_dump(config.to_dict(), sort_keys=False), end="")
         return
     if options.out is None:
-        raise UserError("train needs --out, the folder to write the run to")
+        raise UserError("robustsnn train needs --out, the folder to write the run to, for example --out runs/first")
     from robustsnn.ground.progress import Display
 
     with Display() as display:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustsnn.data.augment import Augment
 from robustsnn.data.split import split
+from robustsnn.ground.door import check_whole
 from robustsnn.ground.errors import UserError
 
 __all__ = ["Augment", "ImageSet", "Splits", "batches", "split"]
@@ -35,6 +36,13 @@ class ImageSet:
 
     def __post_init__(self) -> None:
         images, labels = self.images, self.labels
+        for name, value in (("images", images), ("labels", labels)):
+            if not isinstance(value, Tensor) or value.layout != torch.strided or value.device.type == "meta":
+                kind = type(value).__name__
+                raise UserError(f"{self.name}: {name} of type {kind}: give a dense tensor, torch.as_tensor({name})")
+        if not isinstance(self.classes, tuple) or not all(isinstance(name, str) for name in self.classes):
+            raise UserError(f"{self.name}: classes={self.classes!r:.60}: give a tuple of names, ('cat', 'dog')")
+        check_whole(f"{self.name}: levels", self.levels, most=255)
         if images.dtype != torch.uint8 or images.ndim not in (4, 5):
             raise UserError(
                 f"{self.name}: images are {_describe(images)}; give uint8 of shape [N, C, H, W] or [N, T, C, H, W]"
@@ -72,10 +80,14 @@ class ImageSet:
         `UserError` if that is none, more than there are, or an index outside 0..N-1.
         """
         if isinstance(which, int):
+            check_whole(f"{self.name}: images to take", which)
             if not 1 <= which <= len(self):
                 raise UserError(f"{self.name}: cannot take {which} images; allowed are 1..{len(self)}")
             which = torch.arange(which)
-        index = torch.as_tensor(which, device=self.labels.device)
+        try:
+            index = torch.as_tensor(which, device=self.labels.device)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise UserError(f"{self.name}: {which!r:.60} is no list of indices; give integers, [0, 2]") from None
         if index.ndim != 1 or len(index) == 0 or index.is_floating_point() or index.dtype == torch.bool:
             raise UserError(f"{self.name}: indices are {_describe(index)}; give integers of shape [n], n >= 1")
         index = index.long()

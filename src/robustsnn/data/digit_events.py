@@ -15,6 +15,7 @@ from robustsnn.data.event_camera import EventCamera
 from robustsnn.data.events import Events, check_frames
 from robustsnn.data.events import frames as integrate
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.memory import check_fits
 
 CAMERA = EventCamera(on=0.3, off=0.3, refractory=1_000, noise=0.5)
 """The camera of `digit_events`."""
@@ -40,6 +41,7 @@ def digit_events(
     if not 8 <= size <= 128:
         raise UserError(f"a sensor of size={size} pixels; allowed are 8..128")
     check_frames(frames, by, (size, size), (size, size), levels, "digit_events")
+    check_fits(1797 * frames * 2 * size**2, f"frames of {frames} steps", "data.frames.steps or data.frames.size")
     still = digits(seed)
     parts: list[ImageSet] = []
     for number, part in enumerate((still.train, still.validation, still.test)):

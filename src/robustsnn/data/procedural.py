@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import pi
+from typing import Annotated
 
 import torch
 from torch import Tensor
 
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.memory import check_fits
+from robustsnn.ground.ranges import Count, Seed, Within
 
 SIDE = 32  # pixels
+Many = Annotated[int, Within(least=1, most=1_000_000)]
 
 # The image spans -1..1 in both directions; y points down.
 _Y, _X = torch.meshgrid(*[(torch.arange(SIDE, dtype=torch.float64) + 0.5) * (2 / SIDE) - 1] * 2, indexing="ij")
@@ -119,7 +123,7 @@ _MASKS: dict[str, Callable[[_Draw], Tensor]] = {
 
 
 def procedural(
-    n_train: int = 10_000, n_validation: int = 1_000, n_test: int = 2_000, classes: int = 10, seed: int = 0
+    n_train: Many = 10_000, n_validation: Many = 1_000, n_test: Many = 2_000, classes: Count = 10, seed: Seed = 0
 ) -> Splits:
     """Drawn images uint8 [N, 3, 32, 32] of the first `classes` (2 to 10) of ten textures and shapes.
 
@@ -131,6 +135,8 @@ def procedural(
     if not 2 <= classes <= len(_MASKS):
         raise UserError(f"classes {classes} is not allowed; give 2..{len(_MASKS)}")
     parts: list[ImageSet] = []
+    # Drawn in float64, several such arrays at a time.
+    check_fits(max(n_train, n_validation, n_test) * SIDE**2 * 8 * 8, "drawing images", "n_train, n_validation, n_test")
     for part, count in enumerate((n_train, n_validation, n_test)):
         if count < 1:
             raise UserError(f"{count} images are not allowed; give n_train, n_validation and n_test of 1 or more")

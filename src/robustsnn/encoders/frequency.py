@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from robustsnn.encoders.checks import integer
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ranges import Positive
 from robustsnn.ground.types import Images
 
 
@@ -34,7 +35,7 @@ class Frequency(nn.Module):
         part: "modulus" or "real".
     """
 
-    def __init__(self, steps: int, shrink: float = 2, part: Literal["modulus", "real"] = "modulus") -> None:
+    def __init__(self, steps: int, shrink: Positive = 2, part: Literal["modulus", "real"] = "modulus") -> None:
         super().__init__()
         self.steps = integer("Frequency", "steps", steps)
         if not isinstance(shrink, int | float) or not 0 < shrink < math.inf:

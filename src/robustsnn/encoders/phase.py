@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
 from robustsnn.encoders.bpda import swap
 from robustsnn.encoders.checks import integer
 from robustsnn.encoders.smoothed import Rounding
+from robustsnn.ground.ranges import Within
 from robustsnn.ground.types import Images
+
+Period = Annotated[int, Within(least=1, most=16)]
+"""K, digits of a pixel."""
 
 
 class Phase(Rounding):
@@ -39,7 +45,7 @@ class Phase(Rounding):
             from SpikingJelly; the network must then find out by itself which step is worth what.
     """
 
-    def __init__(self, steps: int = 10, period: int = 8, weighted: bool = True) -> None:
+    def __init__(self, steps: int = 10, period: Period = 8, weighted: bool = True) -> None:
         super().__init__()
         self.steps = integer("Phase", "steps", steps)
         self.period = integer("Phase", "period", period, most=16)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.data.batches import ImageSet
+from robustsnn.ground.door import ask, check_images_of, check_labels
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import evaluating
 from robustsnn.ground.seeds import seeded
@@ -29,9 +30,10 @@ def tensors(data: Data) -> tuple[Tensor, Tensor]:
     else:
         x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
         if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
-            raise UserError(f"data of type {type(data).__name__}: give an ImageSet or a pair (x, y) of tensors")
-        if x.dtype in (torch.float16, torch.bfloat16):
-            raise UserError(f"images of dtype {x.dtype}: attacks are made and judged in float32; give x.float()")
+            kinds = " of " + " and ".join(type(part).__name__ for part in data) if isinstance(data, tuple) else ""
+            raise UserError(f"data of type {type(data).__name__}{kinds}: give an ImageSet or a pair (x, y) of tensors")
+        check_images_of(x)
+        check_labels(y, len(x))
     if len(x) == 0:
         raise UserError("there are no images to evaluate; give at least one")
     return x.detach(), y
@@ -57,7 +59,7 @@ class Judge:
         margins, total = [], torch.zeros(())
         with evaluating(model):
             for _ in range(self.votes):
-                logits = model(x)
+                logits = ask(model, x)
                 check_logits(logits, y)
                 margins.append(margin(logits, y))
                 total = total.to(logits) + logits
@@ -74,10 +76,12 @@ def repeats(model: nn.Module, x: Tensor) -> tuple[bool, bool]:
 
     def logits(seed: int) -> Tensor:
         with evaluating(model), seeded(seed, "repeats"):
-            found = model(x)
+            found = ask(model, x)
         if not isinstance(found, Tensor) or found.ndim != 2:
             shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise UserError(f"{type(model).__name__} returned {shape} for {len(x)} images; needed are logits [B, K]")
+        if not found.is_floating_point():
+            raise UserError(f"{type(model).__name__} returned logits of {found.dtype}; needed are floats [B, K]")
         return found.nan_to_num()
 
     first = logits(0)

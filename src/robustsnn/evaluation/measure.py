@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,25 @@ from robustsnn.evaluation.probe import PROBE, Probe, untouched
 from robustsnn.evaluation.result import Evaluation
 from robustsnn.evaluation.rounded import rounded
 from robustsnn.evaluation.running import encode_images, run_suite
+from robustsnn.ground.door import check_meets, check_model
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.units import show_fraction
 from robustsnn.models import Encoded
 from robustsnn.records.outcome import Outcomes, breaks, rate, tabulate
+
+
+def asked(suite: Callable[[float], Suite], eps: float) -> Suite:
+    """The suite of a radius; UserError where a function makes none."""
+    try:
+        inspect.signature(suite).bind(eps)
+    except (TypeError, ValueError):
+        raise UserError(f"suite={suite!r:.80}: a function of eps alone is needed, which returns a Suite") from None
+    found = suite(eps)
+    if not isinstance(found, Suite):
+        raise UserError(f"suite={suite!r:.80} returned a {type(found).__name__} for eps={eps:g}; needed is a Suite")
+    return found
 
 
 def run_radii(
@@ -50,7 +64,8 @@ def run_radii(
         raise UserError(f"eps={eps!r}: an attack needs a radius above 0; clean accuracy is always reported")
     if any(radius < 0 for radius in curve):
         raise UserError(f"curve={list(curve)}: radii are above 0")
-    suites = {radius: suite(radius).merged() for radius in curve if radius > 0} | {eps: suite(eps)}
+    made = {radius: asked(suite, radius) for radius in (*curve, eps) if radius > 0}
+    suites = {radius: one if radius == eps else one.merged() for radius, one in made.items()}
     data = tensors(data)
     judge = judge or judge_of(model, data[0], suites[eps])
     keep_images = keep_images or judge.votes > 1
@@ -112,9 +127,11 @@ def evaluate(
     are kept, see there; `draws` for a model that draws random numbers; `depth`, what was broken by how many passes and
     what more of them would break. `worst_case` says `at_most` where `depth` gives a reason to.
     """
+    check_model(model)
     x, y = data = tensors(data)
+    check_meets(model, x.to(device_of(model, x)))
     fresh = untouched(model)
-    judge = judge_of(model, x, suite(eps))
+    judge = judge_of(model, x, asked(suite, eps))
     points: list[dict[str, Any]] = []
     clean: dict[str, Any] = {}
     made: Evaluation | None = None

@@ -21,6 +21,7 @@ from robustsnn.evaluation.fingerprint import exact, fingerprint, model_digest
 from robustsnn.evaluation.fitting import encode, fit_to, judge_of
 from robustsnn.evaluation.judge import Data, Judge, device_of, tensors
 from robustsnn.evaluation.shards import Shard, batch_path, collect
+from robustsnn.ground.door import check_meets, check_model, check_seed, check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Progress, silent
@@ -79,14 +80,16 @@ def run_suite(
         judge: how to judge; found out on the first images if None.
         progress: told about every batch and attack.
     """
-    if batch_size < 1:
-        raise UserError(f"batch_size={batch_size}: at least 1 is needed")
+    check_model(model)
+    check_whole("batch_size", batch_size)
+    check_seed(seed)
     check_precision(precision, suite)
     x, y = tensors(data)
     # A suite in encoded space sees the images behind the encoder, so the range is checked there again.
     encoded = suite.threat.space == "encoded"
     check_images(x, y, *((0.0, 1.0) if encoded else (suite.threat.low, suite.threat.high)), suite.threat.levels)
     device = device_of(model, x)
+    check_meets(model, x.to(device))
     view = Encoded(model) if encoded else None
     judge = judge if judge is not None else judge_of(model, x, suite)
     own = model_digest(model)

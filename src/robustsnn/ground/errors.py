@@ -47,3 +47,31 @@ def in_words(error: OSError) -> str:
     if error.strerror is None or fix is None:
         return " ".join(str(error).split()) or type(error).__name__
     return f"{where}{error.strerror.lower()}; {fix}"
+
+
+class Advice(UserWarning):
+    """What a person should know of work that is done all the same; the command line shows it in one line."""
+
+
+_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "Unable to allocate", "invalid buffer size")
+_NUMBERS = ("overflow", "out of range integral", "too large to convert", "too large to be represented", "numel:")
+
+
+def exhausted(error: BaseException) -> str:
+    """What an input asked too much of, in words: memory, depth, or the range of numbers; "" for another error.
+
+    Torch has its own errors for the memory of a GPU and, by words alone, for that of the CPU.
+    """
+    if isinstance(error, UserError):
+        return ""
+    if isinstance(error, RecursionError):
+        return "something is nested too deeply"
+    said = str(error)
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "there is not enough memory"
+    if isinstance(error, RuntimeError | ValueError) and any(word in said for word in _MEMORY):
+        return "there is not enough memory"
+    plain = isinstance(error, RuntimeError | ValueError | TypeError)
+    if isinstance(error, OverflowError) or (plain and any(word in said.lower() for word in _NUMBERS)):
+        return "a number is too large to compute with"
+    return ""

@@ -68,11 +68,14 @@ def _tell(text: str) -> None:
 class Display:
     """A `Progress` on stderr with the time left: a bar on a terminal, else a line every few seconds.
 
-    Of processes that torchrun started, the first shows it alone. It never raises.
+    Of processes that torchrun started, the first shows it alone. It never raises. What was told last is
+    kept in `stage`, for the message about an error that ends the work.
 
     The estimate assumes that what is left goes at the mean pace of this process, so work that was resumed
     does not count.
     """
+
+    stage = ""
 
     def __init__(self, every: float = 5.0) -> None:
         self.every = every
@@ -107,6 +110,7 @@ class Display:
 
     def loading(self) -> None:
         """Say that work is about to begin; its clock does not run yet."""
+        Display.stage = "loading"
         self.say("loading")
 
     def say(self, text: str) -> None:
@@ -115,6 +119,7 @@ class Display:
             _tell(text)
 
     def __call__(self, done: int, total: int, text: str) -> None:
+        Display.stage = text
         now, share = time.monotonic() - self.started, done / max(total, 1)
         if self.first is None:
             self.first, self.started, now = share, time.monotonic(), 0.0

@@ -42,6 +42,17 @@ def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
+def processor() -> str:
+    """Its name, with family and model where the system tells."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor() or platform.machine()
+    lines = [line.split(":", 1) for line in info.read_text("utf-8", "replace").splitlines() if ":" in line]
+    about = {name.strip(): value.strip() for name, value in lines}
+    name = about.get("model name", platform.machine())
+    return f"{name} (family {about.get('cpu family')}, model {about['model']})" if "model" in about else name
+
+
 def provenance() -> dict[str, str | None]:
     """Versions, platform, git revision, command and time."""
     return {

@@ -14,6 +14,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic
 
 _ENTRY = "robustsnn"
+_HEADER = 8 << 20
 
 
 def write_tensors(path: Path | str, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
@@ -25,9 +26,18 @@ def write_tensors(path: Path | str, tensors: dict[str, Tensor], metadata: dict[s
     write_atomic(path, save(dense, {_ENTRY: json.dumps(metadata, sort_keys=True)}))
 
 
+def _check_header(path: Path | str) -> None:
+    """ValueError if the header of a safetensors file is larger than that of any network: its reader would labour."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > _HEADER:
+        raise ValueError(f"its header has {length} bytes; at most {_HEADER} are allowed")
+
+
 def read_tensors(path: Path | str, advice: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata that `write_tensors` wrote; UserError, ending in the advice, for anything else."""
     try:
+        _check_header(path)
         with safe_open(path, framework="pt") as file:
             metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
             if list(metadata) == [_ENTRY]:  # older files have an entry for each value

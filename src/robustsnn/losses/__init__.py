@@ -126,6 +126,10 @@ class DivergenceFrom:
 
 def check_logits(logits: Logits, y: Labels) -> None:
     """UserError unless logits are `[B, K]` with K >= 2 and the labels lie in 0 .. K-1."""
+    if not isinstance(logits, Tensor):
+        raise UserError(f"the model returned a {type(logits).__name__}; needed is a tensor of logits [B, K], K >= 2")
+    if not logits.is_floating_point():
+        raise UserError(f"the model returned logits of {logits.dtype}; needed are floats [B, K], K >= 2")
     if logits.ndim != 2 or len(logits) != len(y) or logits.shape[1] < 2:
         raise UserError(f"the model returned shape {tuple(logits.shape)} for {len(y)} images; needed is [B, K], K >= 2")
     if not len(y):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.encoders import Direct
+from robustsnn.ground.door import check_kind, check_list, check_number, check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.types import Images, Logits
 
@@ -42,7 +43,11 @@ class Classifier(nn.Module):
         std: Sequence[float] = (0.25,),
     ) -> None:
         super().__init__()
+        check_kind("encoder", encoder, nn.Module, "robustsnn.encoders.Direct()")
         for name, values in (("mean", mean), ("std", std)):
+            check_list(name, values, "numbers, one per channel,")
+            for value in values:
+                check_number(name, value)
             if len(values) not in (1, image[-3]):
                 raise UserError(f"{name} has {len(values)} numbers for {image[-3]} channels; give one or {image[-3]}")
         if min(std) <= 0:
@@ -65,8 +70,16 @@ class Classifier(nn.Module):
 
 def check_classes(classes: int) -> None:
     """UserError below two classes."""
-    if classes < 2:
-        raise UserError(f"classes={classes}: at least 2 are needed")
+    check_whole("classes", classes, least=2, most=1 << 24)
+
+
+def check_image(image: tuple[int, ...]) -> None:
+    """UserError unless it is the shape of an image or of event frames."""
+    if not isinstance(image, tuple | list | torch.Size) or len(image) not in (3, 4):
+        said = f"image={image!r:.60}" if not isinstance(image, Tensor) else "image is a tensor"
+        raise UserError(f"{said}: give the shape (C, H, W) of an image, or (T, C, H, W) of event frames")
+    for size in image:
+        check_whole(f"image={image!r:.60}: a size", size, least=0, most=1 << 24)
 
 
 def classifier(

@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
-from robustsnn.models.classifier import check_classes
+from robustsnn.models.classifier import check_classes, check_image
 from robustsnn.models.pooling import Pooling, pool
 from robustsnn.models.time import Fold, Layers
 
@@ -104,6 +104,7 @@ def residual_body(
     if stem not in ("imagenet", "cifar"):
         raise UserError(f"stem={stem!r}: allowed are imagenet, cifar")
     check_classes(classes)
+    check_image(image)
     if not (isinstance(width, int | float) and math.isfinite(width) and round(64 * width) >= 1):
         raise UserError(f"width={width!r}: the first stage has 64 times width channels, so 1/64 is the least")
     _check_size(image, stem, pooling)

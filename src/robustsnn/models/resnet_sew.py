@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
 from torch import nn
 
+from robustsnn.ground.ranges import Factor, Within
 from robustsnn.models.classifier import Classifier, classifier
 from robustsnn.models.pooling import Pooling
 from robustsnn.models.resnet import Connect, Connection, Residual, Stem, residual_body
@@ -27,8 +29,8 @@ def sew_resnet(
     std: Sequence[float] = (0.25,),
     stem: Stem = "imagenet",
     pooling: Pooling = "max",
-    share: float | None = None,
-    width: float = 1.0,
+    share: Annotated[float, Within(least=0, most=1)] | None = None,
+    width: Factor = 1.0,
     connect: Connection = "add",
 ) -> Classifier:
     """SEW-ResNet-18, -34 or -50: spikes of the branch meet spikes of the shortcut.

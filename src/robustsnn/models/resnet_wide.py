@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
-from robustsnn.models.classifier import Classifier, check_classes, classifier
+from robustsnn.ground.ranges import Within
+from robustsnn.models.classifier import Classifier, check_classes, check_image, classifier
 from robustsnn.models.mixing import Mix
 from robustsnn.models.time import Fold, Layers, fired
 from robustsnn.neurons import LIF, GradientRule, Neurons
@@ -51,8 +53,8 @@ def wide_resnet(
     classes: int,
     neuron: LIF,
     steps: int,
-    depth: int = 16,
-    width: int = 4,
+    depth: Annotated[int, Within(least=10, most=1000)] = 16,
+    width: Annotated[int, Within(least=1, most=256)] = 4,
     rule: GradientRule | None = None,
     encoder: nn.Module | None = None,
     mean: Sequence[float] = (0.5,),
@@ -74,6 +76,7 @@ def wide_resnet(
     if width < 1:
         raise UserError(f"width={width}: must be at least 1")
     check_classes(classes)
+    check_image(image)
     channels, height, pixels = image[-3:]
     if height % 4 or pixels % 4 or not height or not pixels:
         raise UserError(

@@ -8,8 +8,10 @@ from functools import partial
 
 from torch import nn
 
+from robustsnn.ground.door import check_kind, check_number
 from robustsnn.ground.errors import UserError
-from robustsnn.models.classifier import Classifier, check_classes, classifier
+from robustsnn.ground.ranges import Factor
+from robustsnn.models.classifier import Classifier, check_classes, check_image, classifier
 from robustsnn.models.time import Fold, Layers
 from robustsnn.neurons import LIF, GradientRule, Neurons
 
@@ -24,8 +26,7 @@ class Plan:
 
     def times(self, width: float) -> Plan:
         """All widths multiplied, rounded, and at least 1."""
-        if not 0 < width < float("inf"):
-            raise UserError(f"width={width}: a factor > 0 on the channels is needed")
+        check_number("width", width, above=0, most=1000)
         scaled = lambda widths: tuple(max(1, round(width * n)) for n in widths)  # noqa: E731
         return Plan(tuple(scaled(stage) for stage in self.stages), scaled(self.hidden))
 
@@ -49,7 +50,7 @@ def vgg(
     encoder: nn.Module | None = None,
     mean: Sequence[float] = (0.5,),
     std: Sequence[float] = (0.25,),
-    width: float = 1.0,
+    width: Factor = 1.0,
 ) -> Classifier:
     """A VGG of spiking neurons: (conv 3x3, batch norm, neurons)+ pool ... linear, neurons ... linear.
 
@@ -66,10 +67,12 @@ def vgg(
         if plan not in PLANS:
             raise UserError(f"VGG plan {plan!r}: allowed are {', '.join(PLANS)}")
         plan = PLANS[plan]
+    check_kind("plan", plan, Plan, "'vgg11'")
     if not plan.stages or not all(plan.stages):
         raise UserError(f"{plan}: at least one stage is needed, each with at least one convolution")
     plan = plan.times(width)
     check_classes(classes)
+    check_image(image)
     channels, height, width = image[-3:]
     factor = 2 ** (len(plan.stages) - 1)
     if height % factor or width % factor or not height or not width:

@@ -174,7 +174,11 @@ def find(kind: str, name: str, option: str = "", more: Collection[str] = ()) -> 
     among = [*more, *registered(kind), *others]
     shorts = [short for entry in registered(kind).values() for short in entry.short]
     hint = near(name, [*among, *shorts]) or "; or module:attribute of your own"
-    raise UserError(f"{option or kind}={name}: allowed are {', '.join(among)}{hint}")
+    raise UserError(f"{option or kind}={_short(name)}: allowed are {', '.join(among)}{hint}")
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 60 else f"{name[:48]}... ({len(name)} letters)"
 
 
 def load(entry: Entry) -> Any:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from robustsnn.ground.ranges import Count, NotNegative, Positive, Radius, Seed, Share, Steps, Within
 from robustsnn.names import explained, find
 
 
@@ -29,10 +30,10 @@ class FramesConfig:
             min(events, levels) / levels.
     """
 
-    steps: int = 8
+    steps: Steps = 8
     by: Literal["time", "count"] = "time"
-    size: int | None = None
-    levels: int = 1
+    size: Annotated[int, Within(least=1, most=4096)] | None = None
+    levels: Annotated[int, Within(least=1, most=255)] = 1
 
 
 @dataclass
@@ -53,8 +54,8 @@ class DataConfig:
     name: str = named("data", "digits")
     root: str | None = None
     download: bool = False
-    validation: int | None = None
-    seed: int = 0
+    validation: Count | None = None
+    seed: Seed = 0
     options: dict[str, Any] = field(default_factory=dict)
     frames: FramesConfig = field(default_factory=FramesConfig)
 
@@ -73,8 +74,8 @@ class NeuronConfig:
         options: further ones of a neuron of your own.
     """
 
-    tau: float = 1.0
-    theta: float = 1.0
+    tau: Share = 1.0
+    theta: Positive = 1.0
     decay_input: bool = False
     reset: Literal["hard", "soft"] = "hard"
     detach_reset: bool = False
@@ -93,7 +94,7 @@ class SurrogateConfig:
     """
 
     name: str = named("surrogate", "triangle")
-    value: float | None = None
+    value: Positive | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -122,7 +123,7 @@ class EncoderConfig:
 
     name: str | None = named("encoder", None)
     options: dict[str, Any] = field(default_factory=dict)
-    discretise: int | None = None
+    discretise: Annotated[int, Within(least=2, most=65536)] | None = None
 
 
 @dataclass
@@ -140,7 +141,7 @@ class ModelConfig:
     """
 
     name: str = named("model", "vgg_small")
-    steps: int = 4
+    steps: Steps = 4
     options: dict[str, Any] = field(default_factory=dict)
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
@@ -159,9 +160,9 @@ class TrainingAttackConfig:
         step: step rule, see `robustsnn list steps`; null is gradient.
     """
 
-    eps: float | str
-    alpha: float | str = 0.01
-    steps: int = 5
+    eps: Radius
+    alpha: Radius = 0.01
+    steps: Annotated[int, Within(least=1, most=100_000)] = 5
     step: str | None = named("step", None)
 
 
@@ -207,11 +208,11 @@ class ObjectiveConfig:
     """
 
     name: str = named("objective", "natural")
-    lam: float | None = None
+    lam: NotNegative | None = None
     options: dict[str, Any] = field(default_factory=dict)
     attack: TrainingAttackConfig | None = None
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    retraction: float | None = None
+    retraction: Annotated[float, Within(above=0, most=0.5)] | None = None
     constraint: ConstraintConfig = field(default_factory=ConstraintConfig)
 
 
@@ -244,23 +245,23 @@ class TrainConfig:
             same weights.
     """
 
-    epochs: int = 20
-    batch_size: int = 64
+    epochs: Annotated[int, Within(least=1, most=1_000_000)] = 20
+    batch_size: Count = 64
     optimiser: str = named("optimiser", "sgd")
-    lr: float = 0.1
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
+    lr: Positive = 0.1
+    momentum: NotNegative = 0.9
+    weight_decay: NotNegative = 5e-4
     schedule: str = named("learning_rate", "cosine")
-    crop: int = 1
+    crop: Annotated[int, Within(least=0, most=1024)] = 1
     flip: bool = False
-    roll: int = 0
-    cutout: int = 0
+    roll: Annotated[int, Within(least=0, most=1024)] = 0
+    cutout: Annotated[int, Within(least=0, most=4096)] = 0
     select: Literal["last", "validation", "validation-robust"] = "last"
     validation_attack: TrainingAttackConfig | None = None
-    validation_attacked: int | None = None
+    validation_attacked: Count | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int = 0
+    seed: Seed = 0
     tensorboard: bool = False
     sync_batchnorm: bool = False
     recompute: bool = False

@@ -13,18 +13,16 @@ import re
 from collections.abc import Collection, Mapping
 from copy import deepcopy
 from dataclasses import MISSING, Field, asdict, fields, is_dataclass
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
-
-import yaml
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from robustsnn.ground.errors import UserError
-from robustsnn.names import Entry, find
+from robustsnn.names import Entry, find, near
 from robustsnn.names.config import Config, names
-from robustsnn.names.values import allowed, fitted
+from robustsnn.names.documents import check_plain, plain, read_document
+from robustsnn.names.values import allowed, bare, fitted, shown
 
 T = TypeVar("T")
 FREE = "options"
@@ -37,8 +35,51 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """As argparse does it; UserError for an argument that there is no place for."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            self.refuse(rest[0])
+        return found
+
+    def refuse(self, argument: str) -> NoReturn:
+        """UserError about an argument that there is no place for."""
+        name = argument.partition("=")[0]
+        if not name.startswith("-"):
+            raise UserError(f"{shown(argument)} is one argument too many; see {self.prog} --help")
+        hint = near(name, self._option_string_actions) or f"; see {self.prog} --help"
+        raise UserError(f"{shown(name)[1:-1]} is no option of {self.prog}{hint}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            said = f"{shown(value)}: allowed are {', '.join(choices)}{near(str(value), choices)}"
+            raise argparse.ArgumentError(action, said)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        try:
+            return super()._get_value(action, arg_string)
+        except argparse.ArgumentError as error:
+            usual = action.default
+            if action.option_strings and not action.required and isinstance(usual, int | float | str | None):
+                error.message += f"; leave it out for {_yaml(usual)}" if usual != "" else ""
+            raise
+
     def error(self, message: str) -> NoReturn:
-        raise UserError(_one_line(message))
+        """Argparse's words in ours."""
+        said, missing = _one_line(message), "the following arguments are required: "
+        if said.startswith(missing):
+            wanted = [self._meaning(name) for name in said.removeprefix(missing).split(", ")]
+            raise UserError(f"{self.prog} needs {' and '.join(wanted)}; see {self.prog} --help")
+        said = re.sub(r"^argument (\S+?)(?:/\S+)?: ", r"\1 ", said)
+        said = re.sub(r" expected (one|at least one) argument$", r" needs \1 value behind it", said)
+        said = re.sub(r" expected (\d+) arguments$", r" needs \1 values behind it", said)
+        raise UserError(f"{said}; see {self.prog} --help" if "allowed" not in said else said)
+
+    def _meaning(self, name: str) -> str:
+        """A required argument with the words of its help: "--out (folder of the runs)"."""
+        action = next((a for a in self._actions if name in (*a.option_strings, a.dest, a.metavar)), None)
+        return f"{name} ({action.help})" if action is not None and action.help else name
 
 
 def _one_line(message: str) -> str:
@@ -48,39 +89,29 @@ def _one_line(message: str) -> str:
 # ---------------------------------------------------------------------------------------------- values
 
 
-def _check_plain(value: Any) -> None:
-    """ValueError unless a value of YAML is numbers, texts, truth values, lists and mappings, of a sane size."""
-    left, count = [(value, 0)], 0
-    while left:
-        here, depth = left.pop()
-        count += 1
-        if depth > 20 or count > 10_000:  # also what refers to itself
-            raise ValueError("it is nested too deeply or too large for a config")
-        if isinstance(here, dict):
-            if not all(isinstance(key, str) for key in here):
-                raise ValueError("a name in it is no text")
-            left += [(inner, depth + 1) for inner in here.values()]
-        elif isinstance(here, list):
-            left += [(inner, depth + 1) for inner in here]
-        elif not isinstance(here, int | float | str | NoneType):
-            raise ValueError(f"{here!r} is neither a number, a text, true, false, null, a list nor a mapping")
-
-
 def _fill(kind: type, values: dict[str, Any], prefix: str) -> Any:
     """A dataclass from a mapping; missing keys keep their defaults."""
     kinds, made = _kinds(kind), {}
+    usual = {f.name: f"leave it out for {_default(f)}" for f in fields(kind) if _has_default(f)}
     for key, value in values.items():
         if key not in kinds:
-            raise UserError(f"unknown key {prefix}{key}; allowed{_inside(prefix)} are {', '.join(kinds)}")
-        made[key] = _read(kinds[key], value, f"{prefix}{key}")
+            raise UserError(_unknown(f"{prefix}{key}", key, kinds, prefix))
+        made[key] = _read(kinds[key], value, f"{prefix}{key}", usual.get(key, "give one"))
     missing = [f.name for f in fields(kind) if f.name not in made and not _has_default(f)]
     if missing:
-        raise UserError(f"{prefix}{missing[0]} is needed")
+        wanted = f"{prefix}{missing[0]}"
+        raise UserError(f"{wanted} is needed and not given; allowed is {allowed(kinds[missing[0]])}")
     return kind(**made)
 
 
+def _unknown(said: str, word: str, among: Collection[str], prefix: str) -> str:
+    """The error about an option that there is not."""
+    return f"{shown(said)[1:-1]} is no option; allowed{_inside(prefix)} are {', '.join(among)}{near(word, among)}"
+
+
 def _inside(prefix: str) -> str:
-    return f" in {prefix[:-1]}" if prefix else ""
+    group = prefix.strip("-.")
+    return f" in {group}" if group else ""
 
 
 def _has_default(field: Field[Any]) -> bool:
@@ -89,7 +120,7 @@ def _has_default(field: Field[Any]) -> bool:
 
 @cache
 def _kinds(kind: type) -> dict[str, Any]:
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     return {field.name: hints[field.name] for field in fields(kind)}
 
 
@@ -100,18 +131,20 @@ def _group(kind: Any) -> tuple[type | None, bool]:
     return (groups[0] if groups else None), NoneType in choices  # type: ignore[return-value]
 
 
-def _read(kind: Any, value: Any, name: str) -> Any:
+def _read(kind: Any, value: Any, name: str, remedy: str) -> Any:
     group, absent = _group(kind)
     if group is not None or get_origin(kind) is dict:
         if value is None and absent:
             return None
         if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise UserError(f"{name} is {value!r}; give its options below it, or leave it out")
+            what = f"a mapping with {', '.join(_kinds(group))}" if group is not None else "a mapping of options"
+            how = f"allowed is {what}; write them below it, or leave it out"
+            raise UserError(f"{name}={shown(value)}: {how}")
         return value if group is None else _fill(group, value, f"{name}.")
     try:
         return fitted(value, kind)
     except ValueError:
-        raise UserError(f"{name}={value!r}: needed is {allowed(kind)}") from None
+        raise UserError(f"{name}={shown(value)}: allowed is {allowed(kind)}; {remedy}") from None
 
 
 def parse_config(
@@ -128,7 +161,12 @@ def parse_config(
         given: options of the command line that override it, as for `overridden`. What they name is trusted.
         trust_code: the names that may lead outside the registry; True is all. UserError for another one.
     """
-    given, document = given or {}, deepcopy(document)
+    given = given or {}
+    try:
+        check_plain(document)
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from None
+    document = deepcopy(document)
     try:
         config = _fill(Config, document, "")
     except UserError as error:
@@ -171,26 +209,19 @@ def _settled(config: Any, sent: Collection[str] = (), source: str = "") -> dict[
 
 def read_config(path: Path) -> dict[str, Any]:
     """A config file's content, without what a run's own adds to it: where it comes from, and about its names."""
-    try:
-        document = yaml.safe_load(path.read_text())
-        if not isinstance(document, dict):
-            raise ValueError("it is not a mapping of options")
-        document = {key: value for key, value in document.items() if key not in ("provenance", "about")}
-        _check_plain(document)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise UserError(f"{path} cannot be read as a config: {_one_line(str(error))}") from None
-    return document
+    document = read_document(path, "a config")
+    return {key: value for key, value in document.items() if key not in ("provenance", "about")}
 
 
 # ----------------------------------------------------------------------------------------------- flags
 
 
-def overridden(base: T, given: Mapping[str, str]) -> T:
-    """A dataclass with options such as {"train.lr": "0.1"} read as on the command line."""
+def overridden(base: T, given: Mapping[str, str], prefix: str = "") -> T:
+    """A dataclass with options such as {"train.lr": "0.1"}, read as on the command line; errors add a prefix."""
     document: dict[str, Any] = asdict(base)  # type: ignore[call-overload]
     for key, text in given.items():
         _set(type(base), document, key, text)
-    made = _fill(type(base), document, "")
+    made = _fill(type(base), document, prefix)
     _settled(made)
     return made  # type: ignore[no-any-return]
 
@@ -202,7 +233,7 @@ def _set(kind: type, document: dict[str, Any], key: str, text: str) -> None:
         group, free = None, kind is dict
         if not free:
             if name not in _kinds(kind):
-                raise UserError(f"--{key}: no such option; allowed are {', '.join(_kinds(kind))}")
+                raise UserError(f"--{_unknown(key, name, _kinds(kind), '.'.join([*above[:depth], '']))}")
             group, _ = _group(_kinds(kind)[name])
             free = get_origin(_kinds(kind)[name]) is dict
         if group is None and not free:
@@ -211,24 +242,26 @@ def _set(kind: type, document: dict[str, Any], key: str, text: str) -> None:
             here[name] = {}
         here, kind = here[name], group or dict
     if kind is not dict and last not in _kinds(kind):
-        inside = _inside(f"{'.'.join(above)}.") if above else ""
-        raise UserError(f"--{key}: no such option; allowed{inside} are {', '.join(_kinds(kind))}")
+        raise UserError(f"--{_unknown(key, last, _kinds(kind), '.'.join([*above, '']))}")
     here[last] = _plain(text, f"--{key}", Any if kind is dict else _kinds(kind)[last])
 
 
 def _plain(text: str, name: str, kind: Any) -> Any:
     """What a flag's text says, read as YAML, or letter by letter where that is no other value of a kind with texts."""
-    lettered = kind is str or str in get_args(kind)
+    lettered = kind is str or str in get_args(bare(kind))
     try:
-        value = yaml.safe_load(text)
-        _check_plain(value)
+        value = plain(text)
         if lettered:
             fitted(value, kind)
         return text if kind is str else value
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except ValueError as error:
         if lettered:
             return text
-        raise UserError(f"{name} {text}: {_one_line(str(error))}") from None
+        raise UserError(f"{name}={shown(text)}: {_one_line(str(error))}; allowed is {_words(kind)}") from None
+
+
+def _words(kind: Any) -> str:
+    return "a plain value" if kind is Any else allowed(kind)
 
 
 def add_options(parser: Parser, kind: type, prefix: str = "", skip: Collection[str] = ()) -> None:
@@ -244,9 +277,7 @@ def add_options(parser: Parser, kind: type, prefix: str = "", skip: Collection[s
         if inner is not None:
             within.append((inner, f"{name}."))
             continue
-        text = (
-            f"{texts.get(field.name, '')} ({_default(field)}{f'; {allowed(of)}' if get_origin(of) is Literal else ''})"
-        )
+        text = f"{texts.get(field.name, '')} ({_default(field)}{_span(of)})"
         group.add_argument(
             f"--{name}", metavar=field.name.upper(), default=argparse.SUPPRESS, help=text.replace("%", "%%")
         )
@@ -254,11 +285,20 @@ def add_options(parser: Parser, kind: type, prefix: str = "", skip: Collection[s
         add_options(parser, inner, name)
 
 
+def _span(kind: Any) -> str:
+    """What help says of the allowed values, where the type alone says too little."""
+    kinds = [kind, *get_args(kind)]
+    return f"; {allowed(kind)}" if any(get_origin(one) in (Literal, Annotated) for one in kinds) else ""
+
+
 def _default(field: Field[Any]) -> str:
     """As a YAML file would have it."""
     if not _has_default(field):
         return "needed"
-    value = field.default_factory() if field.default_factory is not MISSING else field.default
+    return _yaml(field.default_factory() if field.default_factory is not MISSING else field.default)
+
+
+def _yaml(value: Any) -> str:
     return "null" if value is None else str(value).lower() if type(value) is bool else str(value)
 
 
@@ -293,10 +333,7 @@ def taken(
     for argument in rest:
         name, equal, value = argument.removeprefix("--").partition("=")
         if not argument.startswith("--") or not equal or FREE not in name.split(".")[:-1]:
-            name = argument.partition("=")[0]
-            near = get_close_matches(name, parser._option_string_actions, 1)
-            hint = f"did you mean {near[0]}?" if near else f"see {parser.prog} --help"
-            raise UserError(f"unknown option {name}; {hint}")
+            parser.refuse(argument)
         given[name] = value
     return options, {name.removeprefix(prefix): value for name, value in given.items()}
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, exhausted
 from robustsnn.names import Entry, find, load, near
-from robustsnn.names.values import fitted
+from robustsnn.names.values import allowed as words
+from robustsnn.names.values import fitted, shown
 
 
 @dataclass(frozen=True)
@@ -47,13 +48,16 @@ class Thing:
         common = {name: value for name, value in common.items() if self.takes(name)}
         try:
             made = self.make(*first, **common, **self.options)
-        except (TypeError, RuntimeError) as error:
-            memory = "there is not enough memory for it" if "allocate memory" in str(error) else ""
+        except UserError:
+            raise
+        except Exception as error:
+            too_much = exhausted(error)
             entered = error.__traceback__ is not None and error.__traceback__.tb_next is not None
-            if not memory and (isinstance(error, RuntimeError) or (self.entry.outside and entered)):
+            if not too_much and (not isinstance(error, TypeError) or (self.entry.outside and entered)):
                 raise  # whose code it is says best what is wrong
-            said = f"{_options(self.option)}={dict(self.options)} of {self.entry.name}"
-            raise UserError(f"{said if self.options else self}: {memory or error}") from None
+            said = f"{_options(self.option)}={shown(dict(self.options), 200)} of {self.entry.name}"
+            how = f"{too_much} ({' '.join(str(error).split())[:120]}); lower its numbers" if too_much else error
+            raise UserError(f"{said if self.options else self}: {how}") from None
         if not isinstance(made, self.gives):
             raise UserError(f"{self} gave a {type(made).__name__}; needed is a {self.gives.__name__}")
         return made
@@ -64,6 +68,11 @@ class Thing:
 
 def _options(option: str) -> str:
     return f"{option.removesuffix('name')}options"
+
+
+def _remedy(parameter: inspect.Parameter) -> str:
+    usual = parameter.default
+    return f"; leave it out for {shown(usual)}" if usual is None or isinstance(usual, int | float | str) else ""
 
 
 def resolve(
@@ -84,10 +93,10 @@ def resolve(
     try:
         parameters = inspect.signature(make).parameters
     except (TypeError, ValueError):
-        raise UserError(f"{option}={name}: it is no function or class, but {make!r:.80}") from None
+        raise UserError(f"{option}={name}: it is no function or class, but {shown(make, 80)}") from None
     plain = getattr(make, "func", make)  # of a partial the function, of a class its constructor
     try:
-        kinds = get_type_hints(plain.__init__ if isinstance(plain, type) else plain)
+        kinds = get_type_hints(plain.__init__ if isinstance(plain, type) else plain, include_extras=True)
     except NameError:  # annotations of an outside thing that hold for type checkers alone
         kinds = {}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
@@ -96,11 +105,11 @@ def resolve(
     made: dict[str, Any] = {}
     for key, value in (options or {}).items():
         if key not in allowed:
-            wrong = f"{_options(option)}.{key} is no option of {name}"
+            wrong = f"{_options(option)}.{shown(key)[1:-1]} is no option of {name}"
             raise UserError(f"{wrong}; allowed: {', '.join(allowed) or 'none'}{near(key, allowed)}")
         try:
             made[key] = fitted(value, kinds.get(key, Any))
         except ValueError:
-            needed = parameters[key].annotation
-            raise UserError(f"{_options(option)}.{key}={value!r} of {name}: needed is {needed}") from None
+            said = f"{_options(option)}.{key}={shown(value)} of {name}: allowed is {words(kinds[key])}"
+            raise UserError(f"{said}{_remedy(parameters[key])}") from None
     return Thing(entry, make, parameters, made, option, given, gives)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ranges import Positive
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.rules import Connects, through_time
 from robustsnn.neurons.surrogate import Arctan, Surrogate
@@ -35,7 +36,7 @@ class PDSG:
         floor: least sigma, in units of the threshold.
     """
 
-    floor: float = 0.1
+    floor: Positive = 0.1
     elementwise: ClassVar[bool] = False
     connects: ClassVar[Connects] = "later"
 

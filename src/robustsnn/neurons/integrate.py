@@ -14,7 +14,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from robustsnn.ground.door import check_among, check_kind, check_number
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ranges import Positive, Share
 from robustsnn.neurons.surrogate import Surrogate
 
 
@@ -44,13 +46,18 @@ class LIF:
     The membrane is kept in float32 also when the current is bfloat16 or float16.
     """
 
-    tau: float = 1.0
-    theta: float = 1.0
+    tau: Share = 1.0
+    theta: Positive = 1.0
     decay_input: bool = False
     reset: Literal["hard", "soft"] = "hard"
     detach_reset: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("tau", "theta"):
+            check_number(name, getattr(self, name))
+        for name in ("decay_input", "detach_reset"):
+            check_kind(name, getattr(self, name), bool, "True or False")
+        check_among("reset", self.reset, ("hard", "soft"))
         if not 0 < self.tau <= 1:
             raise UserError(
                 f"LIF(tau={self.tau!r}): tau is the share of the potential kept per step, in (0, 1]; "
@@ -60,8 +67,6 @@ class LIF:
             raise UserError(f"LIF(theta={self.theta!r}): the threshold must be positive")
         if self.decay_input and self.tau == 1:
             raise UserError("LIF(tau=1, decay_input=True) would ignore its input; use tau < 1 or decay_input=False")
-        if self.reset not in ("hard", "soft"):
-            raise UserError(f"LIF(reset={self.reset!r}): allowed are 'hard' and 'soft'")
 
     @property
     def gain(self) -> float:

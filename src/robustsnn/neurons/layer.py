@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 
+from robustsnn.ground.door import check_kind, check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.neurons.flow import ResetFlow
 from robustsnn.neurons.fused import fire
@@ -27,8 +28,10 @@ class Neurons(nn.Module):
 
     def __init__(self, neuron: LIF, steps: int, rule: GradientRule | None = None) -> None:
         super().__init__()
-        if steps < 1:
-            raise UserError(f"steps={steps}: a spiking network needs at least one time step")
+        check_kind("neuron", neuron, LIF, "robustsnn.neurons.LIF(tau=0.5)")
+        check_whole("steps", steps, of=", time steps of a spiking network")
+        if rule is not None:
+            check_kind("rule", rule, GradientRule, "robustsnn.neurons.STBP(), or None")
         self.neuron = neuron
         self.steps = steps
         self.rule: GradientRule = rule if rule is not None else STBP()

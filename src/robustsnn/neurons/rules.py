@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ranges import NotNegative
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.surrogate import Surrogate, Triangle
 
@@ -130,7 +131,7 @@ class RGA:
     first interval is half open, and that point alone differs.
     """
 
-    gamma: float = 0.2
+    gamma: NotNegative = 0.2
     elementwise: ClassVar[bool] = True
     connects: ClassVar[Connects] = "same"
 

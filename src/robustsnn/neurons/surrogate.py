@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ranges import Positive
 
 
 @runtime_checkable
@@ -52,7 +53,7 @@ class Triangle(_Positive):
     front; with gamma = 1 both agree, and only 1/gamma^2 integrates to 1.)
     """
 
-    width: float = 1.0
+    width: Positive = 1.0
 
     def primitive(self, u: Tensor) -> Tensor:
         z = (u / self.width).clamp(-1, 1)
@@ -72,7 +73,7 @@ class Sigmoid(_Positive):
     derivative, as here, with k = 4.)
     """
 
-    sharpness: float = 4.0
+    sharpness: Positive = 4.0
 
     def primitive(self, u: Tensor) -> Tensor:
         return torch.sigmoid(self.sharpness * u)
@@ -86,7 +87,7 @@ class Sigmoid(_Positive):
 class Arctan(_Positive):
     """P(u) = 1/2 + arctan(pi a u / 2) / pi, g(u) = (a/2) / (1 + (pi a u / 2)^2), a = sharpness. Peak a/2."""
 
-    sharpness: float = 2.0
+    sharpness: Positive = 2.0
 
     def primitive(self, u: Tensor) -> Tensor:
         return torch.atan(0.5 * math.pi * self.sharpness * u) / math.pi + 0.5
@@ -100,7 +101,7 @@ class Arctan(_Positive):
 class Rectangle(_Positive):
     """g(u) = 1/width for |u| < width/2, else 0. P(u) = u/width + 1/2, clipped to [0, 1]."""
 
-    width: float = 1.0
+    width: Positive = 1.0
 
     def primitive(self, u: Tensor) -> Tensor:
         return (u / self.width + 0.5).clamp(0, 1)
@@ -113,7 +114,7 @@ class Rectangle(_Positive):
 class Gaussian(_Positive):
     """g(u) = a / sqrt(2 pi) exp(-(a u)^2 / 2), P(u) = Phi(a u), the normal distribution. a = sharpness."""
 
-    sharpness: float = 2.0
+    sharpness: Positive = 2.0
 
     def primitive(self, u: Tensor) -> Tensor:
         return 0.5 * (1 + torch.erf(self.sharpness / math.sqrt(2) * u))
@@ -130,7 +131,7 @@ class Exponential(_Positive):
     The adaptive ensemble of Özdenizci and Legenstein (TMLR 2024) has it as c exp(-k |u|) with c = 1 and 0.3.
     """
 
-    sharpness: float = 2.0
+    sharpness: Positive = 2.0
 
     def primitive(self, u: Tensor) -> Tensor:
         tail = 0.5 * torch.exp(-self.sharpness * u.abs())

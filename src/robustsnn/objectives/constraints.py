@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ranges import Count, Share, Within
 
 
 class Constraint(Protocol):
@@ -44,9 +45,9 @@ class OrthogonalRetraction:
     Raises UserError, before the layer is touched, where a singular value is too large for beta.
     """
 
-    beta: float
-    rows: int = 200
-    share: float = 0.3
+    beta: Annotated[float, Within(above=0, most=0.5)]
+    rows: Count = 200
+    share: Share = 0.3
 
     def __post_init__(self) -> None:
         if not 0 < self.beta <= 0.5:

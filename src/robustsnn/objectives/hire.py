@@ -11,6 +11,7 @@ from torch import nn
 from robustsnn.attacks import Linf
 from robustsnn.encoders import Direct
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ranges import Positive, Share, Steps
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.models import Classifier
 from robustsnn.neurons import neuron_layers
@@ -44,9 +45,9 @@ class Hire:
         over: what is asked of the logits; its own inputs stand for x.
     """
 
-    eps: float
-    step: float | None = None
-    periods: int = 2
+    eps: Positive
+    step: Share | None = None
+    periods: Steps = 2
     over: PointObjective = field(default_factory=Natural)
 
     def __post_init__(self) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from robustsnn.ground.ranges import NotNegative, Positive
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.neurons import recording
 from robustsnn.objectives.checks import not_negative, positive, wrappable
@@ -34,8 +35,8 @@ class MembraneGuard:
         over: the objective to regularise; the potentials are those at its inputs.
     """
 
-    lam: float
-    delta: float
+    lam: NotNegative
+    delta: Positive
     over: PointObjective = field(default_factory=Natural)
 
     def __post_init__(self) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import nn
 
 from robustsnn.attacks import Attack
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ranges import NotNegative, Within
 from robustsnn.ground.seeds import drawn, order
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.objectives.checks import not_negative, wrappable
@@ -35,10 +37,10 @@ class AdversarialLogitPairing:
         share: weight of the clean part, in [0, 1].
     """
 
-    lam: float
+    lam: NotNegative
     attack: Attack
     over: PointObjective = field(default_factory=Natural)
-    share: float = 0.5
+    share: Annotated[float, Within(least=0, most=1)] = 0.5
 
     def __post_init__(self) -> None:
         wrappable(self, self.over)
@@ -76,8 +78,8 @@ class CleanLogitPairing:
         over: what is asked at x~; its own inputs stand for x.
     """
 
-    lam: float
-    noise: float
+    lam: NotNegative
+    noise: Annotated[float, Within(least=0, most=1000)]
     over: PointObjective = field(default_factory=Natural)
 
     def __post_init__(self) -> None:

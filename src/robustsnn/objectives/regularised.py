@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ranges import NotNegative, Positive
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import cross_entropy
 from robustsnn.objectives.checks import not_negative, positive, wrappable
@@ -48,9 +49,9 @@ class GradientRegularised:
         norm: "l2" or "l1".
     """
 
-    lam: float
+    lam: NotNegative
     over: PointObjective = field(default_factory=Natural)
-    h: float = 0.01
+    h: Positive = 0.01
     norm: Literal["l2", "l1"] = "l2"
 
     def __post_init__(self) -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Annotated, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import torch
 from torch import nn
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ranges import Count, Share, Within
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.objectives.natural import Objective, Terms
 
@@ -95,8 +96,8 @@ class WarmUp:
         share: n = share times all epochs, in (0, 1].
     """
 
-    epochs: int | None = None
-    share: float | None = None
+    epochs: Count | None = None
+    share: Share | None = None
 
     needs_robust_validation: ClassVar[bool] = False
 
@@ -156,10 +157,10 @@ class ByValidation:
         least, most: bounds of the factor, 0 < least <= 1 <= most.
     """
 
-    rate: float = 1.25
-    drop: float = 0.02
-    least: float = 1 / 16
-    most: float = 16.0
+    rate: Annotated[float, Within(above=1)] = 1.25
+    drop: Annotated[float, Within(least=0, below=1)] = 0.02
+    least: Share = 1 / 16
+    most: Annotated[float, Within(least=1)] = 16.0
 
     needs_robust_validation: ClassVar[bool] = True
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.ranges import NotNegative, Positive
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import true_probability
 from robustsnn.objectives.checks import not_negative, positive, wrappable
@@ -54,9 +55,9 @@ class SparsityRegularised:
             against the strongest other class j at x, and the quotient is squared; what the released code computes.
     """
 
-    lam: float
+    lam: NotNegative
     over: PointObjective = field(default_factory=Natural)
-    h: float = 0.01
+    h: Positive = 0.01
     form: Form = "paper"
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from robustsnn.attacks import Attack
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import batch_statistics, evaluating
+from robustsnn.ground.ranges import NotNegative, Positive
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import DivergenceFrom, divergence
 from robustsnn.objectives.checks import not_negative, positive, wrappable
@@ -40,10 +41,10 @@ class TRADES:
         temperature: tau > 0, inside the attack too.
     """
 
-    lam: float
+    lam: NotNegative
     attack: Attack
     over: PointObjective = field(default_factory=Natural)
-    temperature: float = 1.0
+    temperature: Positive = 1.0
 
     def __post_init__(self) -> None:
         wrappable(self, self.over)

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import yaml
-
 from robustsnn import names
+from robustsnn.ground.archives import read_arrays
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import tensors_digest
+from robustsnn.names.documents import read_document
 from robustsnn.names.values import nested
 from robustsnn.reporting.fields import remedy
 from robustsnn.reporting.metrics import Epoch, read_metrics
@@ -99,13 +98,7 @@ def _read_run(folder: Path) -> Run:
     path = folder / "config.yaml"
     if not path.is_file():
         raise UserError(f"{folder} is not a run folder: it holds no config.yaml; give a folder made by training")
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path} cannot be read as YAML ({reason}); restore it or train again") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{path} holds {type(config).__name__}, not settings; restore it or train again")
+    config = read_document(path, "a config")
     metrics, results, samples = folder / "metrics.jsonl", folder / "results.json", folder / "samples.npz"
     _check_weights(folder, results, samples, *sorted((folder / "analysis").glob("*.*")))
     return Run(
@@ -137,7 +130,7 @@ def _made_with(path: Path) -> list[str]:
             if "made_with" in content:
                 return [content["made_with"]]
             return [entry["weights"] for entry in content["models"].values() if "weights" in entry]
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            return [str(arrays["weights"])] if "weights" in arrays.files else []
+        arrays = read_arrays(path)
+        return [str(arrays["weights"])] if "weights" in arrays else []
     except Exception:  # whatever is wrong with the file, its own reader says so
         return []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from robustsnn.ground.archives import read_arrays
 from robustsnn.ground.errors import UserError
 from robustsnn.reporting.spikes import LayerSpikes, read_layers
 
@@ -48,11 +47,9 @@ class Samples:
 
 def read_samples(path: Path) -> Samples:
     """Read `path` without unpickling. Raises `UserError`, naming the file, where it is not as saved."""
-    broken = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays: dict[str, np.ndarray] = {name: archive[name] for name in archive.files}
-    except (*broken, AttributeError, TypeError) as error:
+        arrays = read_arrays(path)
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); evaluate the run again") from error
     missing = [name for name in (*_PICTURES, *_INTEGERS) if name not in arrays]
     if missing:

@@ -7,13 +7,27 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from robustsnn.data.batches import ImageSet
+from robustsnn.evaluation.judge import device_of
 from robustsnn.ground.claim import claimed
+from robustsnn.ground.door import (
+    ask,
+    check_kind,
+    check_list,
+    check_model,
+    check_number,
+    check_seed,
+    check_whole,
+)
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_arrays, write_json
+from robustsnn.ground.modes import evaluating
 from robustsnn.ground.ours import check_files
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.provenance import versions
+from robustsnn.ground.seeds import seeded
 from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
 from robustsnn.names import Entry, find, load, registered
@@ -70,17 +84,24 @@ def analyze(
 
     UserError for wrong options, and if a part cannot be had of this network, after the others are written.
     """
+    for name, value in (("limit", limit), ("batch_size", batch_size)):
+        check_whole(name, value)
+    check_seed(seed)
+    for name, value in (("mac", mac), ("ac", ac), ("work", work)):
+        check_number(name, value, above=0)
+    for name, value in (("loss", loss), ("attack", attack), ("rule", rule)):
+        check_kind(name, value, str, "'own'" if name == "rule" else "'pgd'" if name == "attack" else "'cross_entropy'")
+    check_list("parts", parts, "studies, see `robustsnn list studies`")
+    check_list("radii", radii, "radii")
+    if not isinstance(model, Path | str):
+        check_model(model)
+    if data is not None and not isinstance(data, ImageSet):
+        raise UserError(f"data of type {type(data).__name__}: give an ImageSet, such as digits().test")
     which = load(find("loss", loss, "--loss"))
     by = None if rule == "own" else rule_named(rule)
     if (attack == "none") != (eps is None):
         raise UserError("--eps goes with --attack fgsm or pgd; give both or neither")
     found_by = None if eps is None else attacker(attack, eps)
-    for name, value in (("limit", limit), ("batch_size", batch_size)):
-        if value < 1:
-            raise UserError(f"--{name} {value}: at least 1 is needed")
-    for name, value in (("mac", mac), ("ac", ac), ("work", work)):
-        if not 0 < value < float("inf"):
-            raise UserError(f"--{name} {value}: a number > 0 is needed")
     if not parts:
         raise UserError(f"--parts: give at least one of {', '.join(registered('study'))}")
     names = registered("study") if list(parts) == ["all"] else parts
@@ -101,6 +122,9 @@ def analyze(
     with nullcontext() if run is None else claimed(run, overwrite=overwrite or of_run):
         model, data, name = _subject(model, data, run, trust_code)
         images = data.take(min(limit, len(data)))
+        with evaluating(model), torch.no_grad(), seeded(seed, "door"):
+            x = images.take(1).floats()[0]
+            ask(model, x.to(device_of(model, x)))
         counted = energy(model, images.take(1))
         macs = sum(layer.macs * layer.runs for layer in counted.layers)
         digest = None if run is None else weights_digest(run)

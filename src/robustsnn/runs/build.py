@@ -98,8 +98,8 @@ def check(config: Config) -> None:
     _model(config.model).check(*_OF_A_MODEL)
     build_neuron(config.model.neuron)
     build_rule(config.model)
-    if config.model.encoder.name is not None:
-        _encoder(config.model.encoder.name, config.model.encoder)
+    events = find("data", config.data.name).event
+    _encoder(config.model.encoder.name or ("frames" if events else "direct"), config.model.encoder)
     build_objective(config.objective)
     build_optimiser(config.train, nn.Linear(1, 1))
     load(find("learning_rate", config.train.schedule, "train.schedule"))
@@ -160,19 +160,25 @@ def build_model(config: ModelConfig, data: Splits, seed: int) -> Classifier:
     encoder = _encoder_entry(config.encoder, data.train.shape)
     # A code of spikes is no image: the statistics of pixels would not centre it, and the first batch norm does.
     mean, std = _statistics(data.train) if encoder.pixels else ([0.0], [1.0])
-    make = _model(config)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return make(
-            image=data.train.shape,
-            classes=len(data.train.classes),
-            neuron=build_neuron(config.neuron),
-            steps=config.steps,
-            rule=build_rule(config),
-            encoder=build_encoder(config.encoder, config.steps, data.train.shape),
-            mean=mean,
-            std=std,
-        )
+        return make_model(config, data.train.shape, len(data.train.classes), mean, std)
+
+
+def make_model(
+    config: ModelConfig, image: tuple[int, ...], classes: int, mean: Sequence[float], std: Sequence[float]
+) -> Classifier:
+    """The network for images of that shape."""
+    return _model(config)(
+        image=image,
+        classes=classes,
+        neuron=build_neuron(config.neuron),
+        steps=config.steps,
+        rule=build_rule(config),
+        encoder=build_encoder(config.encoder, config.steps, image),
+        mean=mean,
+        std=std,
+    )
 
 
 def build_neuron(config: NeuronConfig) -> LIF:
@@ -250,7 +256,7 @@ def build_objective(config: ObjectiveConfig) -> Objective | Updating | Changing:
     """The training objective; UserError where an option is missing or would have no effect."""
     attack = None if config.attack is None else build_attack(config.attack)
     # Radii may be written as 8/255 here too.
-    options = {n: fraction(v) if isinstance(v, str) and "/" in v else v for n, v in config.options.items()}
+    options = {n: _fraction(v) if isinstance(v, str) and "/" in v else v for n, v in config.options.items()}
     places = {"lam": "objective.lam", "attack": "objective.attack.eps, for example 2/255", "over": ""}
     make = resolve("objective", config.name, options, option="objective.name", given=places)
     given: dict[str, Any] = {} if config.lam is None else {"lam": config.lam}
@@ -264,6 +270,14 @@ def build_objective(config: ObjectiveConfig) -> Objective | Updating | Changing:
         return objective
     schedule = resolve("schedule", config.schedule.name, config.schedule.options, option="objective.schedule.name")
     return Scheduled(objective, schedule())
+
+
+def _fraction(value: str) -> float | str:
+    """The number that a text says; the text, where it says none, which the option may refuse."""
+    try:
+        return fraction(value)
+    except UserError:
+        return value
 
 
 def build_attack(config: TrainingAttackConfig) -> Attack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -23,7 +24,7 @@ from robustsnn.evaluation.fitting import most_passes
 from robustsnn.evaluation.running import encode_images
 from robustsnn.ground.claim import claimed, claimed_part
 from robustsnn.ground.distributed import Processes, joined, local_device, started_together
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import Advice, UserError
 from robustsnn.ground.files import tensors_digest, write_arrays, write_json
 from robustsnn.ground.ours import check_files, remove_ours
 from robustsnn.ground.progress import Progress, part, silent, unsaid
@@ -45,6 +46,8 @@ from robustsnn.runs.build import (
     pick_device,
     suite,
 )
+from robustsnn.runs.fitting import check_crop, check_model
+from robustsnn.runs.machine import machine, moved
 from robustsnn.training.checkpoint import load_weights
 from robustsnn.training.distributed import synchronise_norms
 from robustsnn.training.fit import check_validation, fit
@@ -81,16 +84,17 @@ def _train(
             raise UserError(another_config(run))
         if (run / "weights.safetensors").exists():
             return
+        if processes.first and (said := moved(path, device)):
+            warnings.warn(said, Advice, stacklevel=3)
     options = config.train
-    for name in ("epochs", "batch_size"):
-        if getattr(options, name) < 1:
-            raise UserError(f"train.{name}={getattr(options, name)}: at least 1 is needed")
     objective = build_objective(config.objective)
     if not processes.first:
         processes.wait(device)  # what is to be downloaded is then there
     data = build_data(config.data, _download_progress(progress))
     if processes.first:
         processes.wait(device)
+    check_crop(options, data)
+    check_model(config, data, min(options.batch_size, len(data.train)), device, training=True)
     model = build_model(config.model, data, config.train.seed).to(device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if options.sync_batchnorm and processes.count > 1:
@@ -108,7 +112,7 @@ def _train(
         record = provenance() | {
             "data_note": data.note,
             "parameters": sum(p.numel() for p in model.parameters()),
-            "device": str(device),
+            **machine(device),
             **({"processes": processes.count} if processes.count > 1 else {}),
         }
         document = {**config.to_dict(), "about": about(config), "provenance": record}
@@ -205,6 +209,7 @@ def load_run(run: Path | str, *, trust_code: bool | Collection[str] = False) -> 
     if not (run / "weights.safetensors").exists():
         raise UserError(f"{run} is not trained to the end; continue it with `robustsnn train ... --resume`")
     data = build_data(config.data)
+    check_model(config, data, 1, pick_device(config.train.device), training=False)
     model = build_model(config.model, data, config.train.seed)
     made_with = load_weights(run / "weights.safetensors", model)
     for name, digest in _identity(config, data).items():

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
-from robustsnn.ground.errors import UserError, in_words
+from robustsnn.ground.errors import UserError, exhausted, in_words
 from robustsnn.ground.progress import Progress, silent
 
 
@@ -134,7 +134,8 @@ def attempt(job: Job, progress: Progress = silent) -> Done:
     except (UserError, OSError) as error:
         return Done(error=one_line(error))
     except Exception as error:
-        return _defect(error)
+        what = exhausted(error)
+        return Done(error=f"{what} ({one_line(error)[:120]})") if what else _defect(error)
 
 
 def _defect(error: Exception) -> Done:

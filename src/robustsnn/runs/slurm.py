@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from robustsnn.ground.errors import Stopped, UserError
 from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.ranges import Count, Positive, Within
 from robustsnn.runs.jobs import Done, Job, attempt, check, one_line, tell_all
 
 
@@ -31,11 +32,11 @@ class Slurm:
 
     folder: Path
     partition: str | None = None
-    minutes: int = 240
-    gpus: int = 0
-    cpus: int = 1
-    memory: float | None = None
-    parallel: int = 64
+    minutes: Count = 240
+    gpus: Annotated[int, Within(least=0, most=1024)] = 0
+    cpus: Count = 1
+    memory: Positive | None = None
+    parallel: Count = 64
     cluster: str = "slurm"
 
     def __post_init__(self) -> None:

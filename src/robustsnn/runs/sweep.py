@@ -123,8 +123,22 @@ def finished(point: Point, run: Path, look: Look | None) -> Done | None:
     # An evaluation of test images that was deleted, or of other weights, is made again.
     if not path.exists() or (look.part == "test" and not (run / "results.json").exists()):
         return None
-    kept = json.loads(path.read_text())
-    return Done(kept["results"]) if kept["asked"] == _asked(run, look) else None
+    kept = _kept(path)
+    return Done(kept["results"]) if kept is not None and kept["asked"] == _asked(run, look) else None
+
+
+def _kept(path: Path) -> dict[str, Any] | None:
+    """What `measure` wrote to a file; None where it is damaged, and then it is made again."""
+    try:
+        kept = json.loads(path.read_text("utf-8"))
+        found = kept["results"]
+        rates = [rate[name] for rate in (found["clean"], found["worst_case"]) for name in ("accuracy", "n")]
+        rates += [end for rate in (found["clean"], found["worst_case"]) for end in rate["interval"]]
+        rates += [] if found["gradient"] is None else [found["gradient"][name] for name in ("l1", "l2")]
+        fits = len(rates) in (8, 10) and all(type(rate) in (int, float) for rate in rates)
+        return kept if fits and all(isinstance(flag, str) for flag in found["flags"]) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def measure(point: Point, run: Path, look: Look | None, *, progress: Progress = silent) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.tensors import read_tensors, write_tensors
+from robustsnn.names.values import shown
 
 _ADVICE = "train the run first, or give its folder; a damaged file must be restored or trained anew"
 
@@ -17,11 +18,15 @@ _ADVICE = "train the run first, or give its folder; a damaged file must be resto
 def _load_into(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     own = model.state_dict()
     missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
-    wrong = [name for name in own.keys() & tensors.keys() if own[name].shape != tensors[name].shape]
+    wrong = [
+        name
+        for name in sorted(own.keys() & tensors.keys())
+        if (own[name].shape, own[name].dtype) != (tensors[name].shape, tensors[name].dtype)
+    ]
     if missing or unknown or wrong:
         parts = [
             f"{what} {names[0]}" + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-            for what, names in (("lacks", missing), ("has unknown", unknown), ("has another shape for", wrong))
+            for what, names in (("lacks", missing), ("has unknown", unknown), ("has another shape or dtype for", wrong))
             if names
         ]
         raise UserError(f"{path} does not fit the model: it {', '.join(parts)}; use the config it was made with")
@@ -57,6 +62,13 @@ def save_state(path: Path | str, model: nn.Module, optimiser: torch.optim.Optimi
     write_tensors(path, tensors, {**metadata, "optimiser_scalars": scalars})
 
 
+def _fits(value: Any, weight: Tensor) -> bool:
+    """Whether an optimiser may remember this of a weight: a number, or a tensor of its shape."""
+    if isinstance(value, Tensor):
+        return value.is_floating_point() and (value.shape == weight.shape or not value.ndim)
+    return value is None or type(value) in (int, float, bool)
+
+
 def load_state(path: Path | str, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
     """Read what `save_state` wrote into model and optimiser; returns the metadata."""
     path = Path(path)
@@ -66,13 +78,15 @@ def load_state(path: Path | str, model: nn.Module, optimiser: torch.optim.Optimi
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = tensor
     _load_into(model, parts["model"], path)
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in {**parts["optimiser"], **metadata.pop("optimiser_scalars", {})}.items():
-        index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = value
+    scalars = metadata.pop("optimiser_scalars", {})
     groups = optimiser.state_dict()["param_groups"]
-    if state.keys() - {i for group in groups for i in group["params"]}:
-        raise UserError(f"{path} does not fit the optimiser; use the config it was made with")
+    weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in {**parts["optimiser"], **(scalars if isinstance(scalars, dict) else {"": scalars})}.items():
+        index, _, key = name.partition(".")
+        if not index.isdecimal() or int(index) >= len(weights) or not _fits(value, weights[int(index)]):
+            raise UserError(f"{path} does not fit the optimiser (its {shown(name)}); use the config it was made with")
+        state.setdefault(int(index), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": groups})
     # Files hold plain memory order; kernels that update all weights at once take what belongs to a weight in its order.
     for weight, kept in optimiser.state.items():

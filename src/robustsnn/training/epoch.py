@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet, batches
 from robustsnn.ground.distributed import ALONE, Processes
+from robustsnn.ground.door import ask
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import precision
 from robustsnn.ground.seeds import generator, seeded
 from robustsnn.ground.types import Images, Labels, Logits
-from robustsnn.losses import correct
+from robustsnn.losses import check_logits, correct
 from robustsnn.objectives import Objective
 from robustsnn.objectives.constraints import Constraint
 from robustsnn.training.distributed import average_statistics, go_on, over_the_batch, see, share_of, sum_gradients
@@ -47,13 +48,25 @@ class Updating(Protocol):
     ) -> Iterator[tuple[dict[str, Tensor], Logits]]: ...
 
 
+def _blame(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    """UserError if the model is why a step failed: its output is no logits, or has fewer classes than the labels."""
+    with torch.no_grad():
+        check_logits(ask(model, x), y)
+
+
 def _updates(
     objective: Objective | Updating, model: nn.Module, x: Images, y: Labels, draws: torch.Generator, autocast: str
 ) -> Iterator[tuple[dict[str, Tensor], Logits]]:
     """(terms, logits) of each update of a batch; autocast is on while the objective works, and off between."""
     if not isinstance(objective, Updating):
         with precision(autocast, x.device):
-            made = objective(model, x, y, generator=draws)
+            try:
+                made = objective(model, x, y, generator=draws)
+            except (RuntimeError, IndexError, TypeError, AttributeError, ValueError):
+                _blame(model, x, y)
+                raise
+        if not isinstance(made, tuple) or len(made) != 2 or not isinstance(made[0], dict):
+            raise UserError(f"objective {objective!r:.80} returned no pair of terms {{name: [B]}} and logits [B, K]")
         yield made
         return
     several = objective.updates(model, x, y, generator=draws)
@@ -105,6 +118,11 @@ def one_epoch(
                 figures, hits = over_the_batch(loss, terms, correct(logits.detach(), y).sum(), processes, share)
                 if not math.isfinite(figures["loss"]):
                     raise UserError(_diverged(epoch, step, figures))
+                if not loss.requires_grad:
+                    raise UserError(
+                        f"the loss of {objective!r:.80} does not depend on the weights of {type(model).__name__}: "
+                        "leave out what cuts the graph in its forward: detach, no_grad, numpy"
+                    )
                 optimiser.zero_grad(set_to_none=True)
                 (loss * share.weight).backward()
                 sum_gradients(model, processes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,13 +19,15 @@ from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.distributed import ALONE, Processes
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.door import check_path, check_seed, check_whole
+from robustsnn.ground.errors import Advice, UserError
 from robustsnn.ground.files import write_atomic
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.objectives import Objective
 from robustsnn.objectives.constraints import Constraint
 from robustsnn.objectives.schedule import Changing
 from robustsnn.training import log
+from robustsnn.training.arguments import check_arguments, learned
 from robustsnn.training.checkpoint import load_state, load_weights, save_state, save_weights
 from robustsnn.training.epoch import Updating, one_epoch
 from robustsnn.training.folder import check_config, write_config, write_witness
@@ -105,14 +108,29 @@ def fit(
 
     Raises UserError if the loss is no longer finite; the last complete epoch stays in `run/state`.
     """
-    if epochs < 1:
-        raise UserError(f"epochs={epochs}: at least 1 is needed")
+    check_arguments(
+        model,
+        train,
+        validation,
+        optimiser,
+        objective,
+        schedule,
+        autocast,
+        augment,
+        constraints,
+        validation_attack,
+    )
+    check_whole("epochs", epochs)
+    check_whole("batch_size", batch_size)
+    check_seed(seed)
     attacked = check_validation(objective, validation, validation_attack, attacked, select)
     if (resume or tensorboard) and run is None:
         raise UserError("resume and tensorboard need a run folder; give run=...")
     if config is not None and run is None:
         raise UserError("config is what the run folder says; give run=... too")
     check_config(config)
+    if run is not None:
+        check_path("run", run)
     run = None if run is None else Path(run)
     base = [group["lr"] for group in optimiser.param_groups]
     about = identity or {}
@@ -125,7 +143,7 @@ def fit(
             for name, value in about.items():
                 if saved.get(name) != value:
                     raise UserError(f"{run} was begun with another {name}; restore it, or train into another folder")
-            history = saved["history"]
+            history = log.checked(saved.get("history"), run / "state" / "last.safetensors", epochs, select != "last")
         where = next(model.parameters()).device
         processes.agree("the number of epochs done before", len(history), where)
         processes.spread([tensor.detach() for tensor in model.state_dict().values()])
@@ -192,6 +210,9 @@ def fit(
         model.eval()
         if out is not None and identity is None:
             write_witness(out, model, train.take(min(8, len(train))).floats(where)[0])
+        said = learned(history, len(train.classes), len(train), steps * epochs)
+        if said and processes.first:
+            warnings.warn(said, Advice, stacklevel=2)
     return history
 
 

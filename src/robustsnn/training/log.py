@@ -28,6 +28,23 @@ class Means:
         return {name: total / self._counts[name] for name, total in self._sums.items()}
 
 
+def checked(history: Any, path: Path, epochs: int, validated: bool) -> History:
+    """The history that a state holds; UserError where it is none, of so many epochs at most."""
+    try:
+        for number, entry in enumerate(history, 1):
+            rates = [entry["validation"][name] for name in ("accuracy", "n")] if validated else []
+            numbers = [*rates, *entry["train"].values()] if not isinstance(entry["train"], list) else [None]
+            fits = entry["epoch"] == number <= epochs and isinstance(history, list)
+            if not fits or any(type(value) not in (int, float, dict) for value in numbers):
+                raise ValueError(f"its epoch {number} is none")
+        if not history:
+            raise ValueError("it has no epoch")
+        return history  # type: ignore[no-any-return]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        said = f"its history is damaged: {' '.join(str(error).split())[:100]}"
+        raise UserError(f"{path} is not a state of this training ({said}); train into another folder") from None
+
+
 def tensorboard(run: Path, epoch: int) -> Any:
     """A TensorBoard writer into `run/tensorboard` that drops what an interrupted run wrote after `epoch` epochs."""
     try:

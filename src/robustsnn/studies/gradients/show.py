@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from robustsnn.ground.archives import read_arrays
 from robustsnn.ground.errors import UserError
 from robustsnn.records.exhibit import Block, Chart, Line, Picture, Pictures, Row, Table, Words
 from robustsnn.reporting import panels
@@ -144,10 +145,8 @@ def _norms(shown: Shown[Entry]) -> Table:
 def read_heatmaps(path: Path) -> Heatmaps:
     """The arrays of `gradients.npz`. UserError where they do not fit."""
     try:
-        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            found = Heatmaps(
-                arrays["image"], arrays["label"], [str(rule) for rule in arrays["rule"]], arrays["gradient"]
-            )
+        arrays = read_arrays(path)
+        found = Heatmaps(arrays["image"], arrays["label"], [str(rule) for rule in arrays["rule"]], arrays["gradient"])
     except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
         raise UserError(f"{path} cannot be read as gradients ({error}); analyse the run again") from error
     fits = found.gradient.shape == (len(found.rule), *found.image.shape) and found.image.ndim in (4, 5)

@@ -1,0 +1,56 @@
+"""Arrays of npz files that anyone may have sent: their sizes are known, and compared, before a byte is unpacked."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+import zlib
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from robustsnn.ground.memory import available, size
+
+_MEMBERS, _BYTES = 1000, 1 << 30
+_BROKEN = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
+
+
+def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
+    """The arrays of an npz file by name, as numpy's loader has them; nothing is unpickled.
+
+    OSError where the file cannot be opened, and ValueError, which says what is wrong, for a file that is no such
+    archive, is encrypted or damaged, holds more than 1 GiB (or half of what is free), or says other sizes than it has.
+    """
+    with open(path, "rb") as stream:
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                _check(archive)
+            stream.seek(0)
+            with warnings.catch_warnings(), np.load(stream, allow_pickle=False) as arrays:
+                warnings.simplefilter("ignore")  # numpy warns of odd headers that it can read
+                return {name: arrays[name] for name in arrays.files}
+        except (*_BROKEN, RuntimeError, SyntaxError, MemoryError, RecursionError) as error:  # of header text, too
+            raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
+
+
+def _check(archive: zipfile.ZipFile) -> None:
+    """ValueError unless the members of an archive are arrays of the sizes that their headers say."""
+    members = archive.infolist()
+    whole, most = sum(member.file_size for member in members), min(_BYTES, available() // 2)
+    if len(members) > _MEMBERS:
+        raise ValueError(f"it has {len(members)} members; at most {_MEMBERS} are allowed")
+    if whole > most:
+        raise ValueError(f"it unpacks to {size(whole)}; at most {size(most)} are allowed")
+    for member in members:
+        if member.flag_bits & 1:
+            raise ValueError(f"{member.filename} in it is encrypted")
+        with archive.open(member) as content:
+            version = np.lib.format.read_magic(content)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                shape, _, kind = read(content)
+            said = prod(shape) * kind.itemsize
+            if kind.hasobject or min(shape, default=0) < 0 or said != member.file_size - content.tell():
+                raise ValueError(f"{member.filename} in it says that it is {kind} {list(shape)}, and holds other bytes")

@@ -1,0 +1,148 @@
+"""Checks of what people hand in from Python: models, images, labels, numbers. They are made once, at the door.
+
+Nothing is converted behind the caller's back: what does not fit is refused, in one line that says what would.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.ground.errors import UserError, exhausted
+
+
+def check_model(model: Any) -> None:
+    """UserError unless it is a module, which maps images to logits."""
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        raise UserError(f"the model is the class {model.__name__}; give one of it, {model.__name__}(...)")
+    if not isinstance(model, nn.Module):
+        raise UserError(f"the model is a {_kind(model)}; give a torch.nn.Module that maps images [B, ...] to [B, K]")
+
+
+def check_images_of(x: Any, what: str = "images") -> None:
+    """UserError unless it is a dense batch of real floats, in float32 or float64."""
+    if not isinstance(x, Tensor):
+        raise UserError(f"{what} of type {_kind(x)}: give a tensor, torch.as_tensor({what}, dtype=torch.float32)")
+    if x.layout != torch.strided or x.is_quantized:
+        raise UserError(f"{what} are no dense tensor but {x.layout}; give {what}.to_dense()")
+    if x.is_complex():
+        raise UserError(f"{what} of dtype {x.dtype}: give real numbers, {what}.real")
+    if not x.is_floating_point():
+        raise UserError(f"{what} of dtype {x.dtype}: give floats in [0, 1] (uint8 images: x / 255)")
+    if x.dtype in (torch.float16, torch.bfloat16):
+        raise UserError(f"{what} of dtype {x.dtype}: attacks are made and judged in float32; give {what}.float()")
+    if x.ndim < 2:
+        raise UserError(f"{what} of shape {list(x.shape)}: give a batch [B, C, H, W]; one image is a batch, x[None]")
+    if x.is_meta or not x.shape[1:].numel():
+        said = "without data (device meta)" if x.is_meta else f"of shape {list(x.shape)}, without a pixel"
+        raise UserError(f"{what} {said}: give a tensor with values")
+
+
+def check_labels(y: Any, n: int) -> None:
+    """UserError unless it is a dense int64 tensor `[n]` of numbers from 0."""
+    if not isinstance(y, Tensor):
+        raise UserError(f"labels of type {_kind(y)}: give a tensor, torch.as_tensor(labels)")
+    if y.layout != torch.strided or y.dtype != torch.int64 or tuple(y.shape) != (n,):
+        said = f"labels of shape {tuple(y.shape)}, {y.dtype}: needed is int64 [{n}], one per image"
+        how = "give labels.argmax(1)" if y.ndim == 2 and len(y) == n else "give labels.long()"
+        raise UserError(f"{said}; {how}" if y.numel() >= n else said)
+    if y.is_meta:
+        raise UserError("labels without data (device meta): give a tensor with values")
+
+
+def check_meets(model: nn.Module, x: Tensor, y: Tensor | None = None) -> None:
+    """UserError unless images (and labels) are where the model is."""
+    weight = next((t for t in (*model.parameters(), *model.buffers()) if t.is_floating_point()), None)
+    if weight is not None and weight.device != x.device:
+        raise UserError(f"images on {x.device}, a model on {weight.device}: give x.to({str(weight.device)!r})")
+    if y is not None and y.device != x.device:
+        raise UserError(f"images on {x.device}, labels on {y.device}: give both on one device")
+
+
+def check_whole(name: str, value: Any, least: int = 1, most: int = (1 << 63) - 1, of: str = "") -> None:
+    """UserError unless a value is a whole number from `least` to `most`; `of` follows its name in the error."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        span = "" if most >= 1 << 31 and isinstance(value, int) and value < least else f" and at most {most}"
+        raise UserError(f"{name}={_short(value)}{of}: a whole number of at least {least}{span} is needed")
+
+
+def check_seed(value: Any, name: str = "seed") -> None:
+    """UserError unless a value is a seed, a whole number from 0."""
+    check_whole(name, value, least=0)
+
+
+def check_number(name: str, value: Any, above: float = -math.inf, most: float = 1e300) -> None:
+    """UserError unless a value is a finite number above another, and at most a third."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not above < value <= most:
+        span = f" above {above:g}" if above > -math.inf else ""
+        span += f" and at most {most:g}" if most < 1e300 else ""
+        raise UserError(f"{name}={_short(value)}: a finite number{span} is needed")
+
+
+def check_among(name: str, value: Any, allowed: Collection[Any]) -> None:
+    """UserError unless a value is one of some words."""
+    if not isinstance(value, str) or value not in allowed:
+        raise UserError(f"{name}={_short(value)}: allowed are {', '.join(map(repr, allowed))}")
+
+
+def check_kind(name: str, value: Any, kind: type, example: str) -> None:
+    """UserError unless a value is of a kind; the example shows one."""
+    if isinstance(value, type) or not isinstance(value, kind):
+        raise UserError(f"{name}={_short(value)}: a {kind.__name__} is needed, such as {example}")
+
+
+def check_callable(name: str, value: Any, example: str) -> None:
+    """UserError unless a value can be called; the example shows one."""
+    if not callable(value) or isinstance(value, type):
+        raise UserError(f"{name}={_short(value)}: a function is needed, such as {example}")
+
+
+def ask(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """model(x); UserError where it is made for images of another shape or precision (some cast what they get)."""
+    try:
+        return model(x)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        if exhausted(error) or not any(word in said for word in ("shape", "size", "channels", "dimension", "type")):
+            raise
+        shape = list(x.shape)
+        raise UserError(
+            f"{type(model).__name__} fails on images of shape {shape} ({said[:200]}); give others"
+        ) from error
+
+
+def check_path(name: str, value: Any) -> None:
+    """UserError unless a value names a file or a folder."""
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise UserError(f"{name}={_short(value)}: the name of a file or a folder is needed, such as 'runs/mine'")
+
+
+def check_list(name: str, value: Any, of: str) -> None:
+    """UserError unless a value is a list or tuple."""
+    if not isinstance(value, list | tuple):
+        raise UserError(f"{name}={_short(value)}: a list of {of} is needed, [] for none")
+
+
+def check_generator(value: Any) -> None:
+    """UserError unless a value is what random numbers come from: a torch.Generator, or None."""
+    if value is not None and not isinstance(value, torch.Generator):
+        how = "torch.Generator().manual_seed(0), or None"
+        raise UserError(f"generator={_short(value)}: give a {how}")
+
+
+def _kind(value: Any) -> str:
+    return "NoneType (None)" if value is None else type(value).__name__
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"a tensor {list(value.shape)}"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**40:
+        return f"a number of {math.floor(value.bit_length() * math.log10(2)) + 1} digits"
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:48]}... ({len(text)} letters)"

@@ -1,0 +1,61 @@
+"""Checks of what `fit` is handed, and what it says of a training that did not learn."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from robustsnn.data.augment import Augment
+from robustsnn.data.batches import ImageSet
+from robustsnn.ground.door import check_among, check_callable, check_kind, check_list, check_model
+from robustsnn.ground.errors import UserError
+from robustsnn.objectives.schedule import Changing
+from robustsnn.training.epoch import Updating
+
+
+def check_arguments(
+    model: Any,
+    train: Any,
+    validation: Any,
+    optimiser: Any,
+    objective: Any,
+    schedule: Any,
+    autocast: Any,
+    augment: Any,
+    constraints: Any,
+    attack: Any,
+) -> None:
+    """UserError where an argument of `fit` is of another kind than its annotation."""
+    check_model(model)
+    for name, data in (("train", train), ("validation", validation)):
+        if not isinstance(data, ImageSet) and not (name == "validation" and data is None):
+            how = "robustsnn.data.batches.ImageSet(x, y, classes, name), x uint8 [N, C, H, W] and y int64 [N]"
+            raise UserError(f"{name} of type {type(data).__name__}: give {how}")
+    check_kind("optimiser", optimiser, torch.optim.Optimizer, "torch.optim.SGD(model.parameters(), lr=0.1)")
+    if not isinstance(objective, Updating | Changing):
+        check_callable("objective", objective, "robustsnn.objectives.Natural()")
+    check_callable("schedule", schedule, "robustsnn.training.fit.cosine")
+    if augment is not None:
+        check_kind("augment", augment, Augment, "robustsnn.data.augment.Augment(crop=1), or None")
+    check_list("constraints", constraints, "constraints, see robustsnn.objectives.constraints,")
+    for constraint in constraints:
+        check_callable("constraints", constraint, "robustsnn.objectives.constraints.ConvexShortcuts()")
+    if attack is not None and not callable(getattr(attack, "run", None)):
+        raise UserError(
+            f"validation_attack={attack!r:.60}: an attack is needed, such as robustsnn.attacks.pgd(0.03, 7)"
+        )
+    check_among("autocast", autocast, ("float32", "bfloat16"))
+
+
+def learned(history: list[dict[str, Any]], classes: int, images: int, updates: int) -> str:
+    """What to say of a training that ended as if it had guessed: "" for others, and for very short ones."""
+    found, chance = history[-1]["train"].get("accuracy"), 1 / classes
+    noise = 3 * math.sqrt(chance * (1 - chance) / images)
+    if found is None or updates < 30 or found > chance + noise:
+        return ""
+    return (
+        f"training ended at {100 * found:.1f} % of the training images, as a guess does ({100 * chance:.1f} %): "
+        "nothing was learned; lower the learning rate (train.lr), or train for more epochs"
+    )
