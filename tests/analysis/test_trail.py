@@ -28,7 +28,7 @@ from robustsnn.models.resnet_sew import sew_resnet18
 from robustsnn.neurons import ASSG, BPTR, HART, IF, LIF, PDSG, RGA, STBP, Arctan, GradientRule, Neurons, gradient_rule
 from robustsnn.studies.shared.tally import Tally
 from robustsnn.studies.trail.measure import trail
-from robustsnn.studies.trail.values import Operation, Trail, merge
+from robustsnn.studies.trail.record import Operation, Trail, merge
 
 RULES: list[GradientRule | None] = [None, STBP(Arctan()), BPTR(), RGA(), HART(), PDSG(), ASSG()]
 X, Y = images(7, (1, 8, 8), low=0.0, high=1.0), torch.arange(7) % 4

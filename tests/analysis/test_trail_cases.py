@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robustsnn.losses import margin
 from robustsnn.neurons import BPTR, HART, IF, LIF, RGA, STBP, Arctan, GradientRule, Neurons, Rectangle, Triangle
 from robustsnn.studies.trail.measure import trail
-from robustsnn.studies.trail.values import Operation, Trail
+from robustsnn.studies.trail.record import Operation, Trail
 
 Y = torch.tensor([0])
 

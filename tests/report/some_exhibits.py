@@ -6,7 +6,10 @@ import math
 
 import numpy as np
 
+from robustsnn.draw.png import png
 from robustsnn.records.exhibit import (
+    Bar,
+    Bars,
     Block,
     Cell,
     Chart,
@@ -20,7 +23,6 @@ from robustsnn.records.exhibit import (
     Verdict,
     Words,
 )
-from robustsnn.reporting.png import png
 
 VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "undecided")
 
@@ -38,6 +40,11 @@ def chart(text: str = "vanilla", **more: bool) -> Chart:
     return Chart(f"{text}: accuracy", "eps", "accuracy", (solid, dots), **more, x_names=((0.1, text),))
 
 
+def bars(text: str = "vanilla") -> Bars:
+    rows = (Bar(text, (2.0, 1.0), (Cell(0.5, (0.4, 0.6), 9),), (0,), text), Bar("b", (0.0, 3.0), (Cell(None),), (0, 1)))
+    return Bars(f"{text}: bars", "images", rows, ("first", text), ("mean",), (text, "other"), caption=text)
+
+
 def pictures(text: str = "image") -> Pictures:
     ramp = png(np.linspace(0, 1, 48).reshape(3, 4, 4))
     tall = png(np.linspace(0, 1, 32).reshape(1, 8, 4))
@@ -47,7 +54,7 @@ def pictures(text: str = "image") -> Pictures:
 def exhibits(count: int = 3, text: str = "SR*") -> list[Exhibit]:
     """So many exhibits; `text` is in every place where text can be."""
     blocks: tuple[Block, ...] = (Words((text, "56.8 % [52.0, 61.3] of it"), text), table(text), chart(text))
-    blocks += (pictures(text), chart(text, percent=True), chart(text, x_log=True, y_log=True))
+    blocks += (pictures(text), bars(text), chart(text, percent=True), chart(text, x_log=True, y_log=True))
     return [
         Exhibit(
             f"p1-table{k}",

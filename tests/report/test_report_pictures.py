@@ -7,9 +7,9 @@ import zlib
 import numpy as np
 import pytest
 
+from robustsnn.draw.png import png_address
+from robustsnn.draw.scales import nice_ticks
 from robustsnn.reporting.panels import change, diverging, shown
-from robustsnn.reporting.png import png_address
-from robustsnn.reporting.scales import nice_ticks
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robustsnn.records.result import Attack, Check, Draws, Rate, Result, Results, Rounded
 from robustsnn.reporting.reading import Model, Run, models_of, read_runs
-from robustsnn.reporting.results import Attack, Draws, Rate, Result, Results
-from robustsnn.reporting.signs import Flag
 from robustsnn.reporting.summary import claims, summary
 from robustsnn.reporting.wording import eps_text
 
@@ -87,13 +86,13 @@ def test_a_test_on_grey_levels_is_another_test() -> None:
 
 def test_broken_images_that_rounding_mends_are_counted() -> None:
     rate = Rate(0.3, None, 30)
-    text = words([model("m", rate, rounded=(4, 20))])
+    text = words([model("m", rate, rounded=Rounded(4, 20))])
     assert "m: 4 of the 20 broken images are classified correctly again when they are rounded to 8 bits" in text
-    assert "rounded" not in words([model("m", rate, rounded=(0, 20))]) + words([model("m", rate)])
+    assert "rounded" not in words([model("m", rate, rounded=Rounded(0, 20))]) + words([model("m", rate)])
 
 
 def test_a_warning_is_said_and_a_note_is_not() -> None:
-    mask, note = (Flag(f"{kind}-name", kind == "mask", "", "", "") for kind in ("mask", "note"))
+    mask, note = (Check(f"{kind}-name", kind == "mask") for kind in ("mask", "note"))
     rate = Rate(0.5, None, 10)
     both, one = words([model("m", rate, flags=(mask, note))]), words([model("m", rate, flags=(note,))])
     assert "m: 1 warning (mask-name); its accuracy under attack may be overstated." in both
@@ -103,7 +102,7 @@ def test_a_warning_is_said_and_a_note_is_not() -> None:
 
 def test_attacks_on_survivors_are_not_ranked_as_columns() -> None:
     fell = (("a", 5), ("b", 0), ("c", 7), ("d", 2), ("e", 1))
-    attacks = tuple(Attack(name, name, False, "all", None, {"broken": broken}) for name, broken in fell)
+    attacks = {name: Attack(0.5, label=name, column="all", broken=broken) for name, broken in fell}
     text = words([model("m", Rate(0.5, None, 30), survivors_only=True, attacks=attacks)])
     assert "Of m, 15 images fell: 7 to c, 5 to a and 3 to 2 other attacks; 1 attack broke no image that stood." in text
     assert "strongest" not in text

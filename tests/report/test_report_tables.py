@@ -7,7 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustsnn.reporting.tables import Table
+from robustsnn.draw.tables import Table
 
 SPECIAL = "\\`*_{}[]<>|~&$#%^'\"-,;\n\r\té\u2013 "
 TEXT = st.text(st.one_of(st.sampled_from(SPECIAL), st.characters(codec="utf-8", exclude_characters="\0")))

@@ -15,11 +15,11 @@ import pytest
 from fake_runs import write_runs
 from fake_spikes import add_spikes, spikes
 
+from robustsnn.draw.png import indexed_address
 from robustsnn.ground.errors import UserError
+from robustsnn.records.samples import Samples, read_layers
 from robustsnn.reporting.page import write_report
-from robustsnn.reporting.png import indexed_address
-from robustsnn.reporting.samples import read_samples
-from robustsnn.reporting.spikes import layer, read_layers
+from robustsnn.reporting.spikes import layer
 
 
 def decoded(address: str) -> np.ndarray:
@@ -53,7 +53,9 @@ def one_layer(clean: Any, attacked: Any) -> Any:
         "rate": rate,
         "changed": np.array([0.25], np.float32),
     }
-    (found,) = read_layers({"spike_layers": np.array(["a"]), **{f"spikes0_{k}": v for k, v in parts.items()}}, 1)
+    (found,) = read_layers(
+        {"label": np.zeros(1, int), "spike_layers": np.array(["a"])} | {f"spikes0_{k}": v for k, v in parts.items()}
+    )
     return layer(found, 0)
 
 
@@ -102,7 +104,7 @@ def test_the_page_shows_probabilities_and_spikes_of_all_models(runs: list[Path],
     assert page.count("data:image/png") == before + 5 * 4 * 3 * 3  # images, models, layers, strips
     text = html.unescape(re.sub(r"<[^>]*>", "", page))
     assert text.count("12.5 % of spikes change") == 5 * 4 * 3
-    saved = read_samples(runs[0] / "samples.npz").probability
+    saved = Samples.load(runs[0] / "samples.npz").probability
     assert saved is not None
     for shares in saved:
         assert all(f"{100 * share:.1f} %" in text for share in np.sort(shares)[-3:])
@@ -145,8 +147,12 @@ def test_arrays_that_do_not_fit_are_refused_by_name(runs: list[Path], name: str,
     del arrays[name]
     np.savez(path, **arrays, **({} if value is None else {name: value}))
     with pytest.raises(UserError, match=name):
-        read_samples(path)
+        Samples.load(path)
 
 
 def test_fake_spikes_are_as_read() -> None:
-    assert [found.name for found in read_layers(spikes(3), 3)] == ["body.1", "body.6", "body.9"]
+    assert [found.name for found in read_layers({"label": np.zeros(3, int), **spikes(3)})] == [
+        "body.1",
+        "body.6",
+        "body.9",
+    ]

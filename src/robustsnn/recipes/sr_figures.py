@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from robustsnn.draw.png import png
 from robustsnn.recipes.cells import CLEAN, accuracy, difference, mean_interval, together, value
 from robustsnn.recipes.common import data_name, eps_words, exhibit
 from robustsnn.recipes.networks import Data, Network, Scale, sweep
@@ -16,7 +17,6 @@ from robustsnn.recipes.published import SR_PAPER
 from robustsnn.recipes.recipe import Found, Look, Need, Recipe, Results, Setting
 from robustsnn.records.exhibit import Chart, Claim, Exhibit, Interval, Line, Picture, Pictures, Row, Table, Verdict
 from robustsnn.reporting.panels import diverging, shown
-from robustsnn.reporting.png import png
 
 _DATA: tuple[Data, ...] = ("CIFAR-10", "CIFAR-100")
 _PGD10 = Look("paper-sr-10", 8)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from robustsnn.draw.png import png
 from robustsnn.recipes.cells import CLEAN, WORST, accuracy, hits, mean_interval, value
 from robustsnn.recipes.common import data_name, eps_value, exhibit
 from robustsnn.recipes.networks import Network, Scale, radius
@@ -15,7 +16,6 @@ from robustsnn.recipes.published import TRAIL_PAPER, TRAIL_ZEROS
 from robustsnn.recipes.recipe import Found, Look, Need, Recipe, Results, Setting
 from robustsnn.records.exhibit import Cell, Chart, Claim, Exhibit, Line, Picture, Pictures, Row, Table, Verdict
 from robustsnn.reporting.panels import change, shown
-from robustsnn.reporting.png import png
 
 _SEW = Network("CIFAR-10", "SEW-ResNet18")
 _RAT = Network("CIFAR-10", "WRN-16", "RAT")

@@ -22,7 +22,6 @@ class Saved:
 
     title: str
     brief: str = ""
-    template: str = ""
     card: None = None
 
     def blocks(self, shown: Sequence[tuple[Any, tuple[Block, ...]]]) -> list[Block]:

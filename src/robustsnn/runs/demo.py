@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.names.config import Config, DataConfig, ModelConfig, ObjectiveConfig, TrainConfig, TrainingAttackConfig
+from robustsnn.records.result import Results
 from robustsnn.reporting.page import write_report
-from robustsnn.runs.folder import evaluate_run, make_results, train_run
+from robustsnn.runs.folder import evaluate_run, train_run
 from robustsnn.runs.jobs import Job, run_jobs, values
 
 EPS = "40/255"
@@ -63,8 +63,7 @@ def demo(
     models: dict[str, Any] = {}
     for entry in values(run_jobs(jobs, text="train and attack", progress=progress)).values():
         models |= entry
-    results = make_results(models)
-    write_json(out / "results.json", results)
+    results = Results.write(out / "results.json", models)
     write_report(list(runs.values()), out / "report.html", title="robustsnn demo")
     return results
 

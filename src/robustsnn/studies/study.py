@@ -89,7 +89,6 @@ class Study(Generic[Found]):
         lines: sentences for the terminal, from what was written; default the words of its blocks.
         card: title and sentences for a model card; default the words of its blocks.
         arrays: what is written beside it, as arrays.
-        view: what `template` shows of several networks, in place of blocks.
         brief: the title in the list of sections.
         weight: about how long it takes, for the progress.
     """
@@ -101,8 +100,6 @@ class Study(Generic[Found]):
     lines: Callable[[dict[str, Any]], list[str]] | None = None
     card: Callable[[Named, Any], tuple[str, list[str]]] | None = None
     arrays: Callable[[Found], dict[str, Any]] | None = None
-    view: Callable[[Shown[Any]], Any] | None = None
-    template: str = ""
     brief: str = ""
     weight: float = 1.0
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from robustsnn.reporting.fields import refuse
-from robustsnn.studies.shared.record import read_record
+from robustsnn.records.typed import read_record, refuse
 from robustsnn.studies.shared.tally import Tally
 
 Kind = Literal["spikes", "counts", "real"]

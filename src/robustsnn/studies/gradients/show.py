@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from robustsnn.draw.png import png
 from robustsnn.ground.errors import UserError
 from robustsnn.records.exhibit import Block, Chart, Line, Picture, Pictures, Row, Table, Words
 from robustsnn.reporting import panels
 from robustsnn.reporting.analysis_file import Entry, decimals
-from robustsnn.reporting.png import png
 from robustsnn.reporting.wording import count, function_text, percent
 from robustsnn.studies.study import Named, Shown
 

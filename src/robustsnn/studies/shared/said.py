@@ -6,9 +6,10 @@ from robustsnn.reporting.analysis_file import Found
 from robustsnn.studies.shared.tally import Tally
 
 
-def found(tally: Tally) -> Found:
-    """The mean of what was summed."""
-    return Found(tally.mean, tally.interval(), tally.n)
+def found(tally: Tally, per: float = 1) -> Found:
+    """The mean of what was summed, in units of so many."""
+    ends = tally.interval()
+    return Found(tally.mean / per, None if ends is None else (ends[0] / per, ends[1] / per), tally.n)
 
 
 def percent_text(value: float | None) -> str:

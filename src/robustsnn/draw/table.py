@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from robustsnn.draw.files import Download, download
+from robustsnn.draw.tables import Cell as Text
+from robustsnn.draw.tables import Table
 from robustsnn.records import exhibit
-from robustsnn.reporting.downloads import Download, download
-from robustsnn.reporting.tables import Cell as Text
-from robustsnn.reporting.tables import Table
 
 DASH = "\N{EN DASH}"
 

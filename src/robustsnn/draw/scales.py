@@ -1,37 +1,13 @@
-"""Axes: where a value lies, and the round numbers that are written beside the axis."""
+"""The round numbers that are written beside an axis."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 Tick = tuple[float, str]
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 SHARES = [(tick / 100, f"{tick} %") for tick in range(0, 101, 20)]
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Values from `low` to `high` onto pixels from `start` to `end`, evenly or by their logarithm."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-
-    def __call__(self, value: float) -> float:
-        """The pixel of `value`, to a tenth; a value that is not positive lies at the start of a log axis."""
-        low, high = (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
-        if self.log:
-            value = math.log10(value) if value > 0 else low
-        share = (value - low) / (high - low) if high > low else 0.5
-        return round(self.start + share * (self.end - self.start), 1)
-
-    def shows(self, value: float) -> bool:
-        """Whether there is a place for `value`: a number, and positive on a log axis."""
-        return math.isfinite(value) and (value > 0 or not self.log)
 
 
 def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from robustsnn.reporting.pdf import pdf
-from robustsnn.reporting.tables import Table
+from robustsnn.draw.sheet import Sheet
+from robustsnn.draw.tables import Table
 
 _MIME = {"csv": "text/csv", "md": "text/markdown", "tex": "application/x-tex", "pdf": "application/pdf"}
 
@@ -45,16 +44,21 @@ def stem(text: str) -> str:
 
 @dataclass(frozen=True)
 class Figure:
-    """What a figure's files are made of: their name, the drawings as the page shows them, the data, a heading."""
+    """A drawing with its name, its data, a title and a caption; None where there is nothing to draw."""
 
     name: str
-    drawings: Sequence[Markup]
+    drawing: Sheet | None
     data: Table
-    heading: str = ""
+    title: str
+    caption: str = ""
+
+    @property
+    def svg(self) -> Markup:
+        """For the page."""
+        return Markup("") if self.drawing is None else self.drawing.svg(self.name)
 
     @property
     def files(self) -> list[Download]:
-        """PDF, a page per drawing with the heading above each, unless nothing is drawn; and CSV."""
-        drawn = tuple(str(drawing) for drawing in self.drawings if drawing)
-        files = [download(f"{self.name}.pdf", pdf(drawn, self.heading))] if drawn else []
+        """PDF, unless nothing is drawn, and CSV."""
+        files = [] if self.drawing is None else [download(f"{self.name}.pdf", self.drawing.pdf(self.title))]
         return [*files, download(f"{self.name}.csv", self.data.csv())]
