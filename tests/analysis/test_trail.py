@@ -26,6 +26,7 @@ from robustsnn.ground.modes import frozen
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.models.resnet_sew import sew_resnet18
 from robustsnn.neurons import ASSG, BPTR, HART, IF, LIF, PDSG, RGA, STBP, Arctan, GradientRule, Neurons, gradient_rule
+from robustsnn.records.typed import record_of
 from robustsnn.studies.shared.tally import Tally
 from robustsnn.studies.trail.measure import trail
 from robustsnn.studies.trail.record import Operation, Trail, merge
@@ -299,13 +300,13 @@ def test_the_model_is_left_as_it_was() -> None:
 
 def test_trails_survive_json() -> None:
     found = trail(residual(), (X, Y))
-    again = Trail.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False)))
+    again = record_of(Trail, json.loads(json.dumps(found.to_dict(), allow_nan=False)), "here")
     assert again == found
     assert merge(again, found).weights[0].zeros == found.weights[0].zeros + found.weights[0].zeros
     value = found.to_dict()
     del value["operations"][0]["kind"]
-    with pytest.raises(UserError, match="no gradient trail"):
-        Trail.from_dict(value)
+    with pytest.raises(UserError, match="kind = None is not a string"):
+        record_of(Trail, value, "here")
 
 
 @settings(max_examples=30, deadline=None)

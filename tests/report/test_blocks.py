@@ -123,7 +123,7 @@ def test_points_are_not_joined_and_many_are_thinned_and_counted() -> None:
 
 
 @given(st.lists(VALUES, max_size=5), st.lists(st.floats(1e-12, 1e12), max_size=4), st.booleans(), st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 def test_any_values_can_be_drawn(values: list[float], sizes: list[float], log: bool, percent: bool) -> None:
     both = [*values, *sizes]
     line = Line("l", tuple(both), tuple(reversed(both)))
@@ -240,7 +240,7 @@ def lengths(svg: str, part: int) -> list[float]:
 
 
 @given(st.lists(st.tuples(st.floats(0.01, 0.5), st.floats(0.01, 0.5)), min_size=1, max_size=5))
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=10)
 def test_bars_are_as_long_as_their_parts(shares: list[tuple[float, float]]) -> None:
     rows = tuple(Bar(f"row {k}", pair, tip=f"row {k} said") for k, pair in enumerate(shares))
     view = bars_view(Bars("t", "share", rows, ("a", "b"), percent=True), "b")

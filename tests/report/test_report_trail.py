@@ -101,7 +101,7 @@ def test_bars_are_the_shares_by_origin(runs: list[Path]) -> None:
     assert shares[2]["added, architectural"] == pytest.approx(0.75)
     assert [sum(row.parts) for row in drawn.rows] == pytest.approx([0.1, 0.4, 0.75])
     assert "added, natural 25.0 %" in drawn.rows[1].tip
-    assert "zeros at its input 40.0 % [39.0, 41.0]" in drawn.rows[1].tip
+    assert "zeros at its input 40.0 % [39.0, 41.0] of 100 entries" in drawn.rows[1].tip
 
 
 def test_the_norm_is_on_a_log_axis(runs: list[Path]) -> None:

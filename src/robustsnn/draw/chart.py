@@ -191,7 +191,7 @@ def _shows(value: float, log: bool) -> bool:
 
 
 def _named(chart: Chart, x: float) -> str:
-    return dict(chart.x_names).get(x, f"{chart.x_label}: {x:.4g}")
+    return dict(chart.x_names).get(x, f"{chart.x_label}: {x:.6g}")
 
 
 def _hover(sheet: Sheet, axes: Axes, chart: Chart, across: Sequence[float]) -> None:

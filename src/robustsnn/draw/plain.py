@@ -1,9 +1,10 @@
-"""An exhibit as plain text, for the terminal."""
+"""Exhibits and blocks as plain text, for the terminal."""
 
 from __future__ import annotations
 
-from robustsnn.records.exhibit import Cell, Chart, Exhibit, Line, Row, Table
+from robustsnn.records.exhibit import Block, Cell, Chart, Exhibit, Line, Row, Table, Words
 
+_LONG = 24  # rows
 _SIGNS = {"holds": "[x]", "does not hold": "[ ]", "undecided": "[?]"}
 
 
@@ -12,13 +13,20 @@ def plain(exhibit: Exhibit) -> str:
     parts = [f"{exhibit.title}\n{exhibit.source}; {exhibit.scale} scale"]
     for block in exhibit.blocks:
         if isinstance(block, Table):
-            parts.append(_table(block))
+            parts.append(_table(block, "; in brackets what the paper reports"))
         elif isinstance(block, Chart):
             parts.append(_chart(block))
     for claim in exhibit.claims:
         parts.append(f"{_SIGNS[claim.verdict]} {claim.verdict}: {claim.text}\n    {claim.because}")
     parts += [f"* {note}" for note in exhibit.notes]
     return "\n\n".join(parts) + "\n"
+
+
+def block_text(block: Block) -> str:
+    """Words, and a table that is not long; "" for any other block, which is for a page."""
+    if isinstance(block, Words):
+        return "\n".join([*([block.title] if block.title else []), *block.paragraphs])
+    return _table(block) if isinstance(block, Table) and len(block.rows) <= _LONG else ""
 
 
 def _cell(cell: Cell, decimals: int) -> str:
@@ -31,7 +39,7 @@ def _cell(cell: Cell, decimals: int) -> str:
     return text + ("" if cell.published is None else f" (paper {cell.published:g})")
 
 
-def _table(table: Table) -> str:
+def _table(table: Table, note: str = "") -> str:
     lines = [[table.head, *table.columns]]
     group = ""
     for row in table.rows:
@@ -41,7 +49,7 @@ def _table(table: Table) -> str:
         lines.append([_label(row), *(_cell(cell, table.decimals) for cell in row.cells)])
     text = _columns(lines)
     unit = f", {table.unit}" if table.unit else ""
-    return f"{table.title}{unit}; 95 % intervals; in brackets what the paper reports\n{text}"
+    return f"{table.title}{unit}; 95 % intervals{note}\n{text}"
 
 
 def _label(row: Row) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_arrays
+from robustsnn.records.arrays import read_arrays
 from robustsnn.statistics.binomial import clopper_pearson
 
 
@@ -97,9 +97,7 @@ class Outcomes:
         given, the file holds this many attacks (complete or not) and samples.
         """
         try:
-            with warnings.catch_warnings(), open(path, "rb") as stream, np.load(stream, allow_pickle=False) as file:
-                warnings.simplefilter("ignore")  # numpy warns of odd headers that it can read
-                arrays = {name: file[name] for name in file.files}
+            arrays = read_arrays(path)
             done = _check(arrays, attacks, n)
             return Outcomes(**arrays), done
         except Exception as error:  # whatever zipfile, zlib and numpy raise for damaged bytes; no list of it exists

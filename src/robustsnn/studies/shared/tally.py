@@ -11,6 +11,7 @@ import numpy as np
 
 from robustsnn.ground.errors import UserError
 from robustsnn.records.typed import Positive, Size
+from robustsnn.reporting.analysis_file import Found
 
 if TYPE_CHECKING:  # it is read where there is no torch
     from torch import Tensor
@@ -74,6 +75,12 @@ class Tally:
 def _ratio(value: float, by: int) -> float:
     """An integer where both are; the division is then known to leave no rest."""
     return value // by if isinstance(value, int) else value / by
+
+
+def found(tally: Tally, per: float = 1) -> Found:
+    """The mean of what was summed, in units of so many, as it is shown."""
+    ends = tally.interval()
+    return Found(tally.mean / per, None if ends is None else (ends[0] / per, ends[1] / per), tally.n)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from robustsnn.records.exhibit import Bar, Bars, Block, Cell, Row, Table, Words
 from robustsnn.reporting.wording import count, function_text, listing, percent
-from robustsnn.studies.shared.said import found
-from robustsnn.studies.shared.tally import Tally
+from robustsnn.studies.shared.tally import Tally, found
 from robustsnn.studies.study import Named, Shown
 from robustsnn.studies.trail.record import ORIGINS, Operation, Trail, Weight
 
@@ -76,10 +75,11 @@ def _zeros(model: Named, trail: Trail) -> Bars:
         shares = [step.share(origin) for origin in _SAID]
         known = [share for share in shares if share is not None]
         parts = (*known, 0.0) if known else (*[0.0] * len(shares), step.input.sparsity)
-        rows.append(Bar(_label(step), parts, (), (), _tip(step, model), _colour(step)))
+        zeros = found(step.input.zeros, step.input.entries).as_share().cell()
+        rows.append(Bar(_label(step), parts, (zeros,), (), _tip(step, model), _colour(step)))
     caption = "From the pixels (top) to the loss: share of zeros at the input of each operation. Colour: its kind."
     title = f"{model.name}: zeros of the gradient"
-    return Bars(title, "zeros", tuple(rows), (*_SAID.values(), "not known"), percent=True, caption=caption)
+    return Bars(title, "zeros", tuple(rows), (*_SAID.values(), "not known"), ("zeros",), percent=True, caption=caption)
 
 
 def _norms(model: Named, trail: Trail) -> Bars:
@@ -103,7 +103,8 @@ def _colour(step: Operation) -> int:
 
 
 def _tip(step: Operation, model: Named) -> str:
-    lines = [f"{model.name}: {step.name}", f"zeros at its input {share_text(step.input.zeros, step.input.entries)}"]
+    zeros, entries = step.input.zeros, step.input.entries
+    lines = [f"{model.name}: {step.name}", f"zeros at its input {share_text(zeros, entries)} of {entries} entries"]
     parts = {said: step.share(origin) for origin, said in _SAID.items()}
     if None in parts.values():
         lines.append("where they come from is not known")

@@ -7,7 +7,6 @@ from pathlib import Path
 from robustsnn.records.typed import read_record
 from robustsnn.studies.study import Study, Task
 from robustsnn.studies.trail.record import SCHEMA, Trail
-from robustsnn.studies.trail.said import lines
 from robustsnn.studies.trail.show import blocks, card
 
 
@@ -35,7 +34,6 @@ STUDY = Study(
     _measure,
     blocks,
     _read,
-    lines,
     card,
     brief="Sparse gradients",
     weight=4,
