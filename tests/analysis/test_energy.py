@@ -311,11 +311,11 @@ def test_the_record_reads_what_it_wrote_and_nothing_else(tmp_path) -> None:
     value = found.to_dict()
     older = {"n": 5, "total": 1.0, "squares": 1.0, "mean": 0.2, "interval": None}  # of files before the scatter
     for change, said in (
-        ({"synops": older}, r"synops.scatter = None is not a number; analyse the run again"),
+        ({"synops": older}, r"synops.scatter = None is not a finite number; analyse the run again"),
         ({"n": 6}, "one of 6 images"),
-        ({"joule": value["joule"] | {"scatter": -1.0}}, "a tally"),
+        ({"joule": value["joule"] | {"scatter": -1.0}}, "joule.scatter = -1.0 is not at least 0"),
         ({"layers": [value["layers"][0] | {"kind": "magic"}]}, r"layers\[0\].kind = 'magic' is not one of spikes"),
-        ({"layers": 3}, "layers is int, not a list"),
+        ({"layers": 3}, "layers = 3 is not a list"),
     ):
         path.write_text(json.dumps(value | change))
         with pytest.raises(UserError, match=said):

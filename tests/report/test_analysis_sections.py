@@ -284,10 +284,10 @@ def test_energy_is_that_of_the_file(runs: list[Path], made: Path) -> None:
         ("gradients", "n", -1, "n = -1"),
         ("theory", "signal", [], "signal is list"),
         ("theory", "signal.pairs.0.held", "yes", "true or false"),
-        ("theory", "density.bounds.0.right", None, "right = None is not a number"),
-        ("theory", "difference.plain.steps.0.h", None, "h = None is not a number"),
+        ("theory", "density.bounds.0.right", None, "right = None is not a finite number"),
+        ("theory", "difference.plain.steps.0.h", None, "h = None is not a finite number"),
         ("energy", "activity.0.rates", ["x"], r"rates\[0\]"),
-        ("energy", "mac", None, "mac = None is not a number"),
+        ("energy", "mac", None, "mac = None is not a finite number"),
         ("energy", "schema", 9, "schema = 9"),
     ],
 )

@@ -55,15 +55,15 @@ def check_figures(page: str) -> int:
 
 def test_each_figure_has_its_files(tmp_path: Path) -> None:
     page = written(tmp_path / "page.html", exhibits(3))
-    assert check_figures(page) == 3 * 4
-    assert len(downloads(page)) == 3 * (4 * 2 + 2)
+    assert check_figures(page) == 3 * 5
+    assert len(downloads(page)) == 3 * (5 * 2 + 2)
 
 
 def test_each_figure_of_a_report_has_its_files(tmp_path: Path) -> None:
     page = written(tmp_path / "page.html", write_runs(tmp_path / "runs"), write=write_report)
     page = re.sub(r'<section aria-labelledby="pictures">.*?</section>', "", page, flags=re.S)
-    # overview, curve, and per model what broke what and training
-    assert check_figures(page) == 2 + 4 * 2
+    # overview, curve, and per model what broke what, accuracy and loss; for two also sparsity
+    assert check_figures(page) == 2 + 4 * 3 + 2
 
 
 def test_every_claim_is_told_with_word_and_sign(tmp_path: Path) -> None:

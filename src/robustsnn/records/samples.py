@@ -14,7 +14,7 @@ from robustsnn.records.arrays import misfit, read_arrays
 _PICTURES = ("image", "adversarial", "gradient")
 _INTEGERS = ("label", "predicted", "predicted_adversarial", "index")
 _SHARES = ("probability", "probability_adversarial")
-_LAYER = {"attacked": "u", "clean": "u", "steps": "iu", "shape": "iu", "rate": "f", "changed": "f"}
+_LAYER = {"clean": "u", "attacked": "u", "steps": "iu", "shape": "iu", "rate": "f", "changed": "f"}
 
 
 @dataclass(frozen=True)

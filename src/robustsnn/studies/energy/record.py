@@ -109,6 +109,6 @@ def read(path: Path) -> Energy:
     tallies += [layer.synops for layer in found.layers if layer.synops is not None]
     tallies += [tally for layer in found.activity for tally in (layer.rate, layer.silent)]
     for tally in tallies:
-        if not 0 < tally.n == found.n or tally.scatter < 0:
+        if tally.n != found.n:
             raise refuse(f"{path}: a tally", tally, f"one of {found.n} images")
     return found

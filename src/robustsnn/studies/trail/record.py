@@ -112,6 +112,10 @@ class Weight:
     zeros: Tally
     l2: Tally
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.zeros.total <= self.zeros.n * self.entries:
+            raise ValueError(f"{self.name}: {self.zeros.total} zeros of {self.entries} entries")
+
     @property
     def sparsity(self) -> float:
         """Mean over samples of the share of entries that are exactly zero."""
