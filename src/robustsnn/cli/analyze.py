@@ -54,9 +54,8 @@ def run(arguments: list[str]) -> None:
         from robustsnn.studies.study import Network
 
         found = analyze(run, None, parts, progress=display, **options)
-    saved, network = read_studies(run / "analysis"), Network(run.resolve().name)
-    for name in found:
-        study, content = saved[file_stem(name)]
+    network = Network(run.resolve().name)
+    for study, content in read_studies(run / "analysis", [file_stem(name) for name in found]).values():
         print(f"{study.title}\n")
         print("".join(f"{text}\n\n" for block in study.blocks([(network, content)]) if (text := block_text(block))))
     print(f"{run / 'analysis'}; next: robustsnn report {run} --out report.html")
