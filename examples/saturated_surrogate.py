@@ -23,12 +23,11 @@ import robustsnn
 from robustsnn.attacks import Suite, pgd, reliable
 from robustsnn.data.digits import digits
 from robustsnn.evaluation import evaluate
-from robustsnn.ground.files import write_atomic, write_json
+from robustsnn.ground.files import write_atomic
 from robustsnn.ground.progress import Display, part
 from robustsnn.ground.units import show_fraction
 from robustsnn.neurons import IF, STBP, Triangle, neuron_layers
 from robustsnn.reporting.page import write_report
-from robustsnn.runs.folder import make_results
 
 CURVE = (16 / 255, 28 / 255)
 EPS = 40 / 255
@@ -87,7 +86,7 @@ def main() -> None:
                 title = f"{name}, {suite(EPS).name}"
                 folder = options.out / title.replace(", ", "-")
                 write_atomic(folder / "config.yaml", yaml.safe_dump({"name": title, "data": {"name": "digits"}}))
-                write_json(folder / "results.json", make_results({title: found.to_dict()}))
+                Results.write(folder / "results.json", {title: found.to_dict()})
                 folders.append(folder)
                 points = ", ".join(
                     f"{show_fraction(p['eps'])}: {100 * p['accuracy']:.1f} %" for p in found.to_dict()["curve"]

@@ -26,6 +26,7 @@ SOURCE = Path(robustsnn.__file__).parent
 ROWS = (
     {"ground", "statistics"},
     {"names", "records"},
+    {"draw"},
     {"neurons", "losses"},
     {"encoders"},
     {"models", "attacks"},
@@ -43,7 +44,8 @@ ONLY = {
     "names": {"ground"},
     "records": {"ground", "statistics"},
     "data": {"ground"},
-    "reporting": {"ground", "names", "records"},
+    "draw": {"ground", "records"},
+    "reporting": {"ground", "names", "records", "draw"},
     "runs.jobs": {"ground"},
 }
 # Rooms, and modules of them, that must work, and start fast, without torch.
@@ -56,6 +58,7 @@ WITHOUT_TORCH = {
     "statistics",
     "names",
     "records",
+    "draw",
     "reporting",
     "runs.jobs",
     "runs.grid",

@@ -21,12 +21,13 @@ from robustsnn.evaluation.judge import tensors
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.door import check_list, check_model, check_path
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import write_atomic, write_json
+from robustsnn.ground.files import write_atomic
 from robustsnn.ground.ours import check_files
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.units import fraction
 from robustsnn.names.config import Config
 from robustsnn.names.parsing import parse_config, read_config
+from robustsnn.records.result import Results
 from robustsnn.reporting.card import check_cards, write_cards
 from robustsnn.reporting.page import write_report
 from robustsnn.runs import build
@@ -36,7 +37,6 @@ from robustsnn.runs.folder import (
     keep_images,
     load_run,
     load_source,
-    make_results,
     train_run,
     weights_digest,
     write_results,
@@ -206,5 +206,5 @@ def report(
 def _folder(run: Path, name: str, found: Evaluation) -> Path:
     """A folder for the report that holds a result alone."""
     write_atomic(run / "config.yaml", yaml.safe_dump({"name": name}, allow_unicode=True))
-    write_json(run / "results.json", make_results({name: found.to_dict()}))
+    Results.write(run / "results.json", {name: found.to_dict()})
     return run

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from robustsnn.draw.png import png
 from robustsnn.recipes.cells import CLEAN, accuracy, difference, mean_interval, together, value
 from robustsnn.recipes.recipe import Found, Look, Need, Recipe, Results, Scale, Setting
 from robustsnn.records.exhibit import Chart, Claim, Exhibit, Interval, Line, Picture, Pictures, Row, Table, Verdict
 from robustsnn.reporting.panels import diverging, shown
-from robustsnn.reporting.png import png
 from robustsnn_papers import measures
 from robustsnn_papers.common import data_name, eps_words, exhibit
 from robustsnn_papers.networks import Data, Network, sweep

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from robustsnn.draw.png import png
 from robustsnn.recipes.cells import CLEAN, accuracy, hits, mean_interval, value
 from robustsnn.recipes.recipe import WORST, Found, Look, Need, Recipe, Results, Scale, Setting
 from robustsnn.records.exhibit import Cell, Chart, Claim, Exhibit, Line, Picture, Pictures, Row, Table, Verdict
 from robustsnn.reporting.panels import change, shown
-from robustsnn.reporting.png import png
 from robustsnn_papers import measures
 from robustsnn_papers.common import data_name, eps_value, exhibit
 from robustsnn_papers.networks import Network, radius

@@ -11,6 +11,7 @@ import torch
 
 from robustsnn.attacks import Source
 from robustsnn.data.batches import ImageSet, Splits
+from robustsnn.draw.plain import plain
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import silent
 from robustsnn.ground.units import fraction
@@ -21,7 +22,6 @@ from robustsnn.recipes.recipe import WORST, Found, Look, Need, Setting, Subject,
 from robustsnn.recipes.running import _look, _train
 from robustsnn.records.exhibit import Chart, Exhibit, Pictures, Table
 from robustsnn.reporting.exhibits import write_exhibits
-from robustsnn.reporting.plain import plain
 from robustsnn.runs.build import build_constraints, build_data, build_model, build_objective, build_optimiser, suite
 from robustsnn_papers import measures, published
 from robustsnn_papers.networks import STAND_IN, Network, radius, sweep

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustsnn.ground.errors import UserError
-from robustsnn.records.exhibit import Cell, Chart, Claim, Exhibit, Line, Picture, Pictures, Row, Table, Words
+from robustsnn.records.exhibit import Bar, Bars, Cell, Chart, Claim, Exhibit, Line, Picture, Pictures, Row, Table, Words
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=8)
 NUMBER = st.floats(-1e9, 1e9)
@@ -36,7 +36,10 @@ FLAGS = (st.booleans(), st.booleans(), st.booleans())
 CHARTS = st.builds(Chart, TEXT, TEXT, TEXT, st.lists(lines(), max_size=3).map(tuple), *FLAGS, NAMES, TEXT)
 SHOTS = st.lists(st.builds(Picture, st.binary(max_size=6), TEXT), max_size=2).map(tuple)
 PICTURES = st.builds(Pictures, TEXT, TEXTS, st.lists(st.tuples(TEXT, SHOTS), max_size=2).map(tuple), TEXT)
-BLOCKS = TABLES | CHARTS | PICTURES | st.builds(Words, TEXTS, TEXT)
+LENGTHS = st.lists(NUMBER, max_size=2).map(tuple)
+BAR = st.builds(Bar, TEXT, LENGTHS, st.lists(CELLS, max_size=2).map(tuple), st.just((0, 1)), TEXT, st.integers(0, 9))
+BARS = st.builds(Bars, TEXT, TEXT, st.lists(BAR, max_size=2).map(tuple), TEXTS, TEXTS, TEXTS, *FLAGS[:2], TEXT)
+BLOCKS = TABLES | CHARTS | BARS | PICTURES | st.builds(Words, TEXTS, TEXT)
 CLAIMS = st.builds(Claim, TEXT, st.sampled_from(["holds", "does not hold", "undecided"]), TEXT)
 EXHIBITS = st.builds(
     Exhibit,

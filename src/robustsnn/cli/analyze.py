@@ -52,11 +52,14 @@ def run(arguments: list[str]) -> None:
     run, parts = options.pop("run"), listed(options.pop("parts"))
     with Display() as display:
         display.loading()
-        from robustsnn.runs.analyses import analyze, sentences
+        from robustsnn.draw.plain import block_text
+        from robustsnn.reporting.saved import read_studies
+        from robustsnn.runs.analyses import analyze, file_stem
+        from robustsnn.studies.study import Network
 
         found = analyze(run, None, parts, progress=display, **options)
-    for name, content in found.items():
-        print(f"{name}:")
-        for sentence in sentences(name, content):
-            print(f"  {sentence}")
+    network = Network(run.resolve().name)
+    for study, content in read_studies(run / "analysis", [file_stem(name) for name in found]).values():
+        print(f"{study.title}\n")
+        print("".join(f"{text}\n\n" for block in study.blocks([(network, content)]) if (text := block_text(block))))
     print(f"{run / 'analysis'}; next: robustsnn report {run} --out report.html")

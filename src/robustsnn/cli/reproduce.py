@@ -44,8 +44,8 @@ def run(arguments: list[str]) -> None:
 
     with Display() as display:
         display.loading()
+        from robustsnn.draw.plain import plain
         from robustsnn.recipes import reproduce
-        from robustsnn.reporting.plain import plain
 
         exhibits, page = reproduce(
             options.names,

@@ -5,7 +5,6 @@ from robustsnn.evaluation.judge import Judge as Judge
 from robustsnn.evaluation.measure import evaluate as evaluate
 from robustsnn.evaluation.measure import run_radii as run_radii
 from robustsnn.evaluation.result import Evaluation as Evaluation
-from robustsnn.evaluation.result import Proportion as Proportion
 from robustsnn.evaluation.running import run_suite as run_suite
 from robustsnn.evaluation.samples import input_gradient as input_gradient
 from robustsnn.evaluation.samples import pictures as pictures

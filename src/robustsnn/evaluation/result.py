@@ -13,29 +13,12 @@ from numpy.typing import NDArray
 from robustsnn.attacks.suites import Suite
 from robustsnn.ground.units import grid_words, show_fraction
 from robustsnn.records.outcome import Outcomes
+from robustsnn.records.result import Rate
+from robustsnn.records.typed import record_of
 
 
-@dataclass(frozen=True)
-class Proportion:
-    """A share of `n` images that are classified correctly, with its exact 95 % interval.
-
-    `at_most`: attacks were still breaking images when they ended, so that more of them would lower it.
-    """
-
-    accuracy: float
-    interval: tuple[float, float]
-    n: int
-    at_most: bool = False
-
-    def __str__(self) -> str:
-        low, high = self.interval
-        bound = "at most " if self.at_most else ""
-        return f"{bound}{100 * self.accuracy:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-
-
-def _proportion(part: dict[str, Any]) -> Proportion:
-    low, high = part["interval"]
-    return Proportion(part["accuracy"], (low, high), part["n"], part.get("at_most", False))
+def _rate(part: dict[str, Any]) -> Rate:
+    return record_of(Rate, part, "a rate")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,24 +38,24 @@ class Evaluation:
     suite: Suite
 
     @property
-    def clean(self) -> Proportion:
+    def clean(self) -> Rate:
         """Accuracy without an attack."""
-        return _proportion(self.record["clean"])
+        return _rate(self.record["clean"])
 
     @property
-    def worst_case(self) -> Proportion:
+    def worst_case(self) -> Rate:
         """Accuracy under all attacks together, per image: the figure to report."""
-        return _proportion(self.record["worst_case"])
+        return _rate(self.record["worst_case"])
 
     @property
-    def columns(self) -> dict[str, Proportion]:
+    def columns(self) -> dict[str, Rate]:
         """Accuracy under the attacks of each column of the suite."""
-        return {name: _proportion(part) for name, part in self.record["columns"].items()}
+        return {name: _rate(part) for name, part in self.record["columns"].items()}
 
     @property
-    def curve(self) -> dict[float, Proportion]:
+    def curve(self) -> dict[float, Rate]:
         """Accuracy under all attacks, by radius; at 0 the clean one."""
-        return {point["eps"]: _proportion(point) for point in self.record["curve"]}
+        return {point["eps"]: _rate(point) for point in self.record["curve"]}
 
     @property
     def flags(self) -> tuple[dict[str, Any], ...]:

@@ -5,18 +5,18 @@ Who computes something makes these values and saves them; the report draws them,
 
 from __future__ import annotations
 
-import base64
-import json
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_json
+from robustsnn.records.typed import PAIR, Gap, plain, read_json, record_of
 
 Interval: TypeAlias = tuple[float, float]
+Ends: TypeAlias = Annotated[Interval | None, PAIR]
+"""An interval; None where there is none, or one of its ends is not known."""
 Style: TypeAlias = Literal["line", "dashed", "points"]
 Verdict: TypeAlias = Literal["holds", "does not hold", "undecided"]
 
@@ -29,7 +29,7 @@ class Cell:
     """
 
     ours: float | None = None
-    interval: Interval | None = None
+    interval: Ends = None
     n: int | None = None
     published: float | None = None
 
@@ -63,9 +63,9 @@ class Line:
     """
 
     name: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    band: tuple[Interval | None, ...] = ()
+    x: tuple[Gap, ...]
+    y: tuple[Gap, ...]
+    band: tuple[Ends, ...] = ()
     style: Style = "line"
     colour: int | None = None
 
@@ -95,6 +95,40 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Bar:
+    """A row of `Bars`. `tip`: what is said of it; of rows of a number as `colour` each looks like the others.
+
+    `members`: places in `Bars.sets`. `parts`: lengths, one after the other. `points`: figures.
+    """
+
+    label: str
+    parts: tuple[float, ...] = ()
+    points: tuple[Cell, ...] = ()
+    members: tuple[int, ...] = ()
+    tip: str = ""
+    colour: int = 0
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Rows from top to bottom: bars of named parts, or points with intervals; percent axes hold shares from 0 to 1.
+
+    Of two kinds of points the first is hollow. Where there are `sets`, a row shows which of these it belongs to.
+    `size` is the number of characters that labels get at most.
+    """
+
+    title: str
+    x_label: str
+    rows: tuple[Bar, ...]
+    parts: tuple[str, ...] = ()
+    points: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    x_log: bool = False
+    percent: bool = False
+    caption: str = ""
+
+
+@dataclass(frozen=True)
 class Picture:
     """An image as a PNG file, and what stands below it."""
 
@@ -120,8 +154,8 @@ class Words:
     title: str = ""
 
 
-Block: TypeAlias = Table | Chart | Pictures | Words
-_BLOCKS: dict[str, Any] = {"table": Table, "chart": Chart, "pictures": Pictures, "words": Words}
+Block: TypeAlias = Table | Chart | Bars | Pictures | Words
+_BLOCKS: dict[str, Any] = {"table": Table, "chart": Chart, "bars": Bars, "pictures": Pictures, "words": Words}
 
 
 @dataclass(frozen=True)
@@ -163,82 +197,29 @@ class Exhibit:
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
-        write_json(path, _plain(asdict(self)) | {"schema": 1, "blocks": written_blocks(self.blocks)})
+        write_json(path, {**plain(self), "schema": 1, "blocks": written_blocks(self.blocks)})
 
     @staticmethod
     def load(path: Path) -> Exhibit:
         """What `save` wrote. UserError for anything else."""
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-            if value.pop("schema") != 1:
+            value = read_json(path)
+            if value.pop("schema", None) != 1:
                 raise ValueError("another schema")
-            blocks = read_blocks(value.pop("blocks"))
-            claims = tuple(Claim(**claim) for claim in value.pop("claims"))
-            rest = {name: _tuples(part) for name, part in value.items()}
-            return Exhibit(blocks=blocks, claims=claims, **rest)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            blocks = read_blocks(value["blocks"])
+            if more := value.keys() - {field.name for field in fields(Exhibit)}:
+                raise ValueError(f"{', '.join(sorted(more))} is unknown")
+            return replace(record_of(Exhibit, value | {"blocks": []}, "exhibit"), blocks=blocks)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise UserError(f"{path} is not a saved exhibit ({error}); make it again") from error
 
 
 def written_blocks(blocks: Sequence[Block]) -> list[dict[str, Any]]:
     """As plain values, for a file."""
-    return [_plain(_tagged(block)) for block in blocks]
+    kinds = {made: kind for kind, made in _BLOCKS.items()}
+    return [{"kind": kinds[type(block)], **plain(block)} for block in blocks]
 
 
 def read_blocks(value: list[dict[str, Any]]) -> tuple[Block, ...]:
     """What `written_blocks` made; any other value raises an error of some kind."""
-    return tuple(_block(dict(block)) for block in value)
-
-
-def _tagged(block: Block) -> dict[str, Any]:
-    kind = next(name for name, made in _BLOCKS.items() if isinstance(block, made))
-    return {"kind": kind, **asdict(block)}
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no bytes, no NaN and no infinity: base64 and null stand for them."""
-    if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def _block(value: dict[str, Any]) -> Block:
-    kind = value.pop("kind")
-    parts = {name: _tuples(part) for name, part in value.items() if name not in ("rows", "lines")}
-    if kind == "table":
-        rows = [Row(r["label"], tuple(_cell(cell) for cell in r["cells"]), r["group"]) for r in value["rows"]]
-        return Table(rows=tuple(rows), **parts)
-    if kind == "chart":
-        return Chart(lines=tuple(_line(line) for line in value["lines"]), **parts)
-    if kind == "pictures":
-        rows = [(label, tuple(_picture(shot) for shot in shots)) for label, shots in value["rows"]]
-        return Pictures(rows=tuple(rows), **parts)
-    return _BLOCKS[kind](**parts)
-
-
-def _cell(value: dict[str, Any]) -> Cell:
-    interval = _ends(value.pop("interval"))
-    return Cell(interval=interval, **value)
-
-
-def _line(value: dict[str, Any]) -> Line:
-    x, y = (tuple(float("nan") if part is None else part for part in value.pop(axis)) for axis in "xy")
-    band = tuple(_ends(pair) for pair in value.pop("band"))
-    return Line(x=x, y=y, band=band, **value)
-
-
-def _ends(pair: list[Any] | None) -> Interval | None:
-    """An interval; one of which an end is not known is none."""
-    return None if pair is None or None in pair else (pair[0], pair[1])
-
-
-def _picture(value: dict[str, Any]) -> Picture:
-    return Picture(base64.b64decode(value["png"], validate=True), value["caption"])
+    return tuple(record_of(_BLOCKS[block["kind"]], block, f"blocks[{k}]") for k, block in enumerate(value))

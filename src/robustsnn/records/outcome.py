@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustsnn.ground.archives import read_arrays
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_arrays
+from robustsnn.records.arrays import read_arrays
 from robustsnn.statistics.binomial import clopper_pearson
 
 
@@ -97,7 +97,7 @@ class Outcomes:
         given, the file holds this many attacks (complete or not) and samples.
         """
         try:
-            arrays: dict[str, Any] = read_arrays(path)
+            arrays = read_arrays(path)
             done = _check(arrays, attacks, n)
             return Outcomes(**arrays), done
         except Exception as error:  # whatever zipfile, zlib and numpy raise for damaged bytes; no list of it exists

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from robustsnn.ground.errors import UserError
+from robustsnn.draw.scales import tick_text
 from robustsnn.records.exhibit import Cell, Interval
-from robustsnn.reporting.fields import items, mapping, number, refuse, truth, whole
-from robustsnn.reporting.scales import tick_text
+from robustsnn.records.typed import Interval as Ends
+from robustsnn.records.typed import read_json, record_of, refuse
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,14 @@ class Found:
         ends = "" if self.interval is None else f" [{said(self.interval[0])}, {said(self.interval[1])}]"
         return f"{said(self.value)}{' %' if percent else ''}{ends}"
 
+    def as_share(self) -> Found:
+        """The same, the interval cut to what a share can be."""
+        low, high = self.interval or (0.0, 0.0)
+        return replace(self, interval=self.interval and (min(1.0, max(0.0, low)), min(1.0, max(0.0, high))))
+
     def percents(self) -> Cell:
-        """A cell of a share in percent, its interval cut to what a share can be."""
-        whole = self.cell(100)
-        ends = whole.interval and (max(0.0, whole.interval[0]), min(100.0, whole.interval[1]))
-        return Cell(whole.ours, ends, whole.n)
+        """A cell of a share in percent."""
+        return self.as_share().cell(100)
 
     def cell(self, times: float = 1.0) -> Cell:
         """A cell of a table, in another unit."""
@@ -54,9 +56,12 @@ class Entry:
     value: dict[str, Any]
     where: str
 
+    def _get(self, kind: Any, key: str) -> Any:
+        return record_of(kind, self.value.get(key), self._at(key))
+
     def part(self, key: str) -> Entry:
         """The table under `key`."""
-        return Entry(mapping(self.value.get(key), self._at(key)), self._at(key))
+        return Entry(self._get(dict[str, Any], key), self._at(key))
 
     def maybe(self, key: str) -> Entry | None:
         """The same; None where there is nothing."""
@@ -64,8 +69,7 @@ class Entry:
 
     def parts(self, key: str) -> list[Entry]:
         """The tables in the list under `key`."""
-        places = enumerate(self._list(key))
-        return [Entry(mapping(part, f"{self._at(key)}[{k}]"), f"{self._at(key)}[{k}]") for k, part in places]
+        return [Entry(p, f"{self._at(key)}[{k}]") for k, p in enumerate(self._get(tuple[dict[str, Any], ...], key))]
 
     def named(self) -> list[tuple[str, Entry]]:
         """All tables that are here, by name."""
@@ -73,62 +77,40 @@ class Entry:
 
     def number(self, key: str) -> float:
         """A finite number."""
-        found = number(self.value.get(key), self._at(key))
-        if found is None:
-            raise refuse(self._at(key), None, "a number")
-        return found
+        return self._get(float, key)
 
     def known(self, key: str) -> float | None:
         """A finite number; None where there is nothing."""
-        return number(self.value.get(key), self._at(key))
+        return self._get(float | None, key)
 
     def whole(self, key: str) -> int:
         """An integer of at least 0."""
-        return whole(self.value.get(key), self._at(key))
+        return self._get(int, key)
 
     def truth(self, key: str) -> bool | None:
         """true or false; None where it is undefined."""
-        return None if self.value.get(key) is None else truth(self.value[key], self._at(key))
+        return self._get(bool | None, key)
 
     def text(self, key: str) -> str:
         """A string."""
-        if not isinstance(self.value.get(key), str):
-            raise refuse(self._at(key), self.value.get(key), "a string")
-        return self.value[key]
+        return self._get(str, key)
 
     def numbers(self, key: str) -> list[float]:
         """Numbers; NaN where one is undefined."""
-        found = [number(value, f"{self._at(key)}[{k}]") for k, value in enumerate(self._list(key))]
-        return [math.nan if value is None else value for value in found]
+        return [math.nan if value is None else value for value in self._get(tuple[float | None, ...], key)]
 
     def found(self, key: str, name: str = "mean") -> Found:
         """The figure under `key`, whose value stands under `name`."""
         part = self.part(key)
-        ends = None
-        if part.value.get("interval") is not None:
-            pair = part.numbers("interval")
-            if len(pair) != 2 or not pair[0] <= pair[1]:
-                raise refuse(f"{part.where}.interval", pair, "a lower and an upper end")
-            ends = (pair[0], pair[1])
-        n = part.value.get("n")
-        return Found(part.known(name), ends, None if n is None else part.whole("n"))
+        return Found(part.known(name), part._get(Ends | None, "interval"), part._get(int | None, "n"))
 
     def _at(self, key: str) -> str:
         return f"{self.where}: {key}" if self.where.endswith(".json") else f"{self.where}.{key}"
 
-    def _list(self, key: str) -> list[Any]:
-        if self.value.get(key) is None:
-            raise refuse(self._at(key), None, "a list")
-        return items(self.value[key], self._at(key))
-
 
 def read_analysis(path: Path) -> Entry:
     """The content of a file. UserError where it is no JSON, no table, or of another schema."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}); analyse the run again") from error
-    value = mapping(value, str(path))
+    value = read_json(path)
     if value.get("schema", 1) != 1:
         raise refuse(f"{path}: schema", value["schema"], "1, which this report reads")
     return Entry(value, str(path))

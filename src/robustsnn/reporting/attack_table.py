@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from robustsnn.records.result import Attack, Result
 from robustsnn.reporting.reading import Model
-from robustsnn.reporting.results import Attack, Result
 
 LONG = 12  # of more attacks, those that broke nothing are folded away
 
@@ -16,6 +16,7 @@ class Row:
     """One attack: its place in the order of execution, and its gain per thousand passes."""
 
     place: int
+    name: str
     attack: Attack
     gain: float | None
     per: str
@@ -40,20 +41,20 @@ def attack_tables(models: Sequence[Model]) -> list[AttackTable]:
 
 
 def _table(model: Model, result: Result) -> AttackTable:
-    rows = [Row(place, attack, *_gain(attack)) for place, attack in enumerate(result.attacks, start=1)]
-    idle = [row for row in rows if not row.attack.numbers.get("broken")]
+    rows = [Row(place, name, one, *_gain(one)) for place, (name, one) in enumerate(result.attacks.items(), start=1)]
+    idle = [row for row in rows if not row.attack.broken]
     folded = idle if len(rows) > LONG else []
     shown = [row for row in rows if row not in folded]
-    fell = sum(attack.numbers.get("broken", 0) for attack in result.attacks)
-    black = sum(attack.black_box for attack in result.attacks)
-    several = len({attack.column for attack in result.attacks}) > 1
+    fell = sum(attack.broken or 0 for attack in result.attacks.values())
+    black = sum(attack.black_box for attack in result.attacks.values())
+    several = len({attack.column for attack in result.attacks.values()}) > 1
     return AttackTable(model, result, shown, folded, fell if result.survivors_only else None, black, several)
 
 
 def _gain(attack: Attack) -> tuple[float | None, str]:
     """Broken images per 1000 gradient evaluations; per 1000 forwards for an attack without gradients."""
-    for way, name in (("backwards", "gradients"), ("forwards", "forwards")):
-        passes = attack.numbers.get(way, 0.0) * attack.numbers.get("attacked", 0)  # the file holds means per image
+    for way, name in ((attack.backwards, "gradients"), (attack.forwards, "forwards")):
+        passes = (way or 0.0) * (attack.attacked or 0)  # the file holds means per image
         if passes > 0:
-            return 1000 * attack.numbers.get("broken", 0) / passes, name
+            return 1000 * (attack.broken or 0) / passes, name
     return None, ""

@@ -14,13 +14,12 @@ from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic
 from robustsnn.ground.ours import check_files
+from robustsnn.records.metrics import Epoch
+from robustsnn.records.result import Rate, Result
 from robustsnn.reporting import wording
 from robustsnn.reporting.card_limits import limits
 from robustsnn.reporting.citations import citations
-from robustsnn.reporting.metrics import Epoch
-from robustsnn.reporting.rates import Rate
 from robustsnn.reporting.reading import Model, Run, models_of, read_runs
-from robustsnn.reporting.results import Result
 from robustsnn.reporting.settings import objective_words
 from robustsnn.reporting.studies import in_words
 
@@ -188,7 +187,7 @@ def _again(run: Run, model: Model) -> str:
     eps = "" if result.eps is None else f" --eps {wording.eps_text(result.eps)}"
     norm = f" --norm {result.norm}" if result.norm not in ("", "Linf", "L0") else ""
     seed = "" if result.seed is None else f" --seed {result.seed:.0f}"
-    source = " --source RUN" if any("Transfer(" in attack.name for attack in result.attacks) else ""
+    source = " --source RUN" if any("Transfer(" in name for name in result.attacks) else ""
     images = None if result.clean is None else result.clean.n
     limit = "" if images is None else f" --limit {images}"
     return f"robustsnn evaluate AGAIN --suite {result.suite}{eps}{norm}{limit}{seed}{source}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from robustsnn.records.result import Result
 from robustsnn.reporting.reading import Run
-from robustsnn.reporting.results import Result
 from robustsnn.reporting.wording import count, listing, threat_text
 
 
@@ -28,7 +28,7 @@ def limits(run: Run, results: Sequence[Result]) -> list[str]:
         said.append(f"{count(masking, 'warning')} above: the accuracy under attack may be overstated.")
     if not any(result.checks for result in results):
         said.append("No check for masked gradients was saved.")
-    if any(result.attacks and not any(attack.black_box for attack in result.attacks) for result in results):
+    if any(result.attacks and not any(attack.black_box for attack in result.attacks.values()) for result in results):
         said.append("A suite had no black-box attack; where gradients mislead, that matters.")
     if any(result.space == "encoded" for result in results):
         said.append("In encoded space the attacker changes what the encoder gives the network; no image need show it.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from robustsnn.names import registered
+from robustsnn.names import Entry, known, registered, told, untwinned
 from robustsnn.reporting.reading import Run
 
 _PARTS = {
@@ -40,9 +40,10 @@ def citations(run: Run) -> list[tuple[str, list[str]]]:
     for option in list(_PARTS)[1:]:
         cite_named(option)
     for result in run.results.models.values():
-        cite(result.about.cite, f"suite {result.suite}")
+        suite = told(result.about) or known("suite", untwinned(result.suite)) or Entry()
+        cite(suite.cite, f"suite {result.suite}")
         for attack in result.attacks:
-            for paper in papers_of(attack.name):
+            for paper in papers_of(attack):
                 cite(paper, "attacks")
     return [(paper, list(parts)) for paper, parts in found.items()]
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from robustsnn.draw.blocks import Part, parts
+from robustsnn.draw.files import stem
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic
 from robustsnn.ground.ours import check_files
 from robustsnn.records.exhibit import Exhibit
-from robustsnn.reporting.blocks import Part, parts
-from robustsnn.reporting.downloads import stem
 from robustsnn.reporting.render import render
 from robustsnn.reporting.wording import count, listing
 

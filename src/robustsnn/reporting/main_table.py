@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from robustsnn.reporting.rates import Rate
+from robustsnn.draw.tables import Cell, Table
+from robustsnn.records.result import Rate, Result
 from robustsnn.reporting.reading import Model
-from robustsnn.reporting.results import Result
 from robustsnn.reporting.summary import apart, threat
-from robustsnn.reporting.tables import Cell, Table
 from robustsnn.reporting.wording import accuracy_text, draws_text, interval_text, test_text
 
 

@@ -6,29 +6,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from robustsnn.draw.bars import bars_view
+from robustsnn.draw.files import download
 from robustsnn.ground.claim import claimed_files
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic
 from robustsnn.ground.ours import LATEX, MARKDOWN, check_files
+from robustsnn.reporting import results as shown
 from robustsnn.reporting import wording
 from robustsnn.reporting.attack_table import attack_tables
 from robustsnn.reporting.citations import citations
-from robustsnn.reporting.curves import eps_curves, training
-from robustsnn.reporting.depth_figures import depths
-from robustsnn.reporting.downloads import Figure, download
 from robustsnn.reporting.main_table import MainTable, main_table
-from robustsnn.reporting.overview import overview, overview_table
 from robustsnn.reporting.panels import MAGNIFY
 from robustsnn.reporting.pictures import Gallery, gallery
 from robustsnn.reporting.reading import Model, Run, models_of, read_runs
 from robustsnn.reporting.render import render
 from robustsnn.reporting.settings import config_sheet, cost_words, objective_words, provenance_sheet
-from robustsnn.reporting.studies import sections
+from robustsnn.reporting.studies import Section, section, sections
 from robustsnn.reporting.summary import data_name, summary
 from robustsnn.reporting.trust import trust
-from robustsnn.reporting.upset import MOST, pictures_of_breaks
-
-_OVERVIEW = "Accuracy: hollow clean, filled worst case"
 
 
 def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None, overwrite: bool = False) -> None:
@@ -70,16 +66,14 @@ def written(out: Path) -> list[Path]:
 def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, title: str | None) -> dict[str, Any]:
     data = list(dict.fromkeys(data_name(model) for model in models))
     pictures = gallery(models)
-    drawing = overview(models, 340)
     results = [model.result for model in models if model.result is not None]
-    drawn = any(model.result and (model.result.clean or model.result.worst_case) for model in models)
+    drawn = shown.overview(models)
     trained = [model for model in models if model.trained_here]
     return {
         "title": title or f"Adversarial robustness on {wording.listing(data)}",
         "lede": _lede(models, data),
         "summary": summary(models),
-        "overview": drawing if drawn else None,
-        "overview_figure": Figure("overview", [drawing], overview_table(models), _OVERVIEW),
+        "overview": bars_view(drawn, "overview") if drawn else None,
         "main": table,
         "marked": any(entry.standing for _, row in table.rows for entry in row),
         "at_most": [
@@ -87,18 +81,14 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
             for model in models
             if model.result and model.result.depth and model.result.depth.at_most
         ],
-        "depths": depths(models),
-        "curves": eps_curves(models),
+        "sections": _sections(models),
         "gallery": pictures,
         "gallery_attacks": _attacks_shown(pictures),
         "magnify": MAGNIFY,
-        "trainings": training(models),
+        "training": section("training", "Training", "Training", shown.training(models), _TRAINING),
         "how": [(model, objective_words(model.run), cost_words(model.run)) for model in trained],
         "config": config_sheet(trained),
         "trust": trust(models),
-        "breaks": pictures_of_breaks(models),
-        "most": MOST,
-        "studies": sections(models),
         "tables": attack_tables(models),
         "spaces": any(result.space == "encoded" for result in results),
         "provenance": provenance_sheet(trained),
@@ -107,6 +97,29 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
         "papers": _papers(runs),
         "folders": wording.listing([run.folder.resolve().name for run in runs]),
     }
+
+
+_TRAINING = (
+    "Solid with filled marks: training batches as the objective saw them. Dashed with hollow marks: validation. Losses "
+    "of different objectives are different quantities, so every loss chart has its own scale; further charts are terms "
+    "of the loss."
+)
+
+
+def _sections(models: Sequence[Model]) -> list[Section]:
+    """About results and studies, in the order of the page."""
+    return [
+        *section("depth", "Depth", "How deep the attacks went", shown.depths(models)),
+        *section("breaks", "What broke what", "Which attack broke what", shown.breaks(models), _BREAKS),
+        *section("curve", "Accuracy against eps", "Accuracy against eps", shown.curves(models)),
+        *sections(models),
+    ]
+
+
+_BREAKS = (
+    "Where each attack met only what those before it left, a bar counts what the attack broke first; later ones might "
+    f"have broken it too. At most {shown.MOST} bars are drawn, the largest."
+)
 
 
 def _lede(models: Sequence[Model], data: Sequence[str]) -> str:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robustsnn.draw.png import png_address
+from robustsnn.records.samples import Samples
 from robustsnn.reporting import panels
-from robustsnn.reporting.png import png_address
 from robustsnn.reporting.reading import Model
-from robustsnn.reporting.samples import Samples
 from robustsnn.reporting.spikes import Layer, layer
 from robustsnn.reporting.wording import count, eps_text, space_text
 

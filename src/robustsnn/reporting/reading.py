@@ -15,10 +15,10 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import tensors_digest
 from robustsnn.names.documents import read_document
 from robustsnn.names.values import nested
-from robustsnn.reporting.fields import remedy
-from robustsnn.reporting.metrics import Epoch, read_metrics
-from robustsnn.reporting.results import Result, Results, read_results
-from robustsnn.reporting.samples import Samples, read_samples
+from robustsnn.records.metrics import Epoch, read_metrics
+from robustsnn.records.result import Result, Results
+from robustsnn.records.samples import Samples
+from robustsnn.records.typed import remedy
 from robustsnn.reporting.saved import read_studies
 
 
@@ -105,8 +105,8 @@ def _read_run(folder: Path) -> Run:
         folder=folder,
         config=config,
         epochs=read_metrics(metrics) if metrics.exists() else [],
-        results=read_results(results) if results.exists() else Results({}, {}),
-        samples=read_samples(samples) if samples.exists() else None,
+        results=Results.load(results) if results.exists() else Results(),
+        samples=Samples.load(samples) if samples.exists() else None,
         studies=read_studies(folder / "analysis"),
     )
 

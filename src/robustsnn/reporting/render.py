@@ -12,9 +12,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from robustsnn.draw.colours import DARK, LIGHT, variables
+from robustsnn.draw.sheet import legend_mark
 from robustsnn.reporting import wording
-from robustsnn.reporting.colours import DARK, LIGHT, variables
-from robustsnn.reporting.marks import legend_mark
 
 
 def render(template: str, content: dict[str, Any]) -> str:
@@ -28,7 +28,7 @@ def render(template: str, content: dict[str, Any]) -> str:
 @lru_cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1]]),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -36,7 +36,7 @@ def _environment() -> Environment:
     )
     environment.globals |= {"light": Markup(variables(LIGHT)), "dark": Markup(variables(DARK))}
     environment.filters |= {
-        "key": lambda colour: Markup(legend_mark(colour)),
+        "key": legend_mark,
         "keep": _keep,
         "percent": lambda rate: wording.percent(rate.accuracy),
         "interval": wording.interval_text,

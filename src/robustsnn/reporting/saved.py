@@ -6,7 +6,7 @@ A registered study reads its own file. Of any other the file holds the blocks to
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ class Saved:
 
     title: str
     brief: str = ""
-    template: str = ""
     card: None = None
 
     def blocks(self, shown: Sequence[tuple[Any, tuple[Block, ...]]]) -> list[Block]:
@@ -31,11 +30,14 @@ class Saved:
         return [block for model, own in shown for block in ([Words((), model.name)] if several else []) + list(own)]
 
 
-def read_studies(folder: Path) -> dict[str, tuple[Any, Any]]:
-    """By name each study and what it found, in the order of the page. UserError for what makes no sense."""
+def read_studies(folder: Path, only: Collection[str] | None = None) -> dict[str, tuple[Any, Any]]:
+    """By the name of its file each study, or only these, and what it found, in the order of the page.
+
+    UserError for what makes no sense.
+    """
     found = {}
     registered = names.registered("study")
-    files = {path.stem: path for path in sorted(folder.glob("*.json"))}
+    files = {path.stem: path for path in sorted(folder.glob("*.json")) if only is None or path.stem in only}
     for name in [name for name in registered if name in files]:
         study = names.load(registered[name])
         found[name] = study, study.read(files.pop(name))

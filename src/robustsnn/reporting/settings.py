@@ -50,8 +50,8 @@ def provenance_sheet(models: Sequence[Model]) -> Sheet:
         evaluated = dict(model.run.results.versions)
         if model.result is not None and model.result.seed is not None:
             evaluated["seed"] = model.result.seed
-        if model.result is not None and model.result.crafting:
-            evaluated["attacks"] = f"crafted in {model.result.crafting}, judged in float32"
+        if model.result is not None and model.result.precision.crafting:
+            evaluated["attacks"] = f"crafted in {model.result.precision.crafting}, judged in float32"
         parts[model.name] = {
             "folder": model.run.folder.resolve().name,
             **(saved if isinstance(saved, Mapping) else {}),

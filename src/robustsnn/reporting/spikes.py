@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from robustsnn.draw.png import indexed_address
+from robustsnn.records.samples import LayerSpikes
 from robustsnn.reporting.panels import coloured, tiled
-from robustsnn.reporting.png import indexed_address
 from robustsnn.reporting.wording import percent
 
 _HALF = 32  # levels on each side of zero
 _TALL = 5  # pixels of a step in a raster
 _FINE = 24  # smaller maps are magnified up to so many pixels a side
-
-
-@dataclass(frozen=True)
-class LayerSpikes:
-    """What one layer of a run does on K samples at S steps.
-
-    Args:
-        clean, attacked: uint8, 255 times the rate per pixel `[K, S, h, w]`, or of single neurons `[K, S, n]`.
-        steps: which steps, counted from 1, `[S]`.
-        shape: of one sample's spikes at one step, without anything left out or averaged.
-        rate: mean over all neurons and steps, clean and attacked, `[K, 2]`.
-        changed: share of (neuron, step) that fires at one of both alone, `[K]`.
-    """
-
-    name: str
-    clean: np.ndarray
-    attacked: np.ndarray
-    steps: np.ndarray
-    shape: tuple[int, ...]
-    rate: np.ndarray
-    changed: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -48,39 +27,6 @@ class Layer:
     clean: str
     attacked: str
     difference: str
-
-
-def read_layers(arrays: Mapping[str, np.ndarray], samples: int) -> list[LayerSpikes]:
-    """The layers in `samples.npz`, none in older files. ValueError, naming the array, where they do not fit."""
-    names = arrays.get("spike_layers", np.array([])).reshape(-1)
-    return [_read(str(name), {p: _part(arrays, i, p) for p in _PARTS}, i, samples) for i, name in enumerate(names)]
-
-
-_PARTS = ("clean", "attacked", "steps", "shape", "rate", "changed")
-
-
-def _part(arrays: Mapping[str, np.ndarray], i: int, part: str) -> np.ndarray:
-    name = f"spikes{i}_{part}"
-    if name not in arrays:
-        raise ValueError(f"it lacks {name}")
-    return arrays[name]
-
-
-def _read(name: str, parts: dict[str, np.ndarray], i: int, samples: int) -> LayerSpikes:
-    clean, steps = parts["clean"], parts["steps"]
-    fits = {
-        "clean": clean.dtype == np.uint8 and clean.ndim in (3, 4) and len(clean) == samples and min(clean.shape) > 0,
-        "attacked": parts["attacked"].dtype == np.uint8 and parts["attacked"].shape == clean.shape,
-        "steps": steps.dtype.kind in "iu" and steps.shape == clean.shape[1:2],
-        "shape": parts["shape"].dtype.kind in "iu" and parts["shape"].ndim == 1,
-        "rate": parts["rate"].dtype.kind == "f" and parts["rate"].shape == (samples, 2),
-        "changed": parts["changed"].dtype.kind == "f" and parts["changed"].shape == (samples,),
-    }
-    for part, fit in fits.items():
-        if not fit:
-            raise ValueError(f"spikes{i}_{part} does not fit, with {parts[part].dtype} {parts[part].shape}")
-    shape = tuple(int(side) for side in parts["shape"])
-    return LayerSpikes(name, clean, parts["attacked"], steps, shape, parts["rate"], parts["changed"])
 
 
 def layer(spikes: LayerSpikes, k: int) -> Layer:

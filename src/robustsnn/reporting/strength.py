@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from robustsnn.reporting.rates import Rate
+from robustsnn.records.result import Attack, Rate, Result
 from robustsnn.reporting.reading import Model
-from robustsnn.reporting.results import Attack, Result
 from robustsnn.reporting.wording import count, listing, percent
 
 
@@ -16,7 +15,7 @@ def by_attack(group: Sequence[tuple[Model, Result]], everyone: bool) -> list[str
     `everyone`: the group is all models of the page.
     """
     if group[0][1].survivors_only:
-        return [_first(model.name, result.attacks) for model, result in group if result.attacks]
+        return [_first(model.name, list(result.attacks.values())) for model, result in group if result.attacks]
     return _columns([(model.name, result.columns) for model, result in group if result.columns], everyone)
 
 
@@ -35,7 +34,7 @@ def _first(name: str, attacks: Sequence[Attack]) -> str:
 
 
 def _broken(attack: Attack) -> int:
-    return int(attack.numbers.get("broken", 0))
+    return attack.broken or 0
 
 
 def _columns(models: Sequence[tuple[str, Mapping[str, Rate]]], everyone: bool) -> list[str]:

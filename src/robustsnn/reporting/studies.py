@@ -1,4 +1,4 @@
-"""Studies as sections of the page, and in words for a model card."""
+"""Sections of a page: blocks below a title; and studies in words, for a model card."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from robustsnn import names
-from robustsnn.records.exhibit import Words
-from robustsnn.reporting.blocks import Part, parts
-from robustsnn.reporting.downloads import stem
+from robustsnn.draw.blocks import Part, parts
+from robustsnn.draw.files import stem
+from robustsnn.records.exhibit import Block, Words
 from robustsnn.reporting.reading import Model
 
 
 @dataclass(frozen=True)
 class Section:
-    """A section of the page: parts, or what the template shows."""
+    """A section of the page."""
 
     anchor: str
     brief: str
     title: str
     parts: list[Part]
-    template: str
-    view: Any
+    note: str = ""
+
+
+def section(anchor: str, brief: str, title: str, blocks: Sequence[Block], note: str = "") -> list[Section]:
+    """The section of these blocks; none if there are none."""
+    return [Section(anchor, brief, title, parts(blocks, anchor), note)] if blocks else []
 
 
 def sections(models: Sequence[Model]) -> list[Section]:
@@ -32,14 +36,10 @@ def sections(models: Sequence[Model]) -> list[Section]:
     found = []
     for name in dict.fromkeys(order):
         shown = [(model, *model.run.studies[name]) for model in own if name in model.run.studies]
-        if not shown:
-            continue
-        study, each = shown[0][1], [(model, content) for model, _, content in shown]
-        anchor = stem(name)
-        blocks = [] if study.template else parts(study.blocks(each), anchor)
-        view = study.view(each) if study.template else None
-        if blocks or view:
-            found.append(Section(anchor, study.brief or study.title, study.title, blocks, study.template, view))
+        if shown:
+            study = shown[0][1]
+            blocks = study.blocks([(model, content) for model, _, content in shown])
+            found += section(stem(name), study.brief or study.title, study.title, blocks)
     return found
 
 

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import TypeVar
 
-from robustsnn.reporting.rates import Rate
+from robustsnn.records.result import Rate, Result
 from robustsnn.reporting.reading import Model
-from robustsnn.reporting.results import Result
 from robustsnn.reporting.strength import by_attack
 from robustsnn.reporting.wording import (
     accuracy_text,
@@ -90,7 +89,7 @@ def threat(model: Model, result: Result) -> tuple[str, ...]:
         result.space,
         str(result.levels),
         result.suite,
-        result.crafting or "float32",  # which was the only one when it was not saved yet
+        result.precision.crafting or "float32",  # which was the only one when it was not saved yet
     )
 
 
@@ -170,10 +169,10 @@ def _under_attack(group: Sequence[tuple[Model, Result]], say_test: bool, say_dat
 def _rounded(group: Sequence[tuple[Model, Result]]) -> list[str]:
     """A sentence per model some of whose broken images are not broken as files of 8 bits."""
     return [
-        f"{model.name}: {result.rounded[0]} of the {result.rounded[1]} broken images are classified correctly again "
-        f"when they are rounded to 8 bits; a suite NAME-8bit searches there."
+        f"{model.name}: {result.rounded.standing} of the {result.rounded.of} broken images are classified correctly "
+        f"again when they are rounded to 8 bits; a suite NAME-8bit searches there."
         for model, result in group
-        if result.rounded is not None and result.rounded[0]
+        if result.rounded is not None and result.rounded.standing
     ]
 
 

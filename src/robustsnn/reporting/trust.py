@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from robustsnn.records.result import Check
 from robustsnn.reporting.reading import Model
-from robustsnn.reporting.signs import Check, Flag
 
 
 @dataclass(frozen=True)
 class Sign:
     """A flag, and which models it was raised for with which message."""
 
-    flag: Flag
+    flag: Check
     messages: list[tuple[Model, str]]
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from robustsnn.draw.words import count as count
+from robustsnn.draw.words import listing as listing
+from robustsnn.draw.words import percent as percent
 from robustsnn.ground.units import grid_words
 from robustsnn.names import known
-from robustsnn.reporting.rates import Rate
-from robustsnn.reporting.results import Draws, Result
+from robustsnn.records.result import Draws, Rate, Result
 
 
 def eps_text(eps: float) -> str:
@@ -32,7 +32,7 @@ def threat_text(result: Result) -> str:
 
 def test_text(result: Result) -> str:
     """'Linf 8/255 in pixel space, suite reliable'; another precision than float32 is named."""
-    coarse = "" if result.crafting in ("", "float32") else f", attacks crafted in {result.crafting}"
+    coarse = "" if result.precision.crafting in ("", "float32") else f", attacks crafted in {result.precision.crafting}"
     return threat_text(result) + (f", suite {result.suite}" if result.suite else "") + coarse
 
 
@@ -40,11 +40,6 @@ def draws_text(draws: Draws) -> str:
     """'majority vote; 20 single draws 31.0 % ± 1.0 (29.0 to 33.0)'."""
     mean, std, least, most = (100 * share for share in (draws.mean, draws.std, draws.least, draws.most))
     return f"majority vote; {draws.n} single draws {mean:.1f} % ± {std:.1f} ({least:.1f} to {most:.1f})"
-
-
-def percent(share: float) -> str:
-    """A share as a percentage with one decimal: 0.1222 -> '12.2 %'."""
-    return f"{100 * share:.1f} %"
 
 
 def accuracy_text(rate: Rate) -> str:
@@ -76,15 +71,3 @@ def function_text(name: str) -> str:
     """What was differentiated, in words: 'the probability of the true class'."""
     entry = known("loss", name)
     return (entry and entry.words) or name.replace("_", " ") or "a function without a name"
-
-
-def listing(names: Sequence[str]) -> str:
-    """'a', 'a and b', 'a, b and c'."""
-    if len(names) < 2:
-        return "".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def count(number: int, noun: str) -> str:
-    """'1 model', '4 models'."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

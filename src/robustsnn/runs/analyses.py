@@ -31,7 +31,7 @@ from robustsnn.ground.seeds import seeded
 from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
 from robustsnn.names import Entry, find, load, registered
-from robustsnn.records.exhibit import Words, read_blocks, written_blocks
+from robustsnn.records.exhibit import written_blocks
 from robustsnn.runs.build import attacker, rule_named
 from robustsnn.runs.folder import check_run, load_run, weights_digest
 from robustsnn.studies.energy.measure import energy
@@ -188,12 +188,3 @@ def result_path(run: Path, name: str, kind: str) -> Path:
 def file_stem(name: str) -> str:
     """What the file of a study is called: of module:attribute module.attribute."""
     return name.replace(":", ".")
-
-
-def sentences(name: str, content: dict[str, Any]) -> list[str]:
-    """What a study found, for the terminal, from what it wrote."""
-    study = study_of(find("study", name))
-    if study.lines is not None:
-        return study.lines(content)
-    blocks = [block for block in read_blocks(content["blocks"]) if isinstance(block, Words)]
-    return [paragraph for block in blocks for paragraph in block.paragraphs]

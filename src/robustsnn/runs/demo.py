@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from robustsnn.ground.claim import claimed
-from robustsnn.ground.files import write_json
 from robustsnn.ground.ours import MANY, check_files
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.names.config import Config, DataConfig, ModelConfig, ObjectiveConfig, TrainConfig, TrainingAttackConfig
+from robustsnn.records.result import Results
 from robustsnn.reporting.page import write_report, written
-from robustsnn.runs.folder import evaluate_run, make_results, train_run
+from robustsnn.runs.folder import evaluate_run, train_run
 from robustsnn.runs.jobs import Job, run_jobs, values
 
 EPS = "40/255"
@@ -74,8 +74,7 @@ def demo(
     with claimed(out, overwrite=overwrite, marks=MANY):
         for entry in values(run_jobs(jobs, text="train and attack", progress=progress)).values():
             models |= entry
-        results = make_results(models)
-        write_json(out / "results.json", results)
+        results = Results.write(out / "results.json", models)
         write_report(list(runs.values()), out / "report.html", title="robustsnn demo", overwrite=overwrite)
     return results
 

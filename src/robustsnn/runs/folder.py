@@ -25,16 +25,18 @@ from robustsnn.evaluation.running import encode_images
 from robustsnn.ground.claim import claimed, claimed_part
 from robustsnn.ground.distributed import Processes, joined, local_device, started_together
 from robustsnn.ground.errors import Advice, UserError
-from robustsnn.ground.files import tensors_digest, write_arrays, write_json
+from robustsnn.ground.files import tensors_digest, write_arrays
 from robustsnn.ground.ours import check_files, remove_ours
 from robustsnn.ground.progress import Progress, part, silent, unsaid
-from robustsnn.ground.provenance import provenance, versions
+from robustsnn.ground.provenance import provenance
 from robustsnn.ground.units import fraction, grid_words, show_fraction
 from robustsnn.models import Classifier
 from robustsnn.models.recompute import recomputed
 from robustsnn.names import find, load
 from robustsnn.names.config import Config, about
 from robustsnn.names.parsing import parse_config, read_config
+from robustsnn.records.result import Rate, Results
+from robustsnn.records.typed import record_of
 from robustsnn.runs.build import (
     about_suite,
     build_attack,
@@ -342,9 +344,7 @@ def write_results(
     """Write `results.json`, and `samples.npz` where there are pictures; returns the former."""
     if samples is not None:
         write_arrays(run / "samples.npz", weights=weights, **samples)
-    results = make_results(entries)
-    write_json(run / "results.json", results)
-    return results
+    return Results.write(run / "results.json", entries)
 
 
 def keep_images(
@@ -405,11 +405,6 @@ def rejudge_run(run: Path, images: Path, *, trust_code: bool | Collection[str] =
     return rejudge(model, images)
 
 
-def make_results(models: dict[str, Any]) -> dict[str, Any]:
-    """The content of `results.json`: entries of models by name, and versions."""
-    return {"schema": 2, "models": models, "versions": versions()}
-
-
 def summary(entry: dict[str, Any]) -> str:
     """One line of a model's entry: clean and worst-case accuracy with intervals; "at most" where it still falls."""
     worst, draws, crafting = entry["worst_case"], entry.get("draws"), entry["precision"]["crafting"]
@@ -428,7 +423,4 @@ def summary(entry: dict[str, Any]) -> str:
 
 def show_rate(part: dict[str, Any]) -> str:
     """Accuracy in percent with its interval; "at most" where the attacks had not converged."""
-    low, high = part["interval"]
-    return (
-        f"{'at most ' if part.get('at_most') else ''}{100 * part['accuracy']:.1f} % [{100 * low:.1f}, {100 * high:.1f}]"
-    )
+    return str(record_of(Rate, part, "a rate"))

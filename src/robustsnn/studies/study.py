@@ -86,10 +86,8 @@ class Study(Generic[Found]):
         measure: looks into the network. What it finds has `to_dict()`, or is a dict: what is written as JSON.
         blocks: what is shown of several networks, in the order of the page.
         read: what was written; UserError, with the entry, where it makes no sense. A study of your own needs none.
-        lines: sentences for the terminal, from what was written; default the words of its blocks.
         card: title and sentences for a model card; default the words of its blocks.
         arrays: what is written beside it, as arrays.
-        view: what `template` shows of several networks, in place of blocks.
         brief: the title in the list of sections.
         weight: about how long it takes, for the progress.
     """
@@ -98,11 +96,8 @@ class Study(Generic[Found]):
     measure: Callable[[Task], Found]
     blocks: Callable[[Shown[Any]], list[Block]] = lambda shown: []
     read: Callable[[Path], Any] | None = None
-    lines: Callable[[dict[str, Any]], list[str]] | None = None
     card: Callable[[Named, Any], tuple[str, list[str]]] | None = None
     arrays: Callable[[Found], dict[str, Any]] | None = None
-    view: Callable[[Shown[Any]], Any] | None = None
-    template: str = ""
     brief: str = ""
     weight: float = 1.0
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from robustsnn.reporting.fields import refuse
-from robustsnn.studies.shared.record import read_record
+from robustsnn.records.typed import plain, read_record, refuse
 from robustsnn.studies.shared.tally import Tally
 
 Kind = Literal["spikes", "counts", "real"]
@@ -31,11 +30,6 @@ class Activity:
     rates: tuple[float, ...]
     silent: Tally
     dead: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        head = {"name": self.name, "neurons": self.neurons, "dead": self.dead}
-        return {**head, "rate": self.rate.to_dict(), "rates": list(self.rates), "silent": self.silent.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -64,10 +58,6 @@ class Operations:
     repeated: int
     synops: Tally | None
     density: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {**vars(self), "synops": self.synops and self.synops.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -109,11 +99,7 @@ class Energy:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a file."""
-        head = {"schema": 1, "n": self.n, "steps": self.steps, "mac": self.mac, "ac": self.ac}
-        joule = {"joule": self.joule.to_dict(), "joule_once": self.joule_once.to_dict(), "ann_joule": self.ann_joule}
-        found = {"rate": self.rate, "synops": self.synops.to_dict(), **joule, "saving": self.saving}
-        layers, activity = ([part.to_dict() for part in parts] for parts in (self.layers, self.activity))
-        return {**head, **found, "layers": layers, "activity": activity}
+        return plain({"schema": 1, **vars(self), "rate": self.rate, "saving": self.saving})
 
 
 def read(path: Path) -> Energy:
@@ -123,6 +109,6 @@ def read(path: Path) -> Energy:
     tallies += [layer.synops for layer in found.layers if layer.synops is not None]
     tallies += [tally for layer in found.activity for tally in (layer.rate, layer.silent)]
     for tally in tallies:
-        if not 0 < tally.n == found.n or tally.scatter < 0:
+        if tally.n != found.n:
             raise refuse(f"{path}: a tally", tally, f"one of {found.n} images")
     return found

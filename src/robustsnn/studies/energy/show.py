@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustsnn.records.exhibit import Block, Cell, Chart, Line, Row, Table, Words
-from robustsnn.reporting.analysis_file import Found, decimals
+from robustsnn.reporting.analysis_file import decimals
 from robustsnn.reporting.wording import count, percent
 from robustsnn.studies.energy.record import Energy
-from robustsnn.studies.shared.said import found
+from robustsnn.studies.shared.tally import found
 from robustsnn.studies.study import Named, Shown
 
 _UNITS = (("mJ", 1e3), ("µJ", 1e6), ("nJ", 1e9), ("pJ", 1e12))
@@ -39,9 +39,7 @@ def _about(shown: Shown[Energy]) -> str:
 
 def _words(model: Named, entry: Energy, unit: str, times: float) -> str:
     rate, saving = entry.rate, entry.saving
-    joule = found(entry.joule)
-    scaled = None if joule.interval is None else (joule.interval[0] * times, joule.interval[1] * times)
-    value = Found(None if joule.value is None else joule.value * times, scaled, joule.n)
+    value = found(entry.joule, 1 / times)
     fires = "it has no neuron layers" if rate is None else f"a neuron fires at {percent(rate)} of the steps"
     than = ""
     if saving is not None:

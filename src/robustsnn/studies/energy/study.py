@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from robustsnn.studies.energy.record import Energy, read
-from robustsnn.studies.energy.said import lines
 from robustsnn.studies.energy.show import blocks
 from robustsnn.studies.study import Study, Task
 
@@ -27,5 +26,4 @@ STUDY = Study(
     _measure,
     blocks,
     read,
-    lines,
 )

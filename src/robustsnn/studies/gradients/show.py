@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from robustsnn.ground.archives import read_arrays
+from robustsnn.draw.png import png
 from robustsnn.ground.errors import UserError
+from robustsnn.records.arrays import misfit, read_arrays
 from robustsnn.records.exhibit import Block, Chart, Line, Picture, Pictures, Row, Table, Words
 from robustsnn.reporting import panels
 from robustsnn.reporting.analysis_file import Entry, decimals
-from robustsnn.reporting.png import png
 from robustsnn.reporting.wording import count, function_text, percent
 from robustsnn.studies.study import Named, Shown
 
@@ -144,15 +144,11 @@ def _norms(shown: Shown[Entry]) -> Table:
 
 def read_heatmaps(path: Path) -> Heatmaps:
     """The arrays of `gradients.npz`. UserError where they do not fit."""
-    try:
-        arrays = read_arrays(path)
-        found = Heatmaps(arrays["image"], arrays["label"], [str(rule) for rule in arrays["rule"]], arrays["gradient"])
-    except Exception as error:  # numpy and zipfile raise many kinds for a damaged file
-        raise UserError(f"{path} cannot be read as gradients ({error}); analyse the run again") from error
-    fits = found.gradient.shape == (len(found.rule), *found.image.shape) and found.image.ndim in (4, 5)
-    if not fits or found.label.shape != found.image.shape[:1] or found.image.dtype.kind != "f":
-        raise UserError(f"{path}: its arrays do not fit each other; analyse the run again")
-    return found
+    arrays = read_arrays(path)
+    wanted = {"image": ("f", "k ..."), "label": ("iu", "k"), "rule": ("U", "R"), "gradient": ("f", "R k ...")}
+    if (lack := misfit(arrays, wanted)) or arrays["image"].ndim not in (4, 5):
+        raise UserError(f"{path}: its arrays do not fit each other ({lack or 'no images'}); analyse the run again")
+    return Heatmaps(arrays["image"], arrays["label"], list(map(str, arrays["rule"])), arrays["gradient"])
 
 
 def _pictures(shown: Shown[Entry]) -> list[Pictures]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from robustsnn.reporting.analysis_file import read_analysis
-from robustsnn.studies.gradients.said import lines
 from robustsnn.studies.gradients.show import blocks
 from robustsnn.studies.study import Study, Task
 
@@ -34,7 +33,6 @@ STUDY = Study(
     _measure,
     blocks,
     read_analysis,
-    lines,
     arrays=lambda found: found.heatmaps(),
     weight=3,
 )

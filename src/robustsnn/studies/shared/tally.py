@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from robustsnn.ground.errors import UserError
+from robustsnn.records.typed import Positive, Size
+from robustsnn.reporting.analysis_file import Found
 
 if TYPE_CHECKING:  # it is read where there is no torch
     from torch import Tensor
@@ -24,9 +26,9 @@ class Tally:
     n sum v^2 - (sum v)^2, which it is equal to, would lose all digits where the values differ by little.
     """
 
-    n: int
+    n: Positive
     total: float
-    scatter: float
+    scatter: Size
 
     @staticmethod
     def over(values: Tensor | np.ndarray | Sequence[float]) -> Tally:
@@ -69,26 +71,31 @@ class Tally:
         shown = {"mean": self.mean / per, "interval": None if ends is None else [end / per for end in ends]}
         return {"n": self.n, "total": self.total, "scatter": self.scatter, **shown}
 
-    @staticmethod
-    def of(value: Any) -> Tally:
-        """What `to_dict` wrote; older files have the sum of squares."""
-        n, total = value["n"], value["total"]
-        return Tally(n, total, value["scatter"] if "scatter" in value else max(0, n * value["squares"] - total * total))
-
 
 def _ratio(value: float, by: int) -> float:
     """An integer where both are; the division is then known to leave no rest."""
     return value // by if isinstance(value, int) else value / by
 
 
+def found(tally: Tally, per: float = 1) -> Found:
+    """The mean of what was summed, in units of so many, as it is shown."""
+    ends = tally.interval()
+    return Found(tally.mean / per, None if ends is None else (ends[0] / per, ends[1] / per), tally.n)
+
+
 @dataclass(frozen=True)
 class Side:
     """The gradient at one side of an operation: entries per sample, zeros among them, norms per sample."""
 
-    entries: int
+    entries: Positive
     zeros: Tally
     l1: Tally
     l2: Tally
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.zeros.total <= self.zeros.n * self.entries or self.l2.total < 0:
+            zeros, norms = self.zeros.total, self.l2.total
+            raise ValueError(f"{zeros} zeros of {self.entries} entries, and l2 norms of {norms} in all")
 
     @property
     def sparsity(self) -> float:
@@ -102,10 +109,4 @@ class Side:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; the mean of zeros is a share."""
-        norms = {"l1": self.l1.to_dict(), "l2": self.l2.to_dict()}
-        return {"entries": self.entries, "zeros": self.zeros.to_dict(self.entries), **norms}
-
-    @staticmethod
-    def of(value: Any) -> Side:
-        """What `to_dict` wrote."""
-        return Side(value["entries"], *(Tally.of(value[name]) for name in ("zeros", "l1", "l2")))
+        return {**vars(self), "zeros": self.zeros.to_dict(self.entries)}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from robustsnn.draw.table import figure_text
 from robustsnn.records.exhibit import Block, Cell, Chart, Line, Row, Table, Words
 from robustsnn.reporting.analysis_file import Entry, decimals
-from robustsnn.reporting.block_table import figure_text
 from robustsnn.reporting.wording import count, listing
 from robustsnn.studies.study import Named, Shown
 

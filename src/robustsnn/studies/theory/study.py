@@ -6,7 +6,6 @@ from typing import Any
 
 from robustsnn.reporting.analysis_file import read_analysis
 from robustsnn.studies.study import Study, Task
-from robustsnn.studies.theory.said import lines
 from robustsnn.studies.theory.show import blocks
 
 
@@ -21,6 +20,5 @@ STUDY = Study(
     _measure,
     blocks,
     read_analysis,
-    lines,
     weight=4,
 )

@@ -14,7 +14,7 @@ from robustsnn.studies.shared.tally import Side, Tally
 from robustsnn.studies.trail.graph import Key
 from robustsnn.studies.trail.layout import Layout
 from robustsnn.studies.trail.reach import Zeros, zeros
-from robustsnn.studies.trail.values import ORIGINS, Operation, Spiking, name_of
+from robustsnn.studies.trail.record import ORIGINS, Operation, Spiking, name_of
 
 
 class Count:

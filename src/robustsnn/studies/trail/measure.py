@@ -23,7 +23,7 @@ from robustsnn.studies.trail.backward import Place, Seen, backward, layouts
 from robustsnn.studies.trail.counting import Count
 from robustsnn.studies.trail.graph import Key
 from robustsnn.studies.trail.layout import Layout
-from robustsnn.studies.trail.values import Operation, Trail, merge
+from robustsnn.studies.trail.record import Operation, Trail, merge
 from robustsnn.studies.trail.weights import sample_weights
 
 _PROBED = 16

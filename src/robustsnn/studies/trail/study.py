@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from robustsnn.reporting.wording import function_text, percent
-from robustsnn.studies.study import Named, Study, Task
-from robustsnn.studies.trail.record import TrailFile, read_trail
-from robustsnn.studies.trail.said import lines
-from robustsnn.studies.trail.show import trails
-
-if TYPE_CHECKING:
-    from robustsnn.studies.trail.values import Trail
+from robustsnn.records.typed import read_record
+from robustsnn.studies.study import Study, Task
+from robustsnn.studies.trail.record import SCHEMA, Trail
+from robustsnn.studies.trail.show import blocks, card
 
 
 def _measure(task: Task) -> Trail:
@@ -29,25 +25,16 @@ def _measure(task: Task) -> Trail:
     )
 
 
-def _card(network: Named, found: TrailFile) -> tuple[str, list[str]]:
-    """What was differentiated where, and how much of it is zero at the pixels."""
-    where = f"attacked by {found.attack}" if found.attack else "clean"
-    how = f"gradient rule {found.rule}" if found.rule else "each layer's own gradient rule"
-    said = (
-        f"Of the gradient of {function_text(found.loss)} at the pixels, {percent(found.pixels.zeros.mean)} is "
-        f"exactly zero, mean over {found.n} test images ({where}; {how})."
-    )
-    return "Where the gradient is zero", [said]
+def _read(path: Path) -> Trail:
+    return read_record(Trail, path, SCHEMA)
 
 
 STUDY = Study(
     "Where the gradient becomes sparse",
     _measure,
-    read=read_trail,
-    lines=lines,
-    card=_card,
-    view=trails,
-    template="studies/trail/page.html.j2",
+    blocks,
+    _read,
+    card,
     brief="Sparse gradients",
     weight=4,
 )

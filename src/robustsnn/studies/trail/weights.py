@@ -3,51 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
-from robustsnn.ground.errors import UserError
 from robustsnn.ground.types import Images, Logits
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.studies.shared.passes import finite
 from robustsnn.studies.shared.tally import Tally
-
-
-@dataclass(frozen=True)
-class Weight:
-    """The gradient of the loss of one sample with respect to one weight tensor, over `zeros.n` samples.
-
-    Per sample: `zeros` of its `entries` are exactly zero, and its l2 norm. In the gradient of a sum over samples
-    zeros would be rare whatever the network, since one sample suffices to fill an entry.
-    """
-
-    name: str
-    entries: int
-    zeros: Tally
-    l2: Tally
-
-    @property
-    def sparsity(self) -> float:
-        """Mean over samples of the share of entries that are exactly zero."""
-        return self.zeros.mean / self.entries
-
-    def __add__(self, other: Weight) -> Weight:
-        if (self.name, self.entries) != (other.name, other.entries):
-            raise UserError(f"weight {self.name} of one trail is {other.name} in the other: different networks")
-        return Weight(self.name, self.entries, self.zeros + other.zeros, self.l2 + other.l2)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; the mean of zeros is a share."""
-        zeros, l2 = self.zeros.to_dict(self.entries), self.l2.to_dict()
-        return {"name": self.name, "entries": self.entries, "zeros": zeros, "l2": l2}
-
-    @staticmethod
-    def of(value: Any) -> Weight:
-        """What `to_dict` wrote."""
-        return Weight(value["name"], value["entries"], Tally.of(value["zeros"]), Tally.of(value["l2"]))
+from robustsnn.studies.trail.record import Weight
 
 
 def sample_weights(
