@@ -62,7 +62,7 @@ def theirs(tmp_path, monkeypatch):
         (["report", "run", "--out", "report.html"], "report.tex is there"),
         (["bench", "--parts", "data", "--json", "mine.json"], "mine.json is there"),
         *(
-            ([*command, option, empty], "the name is empty")
+            ([*command, option, empty], "allowed is the name of a file or a folder")
             for empty in ("", " ")
             for option, command in (
                 ("--out", ["train"]),

@@ -22,7 +22,7 @@ from robustsnn.evaluation.fingerprint import exact, fingerprint, model_digest
 from robustsnn.evaluation.judge import Judge
 from robustsnn.ground.errors import UserError
 from robustsnn.names.config import Config, ModelConfig, TrainConfig
-from robustsnn.records.result import Result, Results
+from robustsnn.records.result import Precision, Result, Results
 from robustsnn.reporting.wording import test_text as words_of_the_test
 from robustsnn.runs.build import suite
 from robustsnn.runs.folder import evaluate_run, summary, train_run
@@ -166,7 +166,8 @@ def test_results_say_what_was_crafted_in_which_precision(tmp_path):
     for precision in ("float32", "bfloat16"):
         evaluate_run(tmp_path, "paper-trail", "8/255", limit=4, precision=precision)
         (result,) = Results.load(tmp_path / "results.json").models.values()
-        assert result.crafting == precision
+        assert result.precision.crafting == precision
         assert ("crafted in bfloat16" in words_of_the_test(result)) == (precision == "bfloat16")
-    assert words_of_the_test(replace(result, crafting="")) == words_of_the_test(replace(result, crafting="float32"))
+    told = [words_of_the_test(replace(result, precision=Precision(crafting))) for crafting in ("", "float32")]
+    assert told[0] == told[1]
     assert Result().precision.crafting == ""

@@ -356,10 +356,10 @@ def test_another_number_of_steps_is_refused(given_steps):
         ({"tau": math.nan}, "tau"),
         ({"theta": 0}, "threshold"),
         ({"theta": -1}, "threshold"),
-        ({"theta": math.inf}, "threshold"),
-        ({"theta": math.nan}, "threshold"),
+        ({"theta": math.inf}, "theta=inf"),
+        ({"theta": math.nan}, "theta=nan"),
         ({"tau": 1, "decay_input": True}, "ignore its input"),
-        ({"reset": "none"}, "'hard' and 'soft'"),
+        ({"reset": "none"}, "'hard', 'soft'"),
     ],
 )
 def test_impossible_neurons_are_refused(arguments, message):

@@ -64,7 +64,7 @@ def test_a_layer_is_fire_without_parameters_or_state():
 
 @pytest.mark.parametrize("steps", [0, -1])
 def test_a_layer_without_time_is_refused(steps):
-    with pytest.raises(UserError, match="steps=0, time steps of"):
+    with pytest.raises(UserError, match=f"steps={steps}, time steps of"):
         Neurons(IF(), steps)
 
 

@@ -89,7 +89,7 @@ def test_from_a_config_to_a_report(garden, capsys):
     trail = json.loads(Path("run/analysis/trail.json").read_text())
     assert (trail["loss"], trail["rule"]) == ("brier", "Halved(surrogate=Cauchy(scale=0.5))")
 
-    assert "willow.rings:study:\n  Quiet* says " in capsys.readouterr().out
+    assert "Rings\n\nQuiet* says " in capsys.readouterr().out
     rings = json.loads(Path("run/analysis/willow.rings.study.json").read_text())
     assert len(rings["largest"]) == 3
     assert rings["made_with"] == trail["made_with"]

@@ -3,7 +3,8 @@
 import csv
 
 import pytest
-from robustsnn.reporting.tables import Table
+
+from robustsnn.draw.tables import Table
 
 
 @pytest.mark.parametrize(

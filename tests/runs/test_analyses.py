@@ -83,13 +83,13 @@ def test_what_cannot_be_asked_of_two_images_is_said(run):
     [
         ({"parts": ["trial"]}, "--parts=trial: allowed are trail, vulnerability"),
         ({"parts": []}, "--parts: give at least one"),
-        ({"limit": 0}, "--limit 0"),
+        ({"limit": 0}, "limit=0"),
         ({"rule": "magic"}, "--rule=magic: allowed are own"),
         ({"attack": "pgd"}, "--eps goes with --attack"),
         ({"radii": ["8"]}, "8"),
         ({"radii": ["0"]}, "--radii 0.0: give at least one, each above 0"),
-        ({"mac": -1.0}, "--mac -1.0: a number > 0"),
-        ({"work": 0.0}, "--work 0.0: a number > 0"),
+        ({"mac": -1.0}, "mac=-1.0"),
+        ({"work": 0.0}, "work=0.0"),
     ],
 )
 def test_wrong_requests_are_refused(run, options, said):

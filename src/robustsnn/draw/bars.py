@@ -26,7 +26,7 @@ _LOOKS: tuple[dict[str, Any], ...] = (
 
 def bars_view(bars: Bars, stem: str) -> Figure:
     """The figure of `bars`."""
-    return Figure(stem, _drawn(bars), data(bars), bars.title, bars.caption)
+    return Figure(stem, _drawn(bars) if bars.rows else None, data(bars), bars.title, bars.caption)
 
 
 def data(bars: Bars) -> Table:
@@ -56,8 +56,9 @@ def _drawn(bars: Bars) -> Sheet:
     keys = legend_rows(named)
     heads = LETTER * 0.75 * max((min(24, len(name)) for name in bars.sets), default=0)
     top, bottom = 8 + (20 * (keys[-1][0] + 1) if keys else 0) + heads, 44
+    wide = max(WIDTH, left + 240)  # room for bars beside very many sets
     sheet = Sheet(
-        WIDTH,
+        wide,
         _ROW * len(bars.rows) + top + bottom,
         f"{bars.title}: {listing([row.tip.splitlines()[0] if row.tip else row.label for row in bars.rows])}.",
     )
@@ -70,7 +71,7 @@ def _drawn(bars: Bars) -> Sheet:
     for value, text in x_ticks:
         sheet.line([place(value)] * 2, [bottom, sheet.height - top], color=RULE, linewidth=1, zorder=0)
         sheet.text(place(value), bottom - 16, text, ha="center")
-    sheet.text((left + WIDTH - 40) / 2, 7, bars.x_label + (" (log)" if bars.x_log else ""), ha="center")
+    sheet.text((left + wide - 40) / 2, 7, bars.x_label + (" (log)" if bars.x_log else ""), ha="center")
     for k, (name, (line, x)) in enumerate(zip(named, keys, strict=True)):
         y = sheet.height - 20 * line - 10
         if k < len(used):
@@ -110,7 +111,7 @@ def _drawn(bars: Bars) -> Sheet:
                 sheet.line(ends, [y, y], color=ink, alpha=0.32, linewidth=5, solid_capstyle="round")
             sheet.line([place(point.ours)], [y], **_point(bars, k, row.colour))
         if row.tip and math.isfinite(done):
-            sheet.place(0, y - _ROW / 2, WIDTH, _ROW, row.tip)
+            sheet.place(0, y - _ROW / 2, wide, _ROW, row.tip)
     return sheet
 
 

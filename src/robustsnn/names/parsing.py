@@ -61,7 +61,7 @@ class Parser(argparse.ArgumentParser):
             return super()._get_value(action, arg_string)
         except argparse.ArgumentError as error:
             usual = action.default
-            if action.option_strings and not action.required and isinstance(usual, int | float | str | None):
+            if action.option_strings and not action.required and isinstance(usual, int | float | str):
                 error.message += f"; leave it out for {_yaml(usual)}" if usual != "" else ""
             raise
 

@@ -10,7 +10,7 @@ from robustsnn.draw.words import count, listing
 from robustsnn.records.exhibit import Bar, Bars, Block, Cell, Chart, Line, Row, Table, Words
 from robustsnn.records.result import FIRST, Breaks, Depth, Doubling, Rate
 from robustsnn.reporting.reading import Model
-from robustsnn.reporting.wording import eps_text, figure, space_text, test_text
+from robustsnn.reporting.wording import eps_text, figure, space_text, test_text, threat_text
 
 MOST = 12
 """Of more sets of attacks that broke the same images the largest are drawn."""
@@ -105,10 +105,14 @@ def _forecast(d: Doubling) -> str:
 
 def breaks(models: Sequence[Model]) -> list[Block]:
     """Per model which attacks broke the same images."""
-    return [_breaks(m, m.result.breaks) for m in models if m.result is not None and m.result.breaks is not None]
+    return [
+        _breaks(m, f"{m.name}, {threat_text(m.result)}", m.result.breaks)
+        for m in models
+        if m.result is not None and m.result.breaks is not None
+    ]
 
 
-def _breaks(model: Model, breaks: Breaks) -> Bars:
+def _breaks(model: Model, title: str, breaks: Breaks) -> Bars:
     groups = breaks.largest()
     overlapping = breaks.what != FIRST or any(len(group.members) > 1 for group in groups)
     shown, others = groups[:MOST], groups[MOST:]
@@ -134,7 +138,7 @@ def _breaks(model: Model, breaks: Breaks) -> Bars:
             tip = f"{broke[0]} broke {group.count} of {count(breaks.n, 'image')} first"
         rows.append(Bar(listing(broke), (float(group.count),), (), tuple(sorted(group.members)), tip, model.colour))
     sets = tuple(names) if overlapping else ()
-    return Bars(model.name, "images", tuple(rows), ("images",), (), sets, caption=note[0].upper() + note[1:])
+    return Bars(title, "images", tuple(rows), ("images",), (), sets, caption=note[0].upper() + note[1:])
 
 
 def curves(models: Sequence[Model]) -> list[Block]:
