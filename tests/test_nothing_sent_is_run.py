@@ -13,7 +13,7 @@ import os
 import shutil
 import sys
 from contextlib import suppress
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
@@ -232,7 +232,8 @@ def canary(tmp_path, monkeypatch):
     for name in ("canary_module", "other_canary"):
         (tmp_path / f"{name}.py").write_text(f"import pathlib\npathlib.Path({name!r}).touch()\ndef X():\n    pass\n")
     # And under the name that an installed package gave it.
-    monkeypatch.setattr(names, "installed", lambda kind: {"canary": "canary_module:X"})
+    canary = names.Entry(name="canary", target="canary_module:X", outside=True)
+    monkeypatch.setattr(names, "installed", lambda kind: {"canary": replace(canary, kind=kind)})
     yield lambda: (tmp_path / "canary_module").exists()
     assert not (tmp_path / "other_canary").exists()
     for name in ("canary_module", "other_canary"):
@@ -334,7 +335,8 @@ def test_names_on_the_command_lines_of_other_commands_are_trusted(canary, sent):
 
 
 def test_no_registered_name_can_be_taken_by_an_installed_package(monkeypatch):
-    monkeypatch.setattr(names, "installed", lambda kind: dict.fromkeys(names.registered(kind), "canary_module:X"))
+    canary = names.Entry(target="canary_module:X", outside=True)
+    monkeypatch.setattr(names, "installed", lambda kind: dict.fromkeys(names.registered(kind), canary))
     for kind in names.KINDS:
         for name, entry in names.registered(kind).items():
             assert names.find(kind, name) == entry

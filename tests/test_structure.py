@@ -382,7 +382,7 @@ def test_a_planted_cycle_is_found(tmp_path, files, members):
         (
             "reporting/page.py",
             "from ..neurons import fire",
-            "reporting may import only ground, names, records",
+            "reporting may import only draw, ground, names, records",
         ),
         ("novel.py", "", "planted.novel is in no row"),
     ],

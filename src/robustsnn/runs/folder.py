@@ -71,6 +71,7 @@ def train_run(
             return
         with claimed(run, overwrite=overwrite) if processes.first else nullcontext():
             _train(config, run, device, processes, resume, progress)
+        processes.wait(device)  # no process goes on, to an evaluation say, before the first one has written the weights
 
 
 def _train(
