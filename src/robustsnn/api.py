@@ -18,6 +18,7 @@ from robustsnn.data.batches import ImageSet
 from robustsnn.evaluation import Evaluation, pictures
 from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.judge import tensors
+from robustsnn.evaluation.masking import Checking
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.door import check_list, check_model, check_path
 from robustsnn.ground.errors import UserError
@@ -88,6 +89,7 @@ def evaluate(
     config: Mapping[str, Any] | None = None,
     resume: bool = True,
     images: bool = False,
+    flags: Sequence[Checking | str] = (),
     overwrite: bool = False,
     trust_code: bool | Collection[str] = False,
     progress: Progress = silent,
@@ -110,6 +112,7 @@ def evaluate(
         config: what the `config.yaml` of a new `out` says, see `fit`.
         resume: use saved outcomes of the very same evaluation.
         images: keep the adversarial images, and write them too where there is a folder.
+        flags: checks of your own, functions of the probe and the outcomes that give a `Check`, or their names.
         overwrite: the folder may hold files of others, and those of equal names are replaced.
         trust_code: of runs, see `robustsnn.runs.folder.load_run`.
     """
@@ -157,6 +160,7 @@ def evaluate(
             out=None if run is None else run / "outcomes",
             resume=resume,
             keep_images=images,
+            flags=[build.flag(check) if isinstance(check, str) else check for check in flags],
             progress=progress,
         )
         if run is None:

@@ -19,6 +19,7 @@ from robustsnn.cli import main
 from robustsnn.ground.tensors import read_tensors
 from robustsnn.names import KINDS, installed
 from robustsnn.names.parsing import parse_config
+from robustsnn.names.things import resolve
 from robustsnn.neurons import LIF
 from robustsnn.runs.folder import load_run
 
@@ -240,3 +241,28 @@ def test_a_recipe_is_made_again_by_name(garden, capsys):
     assert "Twigs of two sizes" in page.read_text()
     assert json.loads(Path("made/digits/runs/twig-8-1/recipes/leaves-6.json").read_text())["found"] == 8
     assert {path.name for path in Path("made/digits/runs").iterdir()} == {"twig-4-1", "twig-8-1"}
+
+
+class Blind(torch.nn.Module):
+    """Says the first class to everything."""
+
+    def forward(self, x):
+        return torch.eye(3)[torch.zeros(len(x), dtype=torch.long)] + 0 * x.flatten(1)[:, :3]
+
+
+def test_a_flag_is_looked_for_and_told_on_the_page(garden, capsys):
+    """Not raised by a network that sees, raised by one that does not."""
+    assert main(["train", "willow.yaml", "--trust-code", "--out", "run", "--train.epochs", "1"]) == 0
+    assert main(["evaluate", "run", *ATTACK, "--trust-code", "--flags", "willow.flags:drouht"]) == 2
+    assert "willow.flags has no drouht; did you mean drought?" in capsys.readouterr().err
+    assert main(["evaluate", "run", *ATTACK, "--trust-code", "--flags", "willow.flags:drought"]) == 0
+    (entry,) = json.loads(Path("run/results.json").read_text())["models"].values()
+    (check,) = [check for check in entry["checks"] if check["name"] == "drought"]
+    assert (check["masking"], check["raised"], check["todo"]) == (True, False, "Water it.")
+    assert main(["report", "run", "--out", "page.html"]) == 0
+    assert "from black to white the logits move by" in Path("page.html").read_text()
+    images, suite = (torch.rand(6, 1, 8, 8), torch.zeros(6).long()), resolve("suite", "willow.attacks:pair")
+    found = robustsnn.evaluate(Blind(), images, suite, 0.1, flags=["willow.flags:drought"])
+    assert "drought" in [flag["name"] for flag in found.flags if flag["masking"]]
+    with pytest.raises(robustsnn.UserError, match=r"needed is a robustsnn.evaluation.flags.Check"):
+        robustsnn.evaluate(Blind(), images, suite, 0.1, flags=[lambda *_: [1]])

@@ -22,6 +22,7 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--norm", choices=["Linf", "L2"], default="Linf", help="%(default)s, or L2")
     parser.add_argument("--curve", type=radii, default=[], help="further radii for accuracy against eps, with commas")
     parser.add_argument("--source", type=str, default="", help="runs to craft black-box attacks on, with commas")
+    parser.add_argument("--flags", type=str, default="", help="checks of your own, module:attribute, with commas")
     parser.add_argument("--limit", type=value(Count), default=None, help="only the first so many test images")
     parser.add_argument("--batch_size", type=value(Count), default=128, help="images per batch (%(default)s)")
     parser.add_argument("--seed", type=value(Seed), default=0, help="of the attacks (%(default)s)")
@@ -66,6 +67,7 @@ def run(arguments: list[str]) -> None:
             options.eps,
             norm=options.norm,
             curve=options.curve,
+            flags=listed(options.flags),
             limit=options.limit,
             batch_size=options.batch_size,
             seed=options.seed,

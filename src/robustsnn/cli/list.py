@@ -14,6 +14,7 @@ ALSO = {
         "                   model.encoder.discretise=LEVELS, model.encoder.name=poisson or frequency (FEEL),",
         "                   objective.schedule.name (of lambda), objective.constraint.name",
     ),
+    "flags": ("those of this package are always looked for, and explained where they are raised",),
 }
 """What is no name of its own, but may be said with one."""
 

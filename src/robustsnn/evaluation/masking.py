@@ -6,9 +6,10 @@ of the suite that was run. Conditions and their meaning are in `flags`.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -30,14 +31,18 @@ from robustsnn.evaluation.points import corner
 from robustsnn.evaluation.probe import Probe
 from robustsnn.evaluation.relation import relation
 from robustsnn.evaluation.resolution import coarse, erratic, stuck
+from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import evaluating
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule, ResetFlow
 from robustsnn.records.outcome import Outcomes, breaks
 
+Checking: TypeAlias = Callable[[Probe, Outcomes], Check | Sequence[Check]]
+"""A check of somebody's own: of the probe, and of what the suite found. Each result has a `flags.Flag`."""
 
-def checks(probe: Probe, found: Outcomes) -> list[Check]:
-    """All checks that apply, in the order of `FLAGS`. `found` are those of the suite.
+
+def checks(probe: Probe, found: Outcomes, more: Sequence[Checking] = ()) -> list[Check]:
+    """All checks that apply, in the order of `FLAGS`, and `more` behind them. `found` are those of the suite.
 
     A probe may be empty, if no image is classified correctly; only the checks of clean logits are then left.
     """
@@ -52,8 +57,14 @@ def checks(probe: Probe, found: Outcomes) -> list[Check]:
                 made.append(erratic(probe))
         made += _attacks(probe)
         made.append(lasting(probe, found, first, same))
-    order = list(FLAGS)
-    return sorted(made, key=lambda check: order.index(check.flag.name))
+        for check in more:
+            said = check(probe, found)
+            added = [said] if isinstance(said, Check) else list(said)
+            if not all(isinstance(one, Check) for one in added):
+                raise UserError(f"flag {check!r:.80} gave {said!r:.80}; needed is a robustsnn.evaluation.flags.Check")
+            made += added
+    order = {name: number for number, name in enumerate(FLAGS)}
+    return sorted(made, key=lambda check: order.get(check.flag.name, len(order)))
 
 
 def rule_sets(probe: Probe) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.depth import depth
 from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Data, Judge, device_of, fresh_draws, tensors
-from robustsnn.evaluation.masking import checks, rule_sets
+from robustsnn.evaluation.masking import Checking, checks, rule_sets
 from robustsnn.evaluation.probe import PROBE, Probe, untouched
 from robustsnn.evaluation.result import Evaluation
 from robustsnn.evaluation.rounded import rounded
@@ -107,6 +107,7 @@ def evaluate(
     resume: bool = True,
     merge: Sequence[Path] | None = None,
     keep_images: bool = False,
+    flags: Sequence[Checking] = (),
     progress: Progress = silent,
 ) -> Evaluation:
     """Robustness of a model.
@@ -120,6 +121,7 @@ def evaluate(
         batch_size, seed, precision, out, resume, merge, progress: as in `run_suite`. What else is looked at, the
             `checks` and `draws`, is computed in float32.
         keep_images: the outcomes hold the worst image of each sample at `eps`.
+        flags: checks beside those that are always made, see `masking.Checking`.
 
     The record of what is returned has `clean`, `worst_case` and each of `columns` as {"accuracy", "interval", "n"},
     `attacks` by repr, `curve` as a list with `eps`, `breaks` (which attacks broke the same samples), `checks` and, of
@@ -165,7 +167,7 @@ def evaluate(
                 "worst_case": {**rate(standing), **threat},
             }
             entry["rounded"] = rounded(model, at.threat, found, judge, batch_size, seed)
-            entry |= _inspect(model, fresh, x, y, used, found, judge, batch_size, seed)
+            entry |= _inspect(model, fresh, x, y, used, found, judge, batch_size, seed, flags)
             entry["depth"] = depth(found, standing, [flag["name"] for flag in entry["flags"]])
             entry["worst_case"]["at_most"] = bool(entry["depth"]["at_most"])
             entry["curve"] = points  # which goes on
@@ -184,6 +186,7 @@ def _inspect(
     judge: Judge,
     batch_size: int,
     seed: int,
+    flags: Sequence[Checking],
 ) -> dict[str, Any]:
     """What broke what, and the checks."""
     device = device_of(model, x)
@@ -204,7 +207,7 @@ def _inspect(
 
     probe = probed(at, probed(left))
     with seeded(seed, "checks"):
-        made = [check.report() for check in checks(probe, found)]
+        made = [check.report() for check in checks(probe, found, flags)]
         if suite.survivors_only and len(at):
             sets = rule_sets(probe)
     columns: dict[str, list[int]] = {}

@@ -40,10 +40,12 @@ KINDS = {
     "step": "attacks",
     "attack": "attacks",
     "suite": "attacks",
+    "flag": "",
     "study": "studies",
     "recipe": "",
 }
-"""What has names, and the room whose `names.yaml` registers them; recipes come with other packages alone."""
+"""What has names, and the room whose `names.yaml` registers them; recipes come with other
+packages alone, and the flags of this one are always looked for, so that names are those of others."""
 _outside: set[str] = set()  # the modules that were imported for names which lead outside
 _CODE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 

@@ -42,6 +42,14 @@ from robustsnn.objectives.schedule import Changing, Scheduled
 from robustsnn.training.epoch import Updating
 
 
+def flag(name: str) -> Callable[..., Any]:
+    """A check of somebody's own, see `evaluation.masking.Checking`."""
+    found = load(find("flag", name, "flags"))
+    if not callable(found):
+        raise UserError(f"flags={name}: needed is a function of the probe and the outcomes, it is {found!r:.80}")
+    return found
+
+
 def suite(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> Callable[[float | str], Suite]:
     """The suite of that name, still to be given eps.
 

@@ -45,6 +45,7 @@ from robustsnn.runs.build import (
     build_model,
     build_objective,
     build_optimiser,
+    flag,
     pick_device,
     suite,
 )
@@ -251,6 +252,7 @@ def evaluate_run(
     shard: Shard | None = None,
     merge: Sequence[Path] | None = None,
     save: bool = False,
+    flags: Sequence[str] = (),
     overwrite: bool = False,
     trust_code: bool | Collection[str] = False,
     progress: Progress = silent,
@@ -270,6 +272,7 @@ def evaluate_run(
         merge: other copies of this run whose shards are put together with its own (none, if they share one folder);
             nothing is attacked then.
         save: write the worst image of each sample to `adversarial/SUITE.safetensors`.
+        flags: names of checks beside those that are always made, module:attribute of your own.
         overwrite: replace files of these names that are not of this package.
         trust_code: of the run and the sources, see `load_run`.
         say: told, before anything is attacked, what each suite may cost.
@@ -281,6 +284,7 @@ def evaluate_run(
         raise UserError("--shard and --merge exclude each other: merge when all shards are done")
     loaded = [load_source(source, trust_code=trust_code) for source in sources]
     builders = {name: suite(name, loaded, norm) for name in names}
+    checked = [flag(name) for name in flags]
     radius = fraction(eps)
     radii = [fraction(value) for value in curve]
     for build in builders.values():
@@ -322,7 +326,7 @@ def evaluate_run(
                     pass
                 continue
             folders = None if merge is None else [other / "outcomes" for other in merge]
-            found = evaluate(model, test, build, radius, merge=folders, keep_images=save, **options)
+            found = evaluate(model, test, build, radius, merge=folders, keep_images=save, flags=checked, **options)
             if save:
                 keep_images(run, name, found, model, test.floats()[0], batch_size, seed, title=config.title())
             title = config.title() if len(names) == 1 else f"{config.title()} ({name})"
