@@ -223,9 +223,10 @@ sys.exit(main(["train"]))
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
 def test_signals_end_a_command_with_its_message(name):
     number = getattr(signal, name)
-    with subprocess.Popen(
-        [sys.executable, "-c", SLEEPS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    usual = "default_int_handler" if name == "SIGINT" else "SIG_DFL"
+    heard = f"import signal; signal.signal(signal.{name}, signal.{usual})\n"
+    command = [sys.executable, "-c", heard + SLEEPS]  # the tests may run under nohup, which a child would inherit
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "asleep\n"
         process.send_signal(number)
