@@ -166,7 +166,6 @@ def work(rank, folder, ports):
         with pytest.raises(UserError, match=r"differ in the colour: \[0, 1\]"):
             both.agree("the colour", rank)
     torch.save(found, folder / f"found-{rank}.pt")
-    (folder / "c.yaml").write_text(CONFIG)
     train = ["train", str(folder / "c.yaml"), "--out"]
     for name, arguments in {
         "train": [*train, str(folder / "run")],
@@ -196,6 +195,7 @@ def free_ports(n):
 def folder(tmp_path_factory):
     """Where two processes did their work."""
     folder = tmp_path_factory.mktemp("two")
+    (folder / "c.yaml").write_text(CONFIG)  # here: one process could read it while the other writes it
     ports = free_ports(5)
     start = multiprocessing.get_context("spawn").Process
     processes = [start(target=work, args=(rank, folder, ports)) for rank in range(2)]
