@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.ground.errors import UserError, exhausted
+from robustsnn.ground.errors import UserError, exhausted, in_short
 
 
 def check_model(model: Any) -> None:
@@ -142,7 +142,4 @@ def _kind(value: Any) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"a tensor {list(value.shape)}"
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**40:
-        return f"a number of {math.floor(value.bit_length() * math.log10(2)) + 1} digits"
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:48]}... ({len(text)} letters)"
+    return in_short(value)

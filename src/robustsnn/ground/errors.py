@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import signal
 
 
@@ -47,6 +48,22 @@ def in_words(error: OSError) -> str:
     if error.strerror is None or fix is None:
         return " ".join(str(error).split()) or type(error).__name__
     return f"{where}{error.strerror.lower()}; {fix}"
+
+
+def shortened(text: str, longest: int = 60) -> str:
+    """A text as a message has room for it."""
+    return text if len(text) <= longest else f"{text[: longest - 12]}... ({len(text)} letters)"
+
+
+def in_short(value: object, longest: int = 60) -> str:
+    """The repr of a value in one short line that any stream can print."""
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return f"a number of {math.floor(value.bit_length() * math.log10(2)) + 1} digits"
+    try:
+        text = " ".join(repr(value).split())
+    except (ValueError, RecursionError):  # holds a number of too many digits, or itself
+        text = f"a {type(value).__name__}"
+    return shortened(text.encode("utf-8", "backslashreplace").decode(), longest)
 
 
 class Advice(UserWarning):

@@ -22,7 +22,7 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, shortened
 
 KINDS = {
     "model": "models",
@@ -106,6 +106,7 @@ def told(facts: Any) -> Entry | None:
 
 @cache
 def _file(path: str) -> dict[str, Any]:
+    """A YAML file of this package, by its path in it, or of another, by its whole path."""
     import yaml  # here: help needs no names
 
     return yaml.safe_load((Path(__file__).parents[1] / path).read_text("utf-8"))
@@ -138,12 +139,10 @@ def installed(kind: str) -> dict[str, Entry]:
 @cache
 def _described(package: str) -> dict[str, Any]:
     """What the `names.yaml` of an installed package says, {kind: {name: {"text": ...}}}; {} if it has none."""
-    import yaml
-
     spec = find_spec(package)  # of a package at the top, which does not import it
     folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
     files = [folder / "names.yaml" for folder in folders if (folder / "names.yaml").is_file()]
-    return yaml.safe_load(files[0].read_text("utf-8")) if files else {}
+    return _file(str(files[0])) if files else {}
 
 
 def known(kind: str, name: Any) -> Entry | None:
@@ -176,11 +175,7 @@ def find(kind: str, name: str, option: str = "", more: Collection[str] = ()) -> 
     among = [*more, *registered(kind), *others]
     shorts = [short for entry in registered(kind).values() for short in entry.short]
     hint = near(name, [*among, *shorts]) or "; or module:attribute of your own"
-    raise UserError(f"{option or kind}={_short(name)}: allowed are {', '.join(among)}{hint}")
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 60 else f"{name[:48]}... ({len(name)} letters)"
+    raise UserError(f"{option or kind}={shortened(name)}: allowed are {', '.join(among)}{hint}")
 
 
 def load(entry: Entry) -> Any:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_short
 from robustsnn.ground.ranges import Within
 from robustsnn.ground.units import fraction
 
@@ -100,14 +99,7 @@ def shown(value: Any, longest: int = 60) -> str:
     """A value as a message has it, in one short line: null, true, 0.1, 'text', {'a': 1}."""
     if value is None or isinstance(value, bool):
         return "null" if value is None else str(value).lower()
-    if isinstance(value, int) and abs(value) >= 10**40:
-        return f"a number of {math.floor(value.bit_length() * math.log10(2)) + 1} digits"
-    try:
-        text = " ".join(repr(value).split())
-    except (ValueError, RecursionError):  # holds a number of too many digits, or itself
-        text = f"a {type(value).__name__}"
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= longest else f"{text[: longest - 12]}... ({len(text)} letters)"
+    return in_short(value, longest)
 
 
 def nested(values: Any, *keys: str) -> Any:

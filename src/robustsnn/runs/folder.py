@@ -330,13 +330,7 @@ def evaluate_run(
             if save:
                 keep_images(run, name, found, model, test.floats()[0], batch_size, seed, title=config.title())
             title = config.title() if len(names) == 1 else f"{config.title()} ({name})"
-            entries[title] = {
-                **found.to_dict(),
-                "seed": seed,
-                "weights": weights,
-                "sources": [source.name for source in loaded],
-            }
-            entries[title]["about"] = about_suite(name)
+            entries[title] = {**found.to_dict(), **evaluated_with(name, seed, weights, loaded)}
         if shard is not None:
             return {}
         first = next(iter(builders.values()))(radius)
