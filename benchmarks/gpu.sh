@@ -1,28 +1,40 @@
 #!/usr/bin/env bash
-# Everything that is to be measured on a GPU, most wanted first: bash benchmarks/gpu.sh OUT
-# Results and logs go to the folder OUT. A part that fails or takes longer than its share leaves the others alone.
+# What is to be measured on a GPU, in two parts of a few minutes, most wanted first; docs/how-to/benchmark.md says more.
+#   bash benchmarks/gpu.sh 1 OUT          tests, a first epoch of every network, seconds an epoch, a layer of neurons
+#   bash benchmarks/gpu.sh 2 OUT ROOT     networks of benchmarks/cifar10.py on CIFAR-10's files in ROOT, and their judgement
+# Results and logs go to the folder OUT as they come. A step that fails or takes longer than its share leaves the others
+# alone, and the second part goes on where it was cut.
 set -u
-mkdir -p "${1:?give a folder for the results}"
-out=$(cd "$1" && pwd)
+part=${1:?give the part, 1 or 2}
+mkdir -p "${2:?give a folder for the results}"
+out=$(cd "$2" && pwd)
+root=${3:+$(cd "$3" && pwd)}
 cd "$(dirname "$0")/.."
 export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}"
 
-part() { # seconds, name, command ...
+step() { # seconds, name, command ...
     local limit=$1 name=$2 started=$SECONDS
     shift 2
-    timeout -k 10 "$limit" "$@" >"$out/$name.log" 2>&1
+    timeout -k 5 "$limit" "$@" >"$out/$name.log" 2>&1
     local status=$?
-    echo "$name: exit $status after $((SECONDS - started)) s"
-    tail -n 25 "$out/$name.log"
+    echo "== $name: exit $status after $((SECONDS - started)) s"
+    tail -n "${lines:-12}" "$out/$name.log" | cut -c1-400
 }
 
-bench="python -m robustsnn bench --device cuda --steps 8 --batch 64"
-part 150 vgg11 $bench --parts step --networks vgg11 --precisions bfloat16 --json "$out/bench-step-vgg11-gpu.json"
-part 120 graphs python benchmarks/cuda_graphs.py --networks vgg11 --json "$out/cuda-graphs-vgg11.json"
-part 90 neuron $bench --parts neuron --neuron_shapes 16x128x16x16,64x512x8x8 --neuron_steps 8 --json "$out/bench-neuron-gpu.json"
-part 90 triton python benchmarks/triton_neuron.py --json "$out/triton-neuron.json"
-part 120 tests python -m pytest -q -o addopts= -p no:cacheprovider tests/test_cuda.py tests/test_cuda_graphs.py tests/data tests/encoders
-part 150 wrn16 $bench --parts step --networks wide_resnet16 --precisions bfloat16 --json "$out/bench-step-wrn16-gpu.json"
-part 120 graphs-wrn16 python benchmarks/cuda_graphs.py --networks wide_resnet16 --json "$out/cuda-graphs-wrn16.json"
-part 150 rest $bench --parts attack,growth,data --networks vgg11 --json "$out/bench-rest-gpu.json"
-part 150 yardstick python benchmarks/research_style.py --batch 64 --rounds 5 --json "$out/research-style-gpu.json"
+graphs="python benchmarks/cuda_graphs.py --rounds 5 --networks"
+if [ "$part" = 1 ]; then
+    step 90 tests python -m pytest -q -n 6 -o addopts= -p no:cacheprovider tests/test_cuda.py tests/test_cuda_graphs.py &
+    if [ -n "$root" ]; then
+        step 80 first python benchmarks/cifar10.py --root "$root" --out "$out/../first" --epochs 2 --jobs 9 --suites quick \
+            --n 32 --eps 8/255 --seconds 75 &
+    fi
+    wait
+    lines=45 step 80 vgg11 $graphs vgg11 --batch 64 --eager --profile --json "$out/vgg11.json"
+    step 50 vgg11-256 $graphs vgg11 --batch 256 --json "$out/vgg11-256.json"
+    step 60 wrn16 $graphs wide_resnet16 --batch 64 --json "$out/wrn16.json"
+    step 45 neuron python -m robustsnn bench --device cuda --parts neuron --neuron_shapes 64x128x16x16 --neuron_rounds 5 \
+        --json "$out/neuron.json"
+else
+    step "${SECONDS_FOR_PART_2:-420}" cifar10 python benchmarks/cifar10.py --root "${root:?give the folder of CIFAR-10}" \
+        --out "$out/../runs" --jobs 9 --seconds "$((${SECONDS_FOR_PART_2:-420} - 25))" ${CIFAR10:-}
+fi

@@ -6,7 +6,8 @@ stands as long as any draw classifies it correctly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -85,7 +86,7 @@ def differentiate(
     stands = torch.zeros(len(z), dtype=torch.bool, device=z.device)
     for draw in range(draws):
         memory.hold(draw > 0)
-        logits, now, gradient = _gradient(model, z, y, loss)
+        logits, now, gradient = _evaluate(model, z, y, loss)
         losses += now.float() / draws
         total += gradient / draws
         margins += margin(logits, y) / draws
@@ -123,6 +124,22 @@ def _gradient(
                 f"use a gradient-free attack, or BPDA for its discrete parts"
             ) from None
     return logits.detach(), value.detach(), gradient
+
+
+Evaluation = Callable[[nn.Module, Images, Labels, Callable[[Logits], Tensor]], tuple[Logits, Tensor, Tensor]]
+"""What `_gradient` does."""
+_evaluate: Evaluation = _gradient
+
+
+@contextmanager
+def gradients_by(evaluation: Evaluation) -> Iterator[None]:
+    """Inside the block attacks take their gradients by that function: training records them as CUDA graphs."""
+    global _evaluate
+    before, _evaluate = _evaluate, evaluation
+    try:
+        yield
+    finally:
+        _evaluate = before
 
 
 def rivals(logits: Logits, y: Labels) -> list[Labels]:

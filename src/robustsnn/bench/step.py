@@ -64,5 +64,6 @@ def _row(times: Timings, regime: str, batch: int, name: str) -> dict[str, Any]:
         "images_per_s": times.per_second(regime, batch),
         "epoch_s": {k: rounded(v * EPOCH / batch / 1e3) for k, v in times.ms(regime).items()},
     }
-    published = {"published_over_vanilla": rounded(PUBLISHED[regime] / PUBLISHED["vanilla"])}
-    return row | (published if name == "vgg11" else {})
+    if name == "vgg11" and regime in PUBLISHED:
+        row["published_over_vanilla"] = rounded(PUBLISHED[regime] / PUBLISHED["vanilla"])
+    return row

@@ -13,7 +13,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import precision
 from robustsnn.ground.seeds import generator
 from robustsnn.names.config import TrainConfig
-from robustsnn.objectives import Adversarial, Natural, Objective, SparsityRegularised
+from robustsnn.objectives import Adversarial, Natural, Objective, OneStep, SparsityRegularised
 from robustsnn.runs.build import build_optimiser
 
 AT = Adversarial(pgd("2/255", 5, alpha=0.01, keep="last"))
@@ -22,9 +22,10 @@ REGIMES: dict[str, Objective] = {
     "SR": SparsityRegularised(0.008),
     "AT": AT,
     "SR*": SparsityRegularised(0.002, AT),
+    "one-step SR*": OneStep("2/255", 0.002),
 }
-"""As the SR paper trains on CIFAR-10."""
-UNITS = {"vanilla": 3, "SR": 7, "AT": 13, "SR*": 17}
+"""The first four as the SR paper trains on CIFAR-10."""
+UNITS = {"vanilla": 3, "SR": 7, "AT": 13, "SR*": 17, "one-step SR*": 7}
 """Passes of a step: a forward, a backward to the input and one to the weights are a unit each."""
 
 

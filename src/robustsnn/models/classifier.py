@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -91,13 +92,23 @@ def classifier(
     return model
 
 
-def initialise(model: nn.Module) -> None:
-    """He initialisation (normal, fan out) of convolutions and linear layers, zero biases, in place.
+Init = Literal["he", "released"]
+
+
+def initialise(model: nn.Module, init: Init = "he") -> None:
+    """New weights, in place: convolutions N(0, 2 / fan out) (He et al. 2015), zero biases; linear layers
+
+    - "he": the same,
+    - "released": as PyTorch initialises them, U(-a, a) with a = 1 / sqrt(fan in), which is what the codes released with
+      both papers leave them at. The last layer of K outputs so starts sqrt(6 n / K) times smaller, n its inputs, and
+      the first loss near log K.
 
     Uses torch's global generator: seed it before for a reproducible network.
     """
     for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Linear) and init == "released":
+            module.reset_parameters()
+        elif isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

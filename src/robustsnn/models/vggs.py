@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import nn
 
-from robustsnn.ground.door import check_kind, check_number
+from robustsnn.ground.door import check_kind, check_list, check_number, check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.ranges import Factor
 from robustsnn.models.classifier import Classifier, check_classes, check_image, classifier
@@ -51,6 +51,7 @@ def vgg(
     mean: Sequence[float] = (0.5,),
     std: Sequence[float] = (0.25,),
     width: Factor = 1.0,
+    hidden: Sequence[int] | None = None,
 ) -> Classifier:
     """A VGG of spiking neurons: (conv 3x3, batch norm, neurons)+ pool ... linear, neurons ... linear.
 
@@ -62,6 +63,8 @@ def vgg(
         encoder: direct coding by default.
         mean, std: normalisation, see `Classifier`.
         width: factor on all channels of the plan.
+        hidden: widths of the hidden fully connected layers, instead of the plan's times `width`; most of VGG-11's
+            weights are in its 4096-4096.
     """
     if isinstance(plan, str):
         if plan not in PLANS:
@@ -71,6 +74,11 @@ def vgg(
     if not plan.stages or not all(plan.stages):
         raise UserError(f"{plan}: at least one stage is needed, each with at least one convolution")
     plan = plan.times(width)
+    if hidden is not None:
+        check_list("hidden", hidden, "widths, such as [512],")
+        for n in hidden:
+            check_whole(f"hidden={hidden!r:.60}: a width", n, most=1 << 20)
+        plan = replace(plan, hidden=tuple(hidden))
     check_classes(classes)
     check_image(image)
     channels, height, width = image[-3:]
@@ -91,9 +99,9 @@ def vgg(
             channels = out
     layers.append(nn.Flatten(2))
     features = channels * (height // factor) * (width // factor)
-    for hidden in plan.hidden:
-        layers += [nn.Linear(features, hidden), Neurons(neuron, steps, rule)]
-        features = hidden
+    for units in plan.hidden:
+        layers += [nn.Linear(features, units), Neurons(neuron, steps, rule)]
+        features = units
     layers.append(nn.Linear(features, classes))
     return classifier(Layers(*layers), encoder, image, mean, std)
 

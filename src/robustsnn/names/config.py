@@ -134,6 +134,8 @@ class ModelConfig:
         name: architecture, see `robustsnn list models`.
         steps: T, time steps.
         options: those of the architecture, for example {pooling: average, width: 0.25} of sew_resnet18.
+        init: first weights: he (normal, by fan out) for convolutions and linear layers, or linear layers as PyTorch
+            initialises them, as the papers' released code does (released).
         encoder: what the network sees of an image.
         neuron: dynamics.
         surrogate: gradient.
@@ -143,6 +145,7 @@ class ModelConfig:
     name: str = named("model", "vgg_small")
     steps: Steps = 4
     options: dict[str, Any] = field(default_factory=dict)
+    init: Literal["he", "released"] = "he"
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
@@ -243,6 +246,8 @@ class TrainConfig:
             of its share.
         recompute: keep less for the backward pass and compute it again: less memory, about 1.4 times the time, the
             same weights.
+        graphs: on a GPU, record steps as CUDA graphs (natural, adversarial, sparsity, one_step): the same weights, in
+            half of the time at batches that leave the GPU waiting.
     """
 
     epochs: Annotated[int, Within(least=1, most=1_000_000)] = 20
@@ -265,6 +270,7 @@ class TrainConfig:
     tensorboard: bool = False
     sync_batchnorm: bool = False
     recompute: bool = False
+    graphs: bool = False
 
 
 @dataclass

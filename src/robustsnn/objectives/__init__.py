@@ -8,6 +8,7 @@ from robustsnn.objectives.hire import Hire as Hire
 from robustsnn.objectives.membrane import MembraneGuard as MembraneGuard
 from robustsnn.objectives.natural import Natural as Natural
 from robustsnn.objectives.natural import Objective as Objective
+from robustsnn.objectives.one_step import OneStep as OneStep
 from robustsnn.objectives.pairing import AdversarialLogitPairing as AdversarialLogitPairing
 from robustsnn.objectives.pairing import CleanLogitPairing as CleanLogitPairing
 from robustsnn.objectives.regularised import GradientRegularised as GradientRegularised

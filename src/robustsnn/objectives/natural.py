@@ -45,6 +45,10 @@ class Natural:
     def terms(self, logits: Logits, y: Labels) -> Terms:
         return {"cross_entropy": cross_entropy(logits, y)}
 
-    def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
-        logits = model(self.inputs(model, x, y, generator))
+    def at_points(self, model: nn.Module, x: Images, y: Labels) -> tuple[Terms, Logits]:
+        """What is asked at the points that `inputs` chose."""
+        logits = model(x)
         return self.terms(logits, y), logits
+
+    def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
+        return self.at_points(model, self.inputs(model, x, y, generator), y)

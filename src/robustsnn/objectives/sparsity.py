@@ -68,7 +68,14 @@ class SparsityRegularised:
             raise UserError(f"SparsityRegularised(form={self.form!r}): allowed are {', '.join(map(repr, _FORMS))}")
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
-        x = self.over.inputs(model, x, y, generator).detach().requires_grad_()
+        return self.at_points(model, self.inputs(model, x, y, generator), y)
+
+    def inputs(self, model: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Images:
+        return self.over.inputs(model, x, y, generator)
+
+    def at_points(self, model: nn.Module, x: Images, y: Labels) -> tuple[Terms, Logits]:
+        """What is asked at the points of `inputs`."""
+        x = x.detach().requires_grad_()
         logits = model(x)
         if self.form == "reference-code":
             f = _two_way(logits, y)

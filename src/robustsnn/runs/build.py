@@ -20,6 +20,7 @@ from robustsnn.encoders import Discretise
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
+from robustsnn.models.classifier import initialise
 from robustsnn.names import Entry, explained, find, load, registered, untwinned
 from robustsnn.names.config import (
     Config,
@@ -170,7 +171,10 @@ def build_model(config: ModelConfig, data: Splits, seed: int) -> Classifier:
     mean, std = _statistics(data.train) if encoder.pixels else ([0.0], [1.0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return make_model(config, data.train.shape, len(data.train.classes), mean, std)
+        model = make_model(config, data.train.shape, len(data.train.classes), mean, std)
+        if config.init != ModelConfig.init:
+            initialise(model, config.init)
+        return model
 
 
 def make_model(

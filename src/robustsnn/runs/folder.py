@@ -145,6 +145,7 @@ def _train(
                 identity=_identity(config, data),
                 progress=progress,
                 processes=processes,
+                graphs=options.graphs,
             )
     except UserError:
         if processes.first and not begun and not (run / "state").exists():

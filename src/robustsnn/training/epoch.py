@@ -21,6 +21,7 @@ from robustsnn.losses import check_logits, correct
 from robustsnn.objectives import Objective
 from robustsnn.objectives.constraints import Constraint
 from robustsnn.training.distributed import average_statistics, go_on, over_the_batch, see, share_of, sum_gradients
+from robustsnn.training.graphs import Graphs, recordable
 from robustsnn.training.log import Means
 
 _ADVICE = "try a lower learning rate, a smaller lambda, or float32"
@@ -92,6 +93,7 @@ def one_epoch(
     seed: int,
     tell: Callable[[int, float], None],
     processes: Processes = ALONE,
+    graphs: Graphs | None = None,
 ) -> dict[str, float]:
     """Train for one epoch, counted from 0; returns loss, terms and accuracy, as means over all updates.
 
@@ -113,18 +115,25 @@ def one_epoch(
             if processes.count > 1:
                 see(model, share)
                 own = share_of(draws, share)
-            for terms, logits in _updates(objective, model, x, y, own, autocast):
+            # A graph belongs to one shape: the last, smaller batch takes the usual way.
+            record = graphs is not None and len(x) == batch_size and recordable(objective)
+            if record:
+                made = iter([graphs.step(objective, x, y, generator=own)])  # type: ignore[union-attr]
+            else:
+                made = _updates(objective, model, x, y, own, autocast)
+            for terms, logits in made:
                 loss = torch.stack([term.mean() for term in terms.values()]).sum()
                 figures, hits = over_the_batch(loss, terms, correct(logits.detach(), y).sum(), processes, share)
                 if not math.isfinite(figures["loss"]):
                     raise UserError(_diverged(epoch, step, figures))
-                if not loss.requires_grad:
+                if not record and not loss.requires_grad:
                     raise UserError(
                         f"the loss of {objective!r:.80} does not depend on the weights of {type(model).__name__}: "
                         "leave out what cuts the graph in its forward: detach, no_grad, numpy"
                     )
-                optimiser.zero_grad(set_to_none=True)
-                (loss * share.weight).backward()
+                if not record:
+                    optimiser.zero_grad(set_to_none=True)
+                    (loss * share.weight).backward()
                 sum_gradients(model, processes)
                 average_statistics(model, processes, share)
                 optimiser.step()

@@ -31,6 +31,7 @@ from robustsnn.training.arguments import check_arguments, learned
 from robustsnn.training.checkpoint import load_state, load_weights, save_state, save_weights
 from robustsnn.training.epoch import Updating, one_epoch
 from robustsnn.training.folder import check_config, write_config, write_witness
+from robustsnn.training.graphs import Graphs
 from robustsnn.training.log import History
 from robustsnn.training.validation import Select, best_epoch, validate
 from robustsnn.training.validation import accuracy as accuracy
@@ -74,6 +75,7 @@ def fit(
     identity: dict[str, str] | None = None,
     progress: Progress = silent,
     processes: Processes = ALONE,
+    graphs: bool = False,
 ) -> History:
     """Train `model` in place, and return one entry per epoch.
 
@@ -105,6 +107,8 @@ def fit(
         progress: told about every update.
         processes: each calls `fit` with equal arguments, and takes its share of every batch; `batch_size` is that
             of all together. Only the first one writes. They end with equal weights.
+        graphs: record steps as CUDA graphs, see `training.graphs`: the same weights, in half of the time where a GPU
+            waits for its CPU. On a CPU nothing is recorded.
 
     Raises UserError if the loss is no longer finite; the last complete epoch stays in `run/state`.
     """
@@ -132,6 +136,9 @@ def fit(
     if run is not None:
         check_path("run", run)
     run = None if run is None else Path(run)
+    if graphs and (isinstance(objective, Updating) or processes.count > 1):
+        raise UserError("graphs=True is for one process and an objective of one loss per batch; leave it out")
+    recorded = Graphs(model, autocast) if graphs else None
     base = [group["lr"] for group in optimiser.param_groups]
     about = identity or {}
     history: History = []
@@ -176,6 +183,7 @@ def fit(
                 seed=seed,
                 tell=tell,
                 processes=processes,
+                graphs=recorded,
             )
             entry: dict[str, Any] = {
                 "epoch": epoch + 1,
