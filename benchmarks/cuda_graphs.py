@@ -138,7 +138,7 @@ def main() -> None:
                 document["results"][f"{name} B={batch}"] = found = measure(options, name, batch, device)
                 if options.json:
                     write_json(options.json, document)
-                if options.profile:
+                if options.profile and device.type == "cuda":
                     shape = (3, options.image, options.image)
                     used = Graphed(name, options.precision, shape, options.steps, batch, options.seed, device)
                     used.step(options.regimes[-1])

@@ -23,7 +23,7 @@ step() { # seconds, name, command ...
 
 graphs="python benchmarks/cuda_graphs.py --rounds 5 --networks"
 if [ "$part" = 1 ]; then
-    step 90 tests python -m pytest -q -n 6 -o addopts= -p no:cacheprovider tests/test_cuda.py tests/test_cuda_graphs.py &
+    step 90 tests python -m pytest -q -n 6 -p no:benchmark -o addopts= -p no:cacheprovider tests/test_cuda.py tests/test_cuda_graphs.py &
     if [ -n "$root" ]; then
         step 80 first python benchmarks/cifar10.py --root "$root" --out "$out/../first" --epochs 2 --jobs 9 --suites quick \
             --n 32 --eps 8/255 --seconds 75 &
@@ -36,5 +36,5 @@ if [ "$part" = 1 ]; then
         --json "$out/neuron.json"
 else
     step "${SECONDS_FOR_PART_2:-420}" cifar10 python benchmarks/cifar10.py --root "${root:?give the folder of CIFAR-10}" \
-        --out "$out/../runs" --jobs 9 --seconds "$((${SECONDS_FOR_PART_2:-420} - 25))" ${CIFAR10:-}
+        --out "$out/../runs" --jobs 9 --seconds "$((${SECONDS_FOR_PART_2:-420} - 30))" ${CIFAR10:-}
 fi
