@@ -16,6 +16,7 @@ from robustsnn.encoders import Direct
 from robustsnn.ground.errors import UserError
 from robustsnn.losses import cross_entropy
 from robustsnn.models import Classifier, Plan, sew_resnet18, spiking_resnet18, vgg, wide_resnet, wide_resnet16
+from robustsnn.models.classifier import initialise
 from robustsnn.models.time import Fold
 from robustsnn.neurons import IF, LIF, RGA, Neurons, neuron_layers
 
@@ -364,3 +365,25 @@ def test_the_gradient_of_one_image_is_that_in_a_batch_whatever_neurons_follow_a_
     together, alone = (torch.autograd.grad(model(x[:n])[:, 0].sum(), x)[0][:1] for n in (3, 1))
     assert float(together.abs().max()) > 0
     torch.testing.assert_close(alone, together, rtol=1e-3, atol=1e-4 * float(together.abs().max()))
+
+
+def test_the_released_initialisation_leaves_linear_layers_at_torchs() -> None:
+    """Uniform within 1/sqrt(fan in), so sqrt(6 n / K) times smaller than He at the last layer; convolutions as He."""
+    torch.manual_seed(0)
+    model = vgg("vgg_small", image=(1, 8, 8), classes=10, neuron=IF(), steps=2, hidden=[600])
+    linear = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    assert [m.out_features for m in linear] == [600, 10]
+    he = linear[-1].weight.detach().std()
+    torch.manual_seed(0)
+    initialise(model, "released")
+    bound = 600**-0.5
+    assert bound * 0.99 < float(linear[-1].weight.detach().abs().max()) <= bound
+    assert float(he / linear[-1].weight.detach().std()) == pytest.approx((6 * 600 / 10) ** 0.5, rel=0.05)
+    conv = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
+    assert float(conv.weight.detach().std()) == pytest.approx((2 / (9 * conv.out_channels)) ** 0.5, rel=0.2)
+
+
+@pytest.mark.parametrize(("hidden", "said"), [(5, "a list"), ([0], "width"), (["a"], "width")])
+def test_bad_hidden_widths_are_refused(hidden: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        vgg("vgg_small", image=(1, 8, 8), classes=10, neuron=IF(), steps=2, hidden=hidden)
