@@ -11,6 +11,7 @@ from robustsnn.recipes.recipe import WORST, Look, Results, Setting
 from robustsnn.records.exhibit import Block, Claim, Exhibit, Row
 from robustsnn_papers.networks import STAND_IN, Data, Network, radius
 from robustsnn_papers.published import PAPERS
+from robustsnn_papers.readings import WORDS
 
 QUICK = "ours: quick"
 """Column of the worst case under the suite `quick`, which no paper has."""
@@ -45,7 +46,7 @@ CLEAN_CELL: tuple[str, Look | None] = (CLEAN, None)
 def notes(setting: Setting, *more: str) -> tuple[str, ...]:
     """What differs from the papers in all exhibits of this scale."""
     seeds = len(setting.seeds)
-    found = []
+    found = [] if setting.reading in (None, "ours") else [WORDS[setting.reading]]
     if setting.scale == "digits":
         found.append(
             "Digits scale: 8x8 digits stand for CIFAR-10, digits of which half are turned (20 classes) for CIFAR-100, "
@@ -66,6 +67,7 @@ def made(setting: Setting) -> tuple[tuple[str, str], ...]:
     return (
         ("command", setting.command),
         ("scale", setting.scale),
+        *((("as", setting.reading),) if setting.reading else ()),
         ("seeds", ", ".join(map(str, setting.seeds))),
         ("test images attacked", "all" if setting.limit is None else f"the first {setting.limit}"),
         *((name, str(version)) for name, version in versions().items()),

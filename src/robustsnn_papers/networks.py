@@ -20,6 +20,7 @@ from robustsnn.names.config import (
     TrainingAttackConfig,
 )
 from robustsnn.recipes.recipe import Scale
+from robustsnn_papers.readings import Reading, read_as
 
 Data: TypeAlias = Literal["CIFAR-10", "CIFAR-100", "CIFAR10-DVS"]
 Defence: TypeAlias = Literal["vanilla", "SR", "AT", "SR*", "RAT", "HIRE", "discretised"]
@@ -69,6 +70,7 @@ class Network:
         defence: how it is trained, or what stands before it.
         lam: weight of SR where it is not the paper's choice.
         pooling: of the ResNets.
+        reading: of the papers, see `readings`.
     """
 
     data: Data
@@ -76,6 +78,7 @@ class Network:
     defence: Defence = "vanilla"
     lam: float | None = None
     pooling: Pooling = "max"
+    reading: Reading = "ours"
 
     @property
     def residual(self) -> bool:
@@ -94,7 +97,12 @@ class Network:
         data = STAND_IN[self.data] if scale == "digits" else self.data
         parts = [data, self.architecture, self.pooling if self.residual else self.defence]
         parts += [] if self.lam is None else [f"{self.lam:g}"]
+        parts += [] if self.reading == "ours" else [f"as-{self.reading}"]
         return "-".join([*parts, str(seed)]).lower().replace("*", "-at").replace("_", "-")
+
+    def read_as(self, reading: str) -> Network:
+        """The same network by another reading of the papers."""
+        return replace(self, reading=reading)  # type: ignore[arg-type]
 
     def radius(self, eps: int, scale: Scale) -> str:
         """See `radius`."""
@@ -108,7 +116,7 @@ class Network:
     def config(self, scale: Scale, seed: int, root: Path | None = None) -> Config:
         """How it is trained. `root` is the folder with the data sets at full scale, each in a folder of its name."""
         build = _digits if scale == "digits" else _full
-        config = build(self, seed)
+        config = read_as(build(self, seed), self.reading, scale)
         if scale == "full" and root is not None:
             config = replace(config, data=replace(config.data, root=str(root / self.data.lower())))
         return replace(config, name=self.name())

@@ -22,6 +22,7 @@ ATTACKS = [
     fgsm(EPS, norm="L2"),
     rfgsm(EPS),
     rfgsm(EPS, variant="ten-step"),
+    rfgsm(EPS, variant="full-step"),
     pgd(EPS, 5),
     pgd(EPS, 5, norm="L2", loss=margin, restarts=2),
     pgd(EPS, 3, keep="last"),
@@ -357,3 +358,13 @@ def test_rfgsm_stays_within_eps_and_starts_with_half():
     attack = rfgsm(EPS)
     assert attack.start == SignNoise(EPS / 2)
     assert attack.step == GradientStep(EPS / 2)
+
+
+def test_the_full_step_of_rfgsm_ends_on_the_image_or_at_the_edge() -> None:
+    """Sign noise of eps and a step of eps add to 0 or 2 eps, which the projection makes eps."""
+    x, y = images(4), torch.tensor([0, 1, 2, 0])
+    found = rfgsm(EPS, variant="full-step").run(Linear(3), x, y).images
+    moved = (found - x).abs()
+    at_edge = (moved - EPS).abs() < 1e-6
+    assert bool((at_edge | (moved < 1e-6)).all())
+    assert 0.2 < float(at_edge.float().mean()) < 0.8

@@ -47,6 +47,7 @@ def attackers(model, eps, far, queries):
         fgsm(far, norm="L2"),
         rfgsm(eps),
         rfgsm(eps, variant="ten-step"),
+        rfgsm(eps, variant="full-step"),
         pgd(eps, 5, restarts=3),
         pgd(far, 5, norm="L2", loss=margin, restarts=2),
         pgd(eps, 4, keep="last"),

@@ -86,6 +86,21 @@ def test_average_pooling_divides_by_the_pixels_of_the_window(size, shape, seed):
     torch.testing.assert_close(gradient, expected)
 
 
+@pytest.mark.parametrize("shape", [(3, 2, 1), (2, 2, 0), (3, 1, 1)])
+def test_counted_padding_dims_the_border(shape):
+    """A constant comes out smaller by the share of each window that is padding, and so does the gradient go in."""
+    kernel, _, padding = shape
+    x = torch.ones(1, 1, 6, 8).double()
+    y, upstream, gradient = backward(pool("average-with-padding", *shape), x)
+    expected = torch.zeros_like(x)
+    for (p, q), inside in windows(6, 8, *shape):
+        assert y[0, 0, p, q] == pytest.approx(len(inside) / kernel**2)
+        for i, j in inside:
+            expected[0, 0, i, j] += upstream[0, 0, p, q] / kernel**2
+    torch.testing.assert_close(gradient, expected)
+    assert (y < 1).any() == (padding > 0)
+
+
 @pytest.mark.parametrize(("kind", "share"), KINDS)
 @pytest.mark.parametrize("shape", [(3, 2, 1), (2, 2, 0), (3, 1, 1)])
 def test_the_gradient_that_goes_in_comes_out(kind, share, shape):
@@ -134,7 +149,7 @@ def test_no_pooling_changes_nothing():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"kind": "median"}, "'median': allowed are max, average, hybrid, none"),
+        ({"kind": "median"}, "'median': allowed are max, average, average-with-padding, hybrid, none"),
         ({"kind": "Max"}, "'Max': allowed"),
         ({"kind": "hybrid", "share": 1.5}, "share=1.5.*0 to 1"),
         ({"kind": "hybrid", "share": float("nan")}, "share=nan"),

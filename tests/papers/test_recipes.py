@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from robustsnn.attacks import Source
+from robustsnn.cli import main
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.draw.plain import plain
 from robustsnn.ground.errors import UserError
@@ -22,9 +23,18 @@ from robustsnn.recipes.recipe import WORST, Found, Look, Need, Setting, Subject,
 from robustsnn.recipes.running import _look, _train
 from robustsnn.records.exhibit import Chart, Exhibit, Pictures, Table
 from robustsnn.reporting.exhibits import write_exhibits
-from robustsnn.runs.build import build_constraints, build_data, build_model, build_objective, build_optimiser, suite
+from robustsnn.runs.build import (
+    build_constraints,
+    build_data,
+    build_model,
+    build_objective,
+    build_optimiser,
+    check,
+    suite,
+)
 from robustsnn_papers import measures, published
 from robustsnn_papers.networks import STAND_IN, Network, radius, sweep
+from robustsnn_papers.readings import READINGS
 
 SCALES = ("digits", "full")
 RECIPES = {name: named(name) for name in installed("recipe")}
@@ -84,6 +94,41 @@ def test_full_scale_has_the_settings_of_the_papers():
     assert (sew.model.steps, sew.model.encoder.name, sew.model.options) == (10, "phase", {"pooling": "max"})
     assert radius(8, "full") == "8/255"
     assert set(STAND_IN) == {"CIFAR-10", "CIFAR-100", "CIFAR10-DVS"}
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_a_reading_is_another_network_in_another_folder_that_can_be_built(scale):
+    for need in needs(scale):
+        usual = need.network.config(scale, 1, Path("data"))
+        assert need.network.read_as("ours").folder(scale, 1) == need.network.folder(scale, 1)
+        folders = {need.network.read_as(reading).folder(scale, 1) for reading in READINGS}
+        assert len(folders) == len(READINGS)
+        for reading in ("paper", "released"):
+            config = need.network.read_as(reading).config(scale, 1, Path("data"))
+            assert config.train.precision == "float32"
+            assert config.title() == usual.title()
+            check(config)
+
+
+def test_the_released_reading_is_what_the_papers_code_does():
+    def released(*network, **more):
+        return Network(*network, **more).read_as("released").config("full", 0)
+
+    sr = released("CIFAR-10", "VGG-11", "SR")
+    assert (sr.objective.lam, sr.objective.options["form"], sr.model.init) == (0.008, "reference-code", "released")
+    digits = Network("CIFAR-10", "VGG-11", "SR").read_as("released").config("digits", 0)
+    assert digits.objective.lam == pytest.approx(0.3 / 40)
+    sew = released("CIFAR-10", "SEW-ResNet18", pooling="average")
+    assert (sew.model.options["pooling"], sew.model.encoder.options["weighted"]) == ("average-with-padding", False)
+    assert (sew.model.neuron.detach_reset, sew.train.weight_decay) == (True, 1e-3)
+    assert not released("CIFAR-10", "Spiking-ResNet18").model.neuron.detach_reset
+    assert released("CIFAR10-DVS", "SEW-ResNet18").train.flip
+
+
+def test_an_unknown_reading_is_refused(tmp_path, capsys):
+    assert main(["reproduce", "p1-table2", "--as", "read", "--out", str(tmp_path / "out")]) == 2
+    assert "allowed are ours, paper, released" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -36,20 +36,24 @@ def fgsm(
 def rfgsm(
     eps: float | str,
     *,
-    variant: Literal["one-step", "ten-step"] = "one-step",
+    variant: Literal["one-step", "full-step", "ten-step"] = "one-step",
     rule: GradientRule | None = None,
     loss: Loss = cross_entropy,
 ) -> Attack:
     """FGSM after a random sign step, Linf. The literature has several under this name:
 
     "one-step": sign noise of eps/2, then one step of eps/2, so always within eps (Tramer et al. 2018).
+    "full-step": sign noise of eps, then one step of eps, projected: each value ends on the image, or eps from it.
+    torchattacks 3.2.7 has this form, which the SR paper's released code names.
     "ten-step": sign noise of eps/4, then ten projected steps of eps/4 (2/255 at eps = 8/255), which is PGD
     in disguise; the form in which a widely used attack library offers it.
     """
     threat = ball("Linf", eps)
-    if variant not in ("one-step", "ten-step"):
-        raise UserError(f"rfgsm variant={variant!r}: allowed are 'one-step' and 'ten-step'")
-    size, steps = (threat.eps / 2, 1) if variant == "one-step" else (threat.eps / 4, 10)
+    shares = {"one-step": (2, 1), "full-step": (1, 1), "ten-step": (4, 10)}
+    if variant not in shares:
+        raise UserError(f"rfgsm variant={variant!r}: allowed are {', '.join(map(repr, shares))}")
+    part, steps = shares[variant]
+    size = threat.eps / part
     return Attack(threat, GradientStep(size), start=SignNoise(size), rule=rule, loss=loss, steps=steps)
 
 

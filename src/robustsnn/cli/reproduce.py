@@ -35,6 +35,12 @@ def run(arguments: list[str]) -> None:
         "--root", type=path, default=None, help="at full scale: folder of cifar-10, cifar-100, cifar10-dvs"
     )
     parser.add_argument("--workers", type=value(Count), default=None, help="processes; null is one per core")
+    parser.add_argument(
+        "--as",
+        dest="reading",
+        default=None,
+        help="how networks read their paper: ours (usual), paper (its text), released (its code)",
+    )
     overwriting(parser)
     options = parser.parse_args(arguments)
     for name in options.names:
@@ -55,6 +61,7 @@ def run(arguments: list[str]) -> None:
             limit=options.limit,
             root=options.root,
             workers=options.workers,
+            reading=options.reading,
             overwrite=options.overwrite,
             progress=display,
         )

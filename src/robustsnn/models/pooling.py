@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
 
-Pooling = Literal["max", "average", "hybrid", "none"]
-POOLINGS = ("max", "average", "hybrid", "none")
+Pooling = Literal["max", "average", "average-with-padding", "hybrid", "none"]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
 
 
 class HybridPool(nn.Module):
@@ -64,10 +64,12 @@ def pool(
       not its padding (torch calls it count_include_pad=False, and defaults to the opposite), so that the average
       of a constant is that constant, padding is as absent as it is for the maximum, and the gradient that
       goes in comes out, at the border too. Windows without padding are the same either way.
+    * "average-with-padding": y[p] / k^2, the padding counted as zeros (torch's default): what the code released
+      with the sparsity-trail paper does. Borders of the image are dimmed, forward and backward.
     * "hybrid": the mixture of both, see `HybridPool`.
 
     Args:
-        kind: "max", "average", "hybrid" or "none".
+        kind: one of `POOLINGS`.
         kernel, stride, padding: in pixels; the stride is the kernel if None.
         share: of the maximum in "hybrid", fixed; None learns it.
     """
@@ -76,10 +78,10 @@ def pool(
     if kind == "none":
         return nn.Identity()
     maximum = nn.MaxPool2d(kernel, stride, padding)
-    average = nn.AvgPool2d(kernel, stride, padding, count_include_pad=False)
+    average = nn.AvgPool2d(kernel, stride, padding, count_include_pad=kind == "average-with-padding")
     if kind == "max":
         return maximum
-    if kind == "average":
+    if kind in ("average", "average-with-padding"):
         return average
     if kind == "hybrid":
         return HybridPool(maximum, average, share)

@@ -47,7 +47,7 @@ def sew_resnet(
         image: (C, H, W), or (T, C, H, W) of event frames.
         classes, neuron, steps, rule, encoder, mean, std: as in `vgg`.
         stem: "imagenet", convolution 7x7 with stride 2, or "cifar", 3x3 with stride 1, for images that are small.
-        pooling: of the stem, 3x3 with stride 2: "max", "average", "hybrid" or "none", see `pool`.
+        pooling: of the stem, 3x3 with stride 2: "max", "average", "hybrid" ..., see `pool`.
         share: of the maximum in hybrid pooling, fixed; learned if None.
         width: times the usual number of channels; 1/4 has 16, 32, 64, 128.
         connect: g, "add", "and" or "iand", see `Connect`.

@@ -64,7 +64,7 @@ class OrthogonalRetraction:
                 continue
             weight, matrix = module.weight, module.weight.flatten(1)
             if isinstance(module, nn.Linear) and len(weight) >= self.rows:
-                count = max(1, round(self.share * len(weight)))
+                count = max(1, int(self.share * len(weight)))  # rounded down, as the released code
                 chosen = torch.randperm(len(weight), generator=generator)[:count].to(weight.device)
                 weight[chosen] = self._moved(matrix[chosen], name)
             else:

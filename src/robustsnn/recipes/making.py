@@ -36,6 +36,7 @@ def reproduce(
     limit: int | None = None,
     root: Path | None = None,
     workers: int | None = None,
+    reading: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> tuple[list[Exhibit], Path]:
@@ -50,6 +51,7 @@ def reproduce(
         limit: attack and analyse so many first test images; 100 at digits scale, all at full scale.
         root: folder of the data sets at full scale: cifar-10, cifar-100 and cifar10-dvs in it.
         workers: processes; at full scale on a GPU, 1 is usual.
+        reading: how the networks read their paper, see the recipe's package; None is its usual way.
         overwrite: `out` may hold files of others, and those of equal names are replaced.
 
     UserError for an unknown name, if another process writes into `out`, or if a network failed, after all others are
@@ -68,15 +70,23 @@ def reproduce(
     page = chosen[0].name if len(names) == 1 else "all" if names == every else "some"
     most = LIMIT if scale == "digits" and limit is None else limit
     command = f"robustsnn reproduce {'all' if page == 'all' else ' '.join(names)} --scale {scale} --seeds {seeds}"
-    setting = Setting(scale, tuple(range(1, seeds + 1)), most, command + ("" if limit is None else f" --limit {limit}"))
+    command += "" if limit is None else f" --limit {limit}"
+    command += "" if reading is None else f" --as {reading}"
+    setting = Setting(scale, tuple(range(1, seeds + 1)), most, command, reading)
+    suffix = "" if reading is None else f"-as-{reading}"
     folder = out / scale
     needs = [need for recipe in chosen for need in recipe.needs(scale)]
-    path = folder / f"{page}.html"
+    if reading is not None:
+        for need in needs:
+            if not hasattr(need.network, "read_as"):
+                raise UserError(f"--as {reading}: {type(need.network).__name__} knows one reading; leave it out")
+            need.network.read_as(reading)
+    path = folder / f"{page}{suffix}.html"
     check_files([path], overwrite)
     with claimed(out, overwrite=overwrite, marks=MANY):
         results = find_out(needs, setting, folder / "runs", root=root, workers=workers, progress=progress)
         exhibits = [recipe.exhibit(results, setting) for recipe in chosen]
         for exhibit in exhibits:
-            exhibit.save(folder / f"{exhibit.name}.json")
+            exhibit.save(folder / f"{exhibit.name}{suffix}.json")
         write_exhibits(exhibits, path, overwrite=overwrite)
     return exhibits, path

@@ -45,6 +45,11 @@ class Network(Hashable, Protocol):
         """What stands for the paper's radius eps/255 at that scale."""
         ...
 
+    def read_as(self, reading: str) -> Network:
+        """The network that another reading of the paper trains in its place, in a folder of its own; UserError for one
+        that is not known."""
+        ...
+
     def cost(self) -> tuple[float, float]:
         """Of training, and of a pass over the test images, relative to others: for the order of work and estimates."""
         ...
@@ -95,12 +100,16 @@ class Need:
 
 @dataclass(frozen=True)
 class Setting:
-    """At which scale, from which seeds, and on how many test images looks and measures are taken (None: all)."""
+    """At which scale, from which seeds, and on how many test images looks and measures are taken (None: all).
+
+    `reading` says how the networks read their paper, where they know several ways; None is the usual one.
+    """
 
     scale: Scale
     seeds: tuple[int, ...]
     limit: int | None
     command: str
+    reading: str | None = None
 
 
 @dataclass(frozen=True)

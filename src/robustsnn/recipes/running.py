@@ -36,15 +36,21 @@ def find_out(
     wanted = merged(needs)
     scale = setting.scale
 
+    def read(network: Network) -> Network:
+        return network if setting.reading is None else network.read_as(setting.reading)
+
+    def config(network: Network, seed: int) -> Config:
+        return read(network).config(scale, seed, root)
+
     def at(network: Network, seed: int) -> Path:
-        return runs / network.folder(scale, seed)
+        return runs / read(network).folder(scale, seed)
 
     def trained(network: Network, seed: int) -> bool:
-        return is_trained(network.config(scale, seed, root), at(network, seed))
+        return is_trained(config(network, seed), at(network, seed))
 
     tasks = [(need, seed) for need in wanted for seed in setting.seeds]
     training = [
-        Job(run.name, _train, (need.network.config(scale, seed, root), run), need.network.cost()[0])
+        Job(run.name, _train, (config(need.network, seed), run), need.network.cost()[0])
         for need, seed in tasks
         for run in [at(need.network, seed)]
         if not trained(need.network, seed)  # a process for each that is would take longer than all else here
