@@ -276,7 +276,10 @@ def test_results_entry():
     y[:4] = (y[:4] + 1) % 4
     entry = evaluate(model, (x, y), paper_sr_10, 0.03, curve=[0.01, 0.06], batch_size=20).to_dict()
     json.dumps(entry, allow_nan=False)
+    right = entry["clean"].pop("right")
     assert entry["clean"] == rate(np.arange(40) >= 4)
+    assert (right["n"], right["bits"]) == (40, "0fffffffff")
+    assert int(entry["worst_case"]["right"]["bits"], 16).bit_count() == 40 * entry["worst_case"]["accuracy"]
     assert list(entry["columns"]) == ["FGSM", "RFGSM", "PGD10", "APGD10"]
     assert [p["eps"] for p in entry["curve"]] == [0.0, 0.01, 0.03, 0.06]
     accuracies = [p["accuracy"] for p in entry["curve"]]

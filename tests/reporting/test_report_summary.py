@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustsnn.records.result import Attack, Check, Draws, Rate, Result, Results, Rounded
+from robustsnn.records.result import Attack, Check, Draws, Rate, Result, Results, Right, Rounded
 from robustsnn.reporting.reading import Model, Run, models_of, read_runs
 from robustsnn.reporting.summary import claims, summary
 from robustsnn.reporting.wording import eps_text
@@ -145,3 +145,27 @@ def test_a_model_that_may_be_guessing_is_said_to_be() -> None:
     text = words([near, far])
     assert "near, even without an attack, cannot be told from guessing among 10 classes (10.0 %)" in text
     assert "far, even" not in text
+
+
+def of_images(*right: int, n: int = 60, images: str = "x") -> Rate:
+    """The share of those images, with a wide interval."""
+    hits = [k in right for k in range(n)]
+    share = sum(hits) / n
+    return Rate(share, (share / 2, min(1.0, share + 0.3)), n, right=Right.of(images, hits))
+
+
+def test_of_the_same_images_pairs_decide_and_not_intervals() -> None:
+    """Ten images to one, p = 0.012, where the intervals overlap; and eight to three, where nothing is settled."""
+    low, high = of_images(*range(20)), of_images(*range(1, 30))
+    text = words([model("a", low), model("b", high)])
+    assert text.count("b is above a: the exact paired test of the same images has p = 0.012.") == 2
+    close = of_images(*range(3, 28))
+    assert "Image by image these figures do not settle an order" in words([model("a", low), model("b", close)])
+    three = words([model("a", low), model("b", high), model("c", close)])
+    assert "Not settled: " in three
+    assert "because the intervals overlap" not in three
+
+
+def test_other_images_are_compared_by_intervals() -> None:
+    low, high = of_images(*range(20)), of_images(*range(1, 30), images="y")
+    assert "intervals overlap" in words([model("a", low), model("b", high)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ from robustsnn.ground.seeds import seeded
 from robustsnn.ground.units import show_fraction
 from robustsnn.models import Encoded
 from robustsnn.records.outcome import Outcomes, breaks, rate, tabulate
+from robustsnn.records.result import Right
+from robustsnn.records.typed import plain
 
 
 def asked(suite: Callable[[float], Suite], eps: float) -> Suite:
@@ -134,6 +137,7 @@ def evaluate(
     check_meets(model, x.to(device_of(model, x)))
     fresh = untouched(model)
     judge = judge_of(model, x, asked(suite, eps))
+    images = hashlib.sha256(x.cpu().contiguous().numpy().tobytes() + y.cpu().numpy().tobytes()).hexdigest()[:16]
     points: list[dict[str, Any]] = []
     clean: dict[str, Any] = {}
     made: Evaluation | None = None
@@ -157,14 +161,14 @@ def evaluate(
             used = fit_to(model, at, x, judge)
             threat = {"norm": at.threat.norm, "eps": eps, "space": at.threat.space, "levels": at.threat.levels}
             entry: dict[str, Any] = {
-                "clean": clean,
+                "clean": {**clean, "right": plain(Right.of(images, found.correct))},
                 "suite": at.name,
                 **threat,
                 "precision": {"crafting": precision, "judging": "float32"},
                 "survivors_only": at.survivors_only,
                 "passes": used.passes,
                 **tabulate(found, used.members(), eps, at.survivors_only),
-                "worst_case": {**rate(standing), **threat},
+                "worst_case": {**rate(standing), **threat, "right": plain(Right.of(images, standing))},
             }
             entry["rounded"] = rounded(model, at.threat, found, judge, batch_size, seed)
             entry |= _inspect(model, fresh, x, y, used, found, judge, batch_size, seed, flags)

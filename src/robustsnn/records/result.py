@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,9 +11,45 @@ from typing import Annotated, Any, Literal
 from robustsnn.ground.files import write_json
 from robustsnn.ground.provenance import versions
 from robustsnn.records.typed import Must, Positive, Share, plain, read_record, record_of
+from robustsnn.statistics.paired import mcnemar
 
 SCHEMA = 2
 FIRST = "first broken by"
+
+
+@dataclass(frozen=True)
+class Right:
+    """Which of n images are right, so that two models can be compared image by image.
+
+    `images`: a digest of images and labels. `bits`: a digit 0 or 1 for each, in hexadecimal, the first image highest.
+    """
+
+    images: str
+    n: Positive
+    bits: Annotated[str, Must(lambda text: set(text) <= set("0123456789abcdef"), "hexadecimal digits")]
+
+    def __post_init__(self) -> None:
+        if len(self.bits) != math.ceil(self.n / 4) or self.number >> self.n:
+            raise ValueError(f"bits: {len(self.bits)} digits are not those of {self.n} images")
+
+    @property
+    def number(self) -> int:
+        """All bits as one number."""
+        return int(self.bits, 16)
+
+    @staticmethod
+    def of(images: str, right: Iterable[bool]) -> Right:
+        """From a truth value per image."""
+        text = "".join("1" if hit else "0" for hit in right)
+        return Right(images, len(text), f"{int(text, 2):0{math.ceil(len(text) / 4)}x}")
+
+    def against(self, other: Right) -> float | None:
+        """p-value of McNemar's exact test that both are right as often; None for other images."""
+        return None if (self.images, self.n) != (other.images, other.n) else mcnemar(*self.alone(other))
+
+    def alone(self, other: Right) -> tuple[int, int]:
+        """How many images this one gets right and the other does not, and the reverse."""
+        return (self.number & ~other.number).bit_count(), (other.number & ~self.number).bit_count()
 
 
 @dataclass(frozen=True)
@@ -19,12 +57,14 @@ class Rate:
     """A share of `n` images classified correctly, with its 95 % interval where one was saved.
 
     `at_most`: attacks were still breaking images when they ended, so that more of them would lower it.
+    `right`: which images these are, where it was saved.
     """
 
     accuracy: Share
     interval: Annotated[tuple[Share, Share], Must(lambda ends: ends[0] <= ends[1], "[low, high]")] | None = None
     n: int | None = None
     at_most: bool = False
+    right: Right | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     def __str__(self) -> str:
         ends = "" if self.interval is None else " [{:.1f}, {:.1f}]".format(*(100 * end for end in self.interval))

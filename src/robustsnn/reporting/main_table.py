@@ -14,7 +14,7 @@ from robustsnn.reporting.wording import accuracy_text, draws_text, interval_text
 
 @dataclass(frozen=True)
 class Entry:
-    """One cell. `standing`: 'best' in its column, 'close' where its interval overlaps the best's, or ''."""
+    """One cell. `standing`: 'best' in its column, 'close' where the order to the best is not settled, or ''."""
 
     rate: Rate | None
     standing: str

@@ -1,4 +1,8 @@
-"""The summary in words. It orders two models only where their 95 % intervals do not overlap."""
+"""The summary in words. It orders two models only where that is settled.
+
+Of the same images, known one by one, an exact paired test decides (McNemar, p < 0.05); of others, or where a file does
+not say which images stand, 95 % intervals that do not overlap.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ from robustsnn.reporting.wording import (
 )
 
 Key = TypeVar("Key")
+LEVEL = 0.05
 _FEW = 6  # of more models only the highest is compared in words
 _BOUND = (
     "An accuracy under attack is an upper bound on the true robust accuracy: a stronger attack can only "
@@ -60,7 +65,7 @@ def summary(models: Sequence[Model]) -> list[tuple[str, list[str]]]:
 
 
 def claims(rates: Mapping[str, Rate]) -> list[tuple[str, str]]:
-    """Every pair (higher, lower) whose intervals are apart; a pair that overlaps or touches is left out."""
+    """Every pair (higher, lower) whose order is settled."""
     return [
         (a, b)
         for a in sorted(rates, key=lambda name: -rates[name].accuracy)
@@ -70,10 +75,17 @@ def claims(rates: Mapping[str, Rate]) -> list[tuple[str, str]]:
 
 
 def apart(one: Rate, other: Rate) -> bool:
-    """Whether both have an interval and the two share no point."""
+    """Whether the order of two shares is settled: by the test of their pairs, else by intervals that share no point."""
+    if (p := paired(one, other)) is not None:
+        return p < LEVEL
     if one.interval is None or other.interval is None:
         return False
     return one.interval[0] > other.interval[1] or other.interval[0] > one.interval[1]
+
+
+def paired(one: Rate, other: Rate) -> float | None:
+    """p-value of the exact paired test; None where it is not known image by image, or the images are others."""
+    return None if one.right is None or other.right is None else one.right.against(other.right)
 
 
 def threat(model: Model, result: Result) -> tuple[str, ...]:
@@ -133,7 +145,10 @@ def _order(rates: Mapping[str, Rate]) -> str:
     if len(rates) < 2:
         return ""
     ordered = claims(rates)
+    tests = {frozenset(pair): paired(*(rates[name] for name in pair)) for pair in combinations(rates, 2)}
     if not ordered:
+        if known := [p for p in tests.values() if p is not None]:
+            return f"Image by image these figures do not settle an order (exact paired tests, p from {min(known):.2g})."
         which = "The two intervals" if len(rates) == 2 else "Every two of these intervals"
         return f"{which} overlap: these figures do not settle an order."
     subjects = list(rates) if len(rates) <= _FEW else [max(rates, key=lambda name: rates[name].accuracy)]
@@ -146,9 +161,14 @@ def _order(rates: Mapping[str, Rate]) -> str:
             unsettled.setdefault(a, []).append(b)
     clauses = [f"{a} is above {listing(others)}" for a, others in above.items() if a in subjects]
     pairs = [f"{a} and {listing(others)}" for a, others in unsettled.items() if a in subjects]
-    text = [f"{'; '.join(clauses)}: {'the' if len(ordered) == 1 else 'these'} intervals do not overlap."]
-    text = text if clauses else []
-    text += [f"Not settled, because the intervals overlap: {'; '.join(pairs)}."] if pairs else []
+    said = [p for a, b in ordered if a in subjects and (p := tests[frozenset((a, b))]) is not None]
+    why = f"{'the' if len(ordered) == 1 else 'these'} intervals do not overlap"
+    if said:
+        which = "the exact paired test of the same images has p =" if len(said) == 1 else "exact paired tests have p <="
+        why = f"{which} {max(said):.2g}"
+    text = [f"{'; '.join(clauses)}: {why}."] if clauses else []
+    because = "" if any(p is not None for p in tests.values()) else ", because the intervals overlap"
+    text += [f"Not settled{because}: {'; '.join(pairs)}."] if pairs else []
     text += ["The figures of the others are in the table."] if len(rates) > _FEW else []
     return " ".join(text)
 
