@@ -74,6 +74,11 @@ class ImageSet:
         """(C, H, W) of one image, or (T, C, H, W)."""
         return tuple(self.images.shape[1:])
 
+    @property
+    def commonest(self) -> float:
+        """The share of the class with most images: what always guessing it would get."""
+        return int(self.labels.bincount().max()) / len(self)
+
     def take(self, which: int | Sequence[int] | Tensor) -> ImageSet:
         """The first `which` images if it is a number, else the images at these indices, in this order.
 
