@@ -68,10 +68,9 @@ def _npy(folder: Path) -> dict[str, np.ndarray]:
     for path in sorted(folder.glob("*.npy")):
         try:
             found[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError, TypeError, SyntaxError, OverflowError) as error:
-            raise UserError(
-                f"{path} is no readable npy file ({' '.join(str(error).split())[:120]}); write it again"
-            ) from None
+        except Exception as error:  # whatever a damaged header makes of the reader
+            said = " ".join(str(error).split())[:120]
+            raise UserError(f"{path} is no readable npy file ({said}); write it again") from None
     return found
 
 

@@ -28,7 +28,7 @@ _MOST_PIXELS = 1 << 26  # of a file; a larger one is refused before it is unpack
 def images(
     root: Path | str,
     *,
-    size: Count | None = None,
+    resize: Count | None = None,
     validation: int | None = None,
     test: Count | None = None,
     seed: int = 0,
@@ -36,9 +36,9 @@ def images(
 ) -> Splits:
     """Images uint8 [N, C, H, W] of `root/train/CLASS/*.png` and `root/test/CLASS/*.png`, or of `root/CLASS/*.png`.
 
-    C is 1 if all training images are grey, else 3 (transparency is dropped). All have one height and width, or `size`:
-    then each is scaled until it covers size x size pixels, and the middle is kept. `seed` draws what has no folder:
-    `validation` (a tenth) and `test` (a fifth) of the training images, stratified by class.
+    C is 1 if all training images are grey, else 3 (transparency is dropped). All have one height and width; with
+    `resize` each is scaled until it covers so many pixels a side, and the middle is kept. `seed` draws what has no
+    folder: `validation` (a tenth) and `test` (a fifth) of the training images, stratified by class.
 
     `UserError`, in one line with the file's name: see `class_folders.find`; sizes that differ, a file that is damaged,
     larger than 2^26 pixels, or of more than 8 bits.
@@ -48,8 +48,8 @@ def images(
     # The heads alone are read for this.
     grey = all(_opened(path).mode in _GREY for path in train)
     first = _opened(train[0])
-    width, height = first.size if size is None else (size, size)
-    read = partial(_read, mode="L" if grey else "RGB", size=(width, height), first=None if size else train[0])
+    width, height = first.size if resize is None else (resize, resize)
+    read = partial(_read, mode="L" if grey else "RGB", size=(width, height), first=None if resize else train[0])
     shape = (1 if grey else 3, height, width)
     parts = {key: samples.read(read, shape, "images", progress) for key, samples in found.items()}
     return arrange(parts, "images", classes=classes, validation=validation, test=test, seed=seed)
@@ -83,7 +83,7 @@ def _read(path: Path, mode: str, size: tuple[int, int], first: Path | None) -> n
     if first is not None and image.size != size:
         raise UserError(
             f"{path} has {image.width}x{image.height} pixels, {first} {size[0]}x{size[1]}; "
-            f"scale all to one size with data.options.size={min(size)}"
+            f"scale all to one size with data.options.resize={min(size)}"
         )
     if mode == "L" and image.mode not in _GREY:
         raise UserError(f"{path} is in colour, and all training images are grey; save it in grey")

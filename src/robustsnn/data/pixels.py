@@ -20,12 +20,12 @@ def pixels(array: np.ndarray, place: str) -> Tensor:
     in 0..255, or floats k / 255; others (normalised ones) are refused, since nothing tells their scale.
     A mapped array of bytes stays on disk.
     """
+    if array.ndim not in (3, 4) or not array.size:
+        raise UserError(f"{place}: images of shape {list(array.shape)}; give [N, H, W], [N, H, W, C] or [N, C, H, W]")
     if array.ndim == 3:
         array = array[:, None]
-    elif array.ndim == 4 and array.shape[3] <= 4 < array.shape[1]:
+    elif array.shape[3] <= 4 < array.shape[1]:
         array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or not array.size:
-        raise UserError(f"{place}: images of shape {list(array.shape)}; give [N, H, W], [N, H, W, C] or [N, C, H, W]")
     return tensor(levels_of(array, place))
 
 

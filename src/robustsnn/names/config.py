@@ -48,7 +48,7 @@ class DataConfig:
         seed: of the split and of generated images.
         pad: pixels per side to which images get a black border, for networks that halve them often (28 to 32); null is
             none.
-        options: further ones of the data set, for example {size: 64} of images.
+        options: further ones of the data set, for example {resize: 64} of images.
         frames: of event data.
     """
 
