@@ -112,7 +112,8 @@ class ImageSet:
         """SHA-256 (hex) of the images and labels, shape and levels included; names do not count."""
         scale = "" if self.levels == 255 else f" of {self.levels} levels"
         digest = hashlib.sha256(f"{list(self.images.shape)}{scale}".encode())
-        digest.update(self.images.cpu().contiguous().numpy().data)
+        for some in self.images.split(4096):  # images may be larger than memory
+            digest.update(some.cpu().contiguous().numpy().data)
         digest.update(self.labels.cpu().contiguous().numpy().astype("<i8").data)
         return digest.hexdigest()
 

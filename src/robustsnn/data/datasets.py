@@ -50,10 +50,10 @@ def from_dataset(
 
     `UserError`, with the part and the item: no image or label, images of several sizes, values that are no bytes.
     """
-    given = {"train": train, "validation": validation, "test": test}
-    sets = {key: value for key, value in given.items() if value is not None and not isinstance(value, int)}
-    parts = {key: _part(value, f"{name}: {key}", levels) for key, value in sets.items()}
     drawn = validation if isinstance(validation, int) else None
+    others = {"validation": None if drawn is not None else validation, "test": test}
+    sets = {"train": train, **{key: value for key, value in others.items() if value is not None}}
+    parts = {key: _part(value, f"{name}: {key}", levels) for key, value in sets.items()}  # type: ignore[arg-type]
     known = _classes(train) if classes is None else classes
     return arrange(parts, name, classes=known, levels=levels or 255, validation=drawn, seed=seed)
 
