@@ -165,6 +165,8 @@ def test_polarity_may_be_signed_and_the_sensor_is_what_training_needs(tmp_path: 
     other = tmp_path / "test" / "0" / "wide.npz"
     other.write_bytes(npz_bytes(t=t, x=x + 5, y=y, p=p))
     assert f"{other}: x from" in refused("events", tmp_path)
+    victim.write_bytes(npz_bytes(t=t, x=x + 5000, y=y, p=p))
+    assert f"{victim}: x up to 5009 and y up to 9 are beyond 4096 pixels" in refused("events", tmp_path)
 
 
 def test_hdf5_that_says_more_than_it_holds_is_refused_before_it_is_read(tmp_path: Path) -> None:

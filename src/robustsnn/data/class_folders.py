@@ -29,11 +29,11 @@ class Samples:
     labels: list[int]
     place: str
 
-    def read(
-        self, read: Callable[[Path], np.ndarray], shape: tuple[int, ...], name: str, progress: Progress | None
-    ) -> Part:
+    def read(self, read: Callable[[Path], np.ndarray], shape: tuple[int, ...], progress: Progress | None) -> Part:
         """What `read` makes of each file, uint8 [N, *shape]."""
-        check_fits(len(self.files) * float(np.prod(shape)), f"{len(self.files)} samples of {name}", "their size")
+        check_fits(
+            len(self.files) * float(np.prod(shape)), f"reading {len(self.files)} files", "the size of images or frames"
+        )
         images = np.empty((len(self.files), *shape), np.uint8)
         for number, path in enumerate(self.files):
             images[number] = read(path)

@@ -29,9 +29,7 @@ _NAME = re.compile(r"(?:(.+)-)?(train|t10k|test)-(images|labels)[.-]idx([13])-ub
 _PARTS = {"train": "train", "t10k": "test", "test": "test"}
 
 
-def idx(
-    root: Path | str, *, part: str | None = None, validation: int | None = None, seed: int = 0, name: str = "idx"
-) -> Splits:
+def idx(root: Path | str, *, part: str | None = None, validation: int | None = None, seed: int = 0) -> Splits:
     """Images uint8 [N, 1, H, W] of the IDX files in `root`: `train-images-idx3-ubyte`, `t10k-labels-idx1-ubyte.gz` ...
 
     EMNIST has six data sets in one folder, `emnist-letters-train-images-idx3-ubyte.gz` ...: `part` is the beginning of
@@ -41,7 +39,7 @@ def idx(
     `UserError`, in one line with the file's name: a file missing, of another format, truncated, longer than it says, or
     without labels.
     """
-    return _load(Path(root), part, validation, seed, name, None)
+    return _load(Path(root), part, validation, seed, "idx", None)
 
 
 def fashion_mnist(root: Path | str | None = None, *, validation: int | None = None, seed: int = 0) -> Splits:
