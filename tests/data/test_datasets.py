@@ -123,6 +123,7 @@ class Mixed(Pairs):
         ([(np.zeros((9, 9)), None)], "needed are an image and a label"),
         ([{"image": np.zeros((9, 9))}], "needed are an image and a label"),
         ([(np.zeros(9, np.uint8), 1)], r"the image is uint8 \[9\]"),
+        (Pairs(lambda x: pillow(x).convert("P")), "the image is of mode P; convert it to L or RGB"),
         ([("cat.png", 1)], "the image is <U7"),
         ([(np.zeros((9, 9), np.uint8), "cat")], "the label is 'cat'"),
         ([(np.zeros((9, 9), np.uint8), 0.5)], "the label is 0.5"),

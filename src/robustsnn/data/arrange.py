@@ -66,7 +66,7 @@ def arrange(
         elif asked is not None:
             raise UserError(f"{key} {asked} has no effect: {parts[key].place} holds {key} images; leave it out")
     for key, asked in drawn.items():
-        most = count - sum(drawn.values()) + asked - 1
+        most = max(count - sum(drawn.values()) + asked - 1, 0)
         if not 1 <= asked <= most:
             raise UserError(f"{key} {asked} is not allowed; give 1..{most} of the {count} images of {train.place}")
     everything = made["train"]

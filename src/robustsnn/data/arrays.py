@@ -39,9 +39,12 @@ def tensors(root: Path | str, *, validation: int | None = None, test: Count | No
     arrays, metadata = map_arrays(path, "write it again")
     if "classes" in metadata:
         try:
-            arrays["classes"] = np.array([str(name) for name in json.loads(metadata["classes"])])
-        except (ValueError, TypeError, RecursionError):
-            raise UserError(f"{path}: its entry classes is no JSON list of names; write it again") from None
+            names = json.loads(metadata["classes"])
+        except (ValueError, RecursionError):
+            names = None
+        if not isinstance(names, list):
+            raise UserError(f"{path}: its entry classes is no JSON list of names; write it again")
+        arrays["classes"] = np.array([str(name) for name in names])
     return _arranged(arrays, str(path), "tensors", validation, test, seed)
 
 
@@ -59,7 +62,9 @@ def _npz(path: Path) -> dict[str, np.ndarray]:
     try:
         return read_arrays(path)
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no readable npz file ({error}); write it again") from None
+        raise UserError(
+            f"{path} is no readable npz file ({error}); write it again, a large one as .npy files"
+        ) from None
 
 
 def _npy(folder: Path) -> dict[str, np.ndarray]:

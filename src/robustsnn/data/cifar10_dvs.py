@@ -93,6 +93,7 @@ def cifar10_dvs(
         part: Part(torch.from_numpy(images[which]), labels[torch.from_numpy(which)], str(root))
         for part, which in (("train", ~held_out), ("test", held_out))
     }
+    del images  # which are in the parts now: half of the memory
     splits = arrange(parts, "cifar10_dvs", classes=CLASSES, levels=levels, validation=validation, seed=seed)
     kind = f"frames of {size}x{size} by {by}, counts clipped at {levels}; the last {test} of each class are for testing"
     return replace(splits, note=f"{splits.note} {frames} {kind}.")

@@ -55,7 +55,7 @@ def from_dataset(
     sets = {"train": train, **{key: value for key, value in others.items() if value is not None}}
     parts = {key: _part(value, f"{name}: {key}", levels) for key, value in sets.items()}  # type: ignore[arg-type]
     known = _classes(train) if classes is None else classes
-    return arrange(parts, name, classes=known, levels=levels or 255, validation=drawn, seed=seed)
+    return arrange(parts, name, classes=known, levels=255 if levels is None else levels, validation=drawn, seed=seed)
 
 
 def _part(data: MapStyle, place: str, levels: int | None) -> Part:
@@ -70,7 +70,7 @@ def _part(data: MapStyle, place: str, levels: int | None) -> Part:
             images = np.empty((len(data), *image.shape), image.dtype)
         if image.shape != images.shape[1:] or image.dtype != images.dtype:
             said = f"{place}[{index}] is {image.dtype} {list(image.shape)}, those before {images.dtype}"
-            raise UserError(f"{said} {list(images.shape[1:])}; give all one size, with a Resize before")
+            raise UserError(f"{said} {list(images.shape[1:])}; give all one size and kind (Resize, convert)")
         images[index] = image
         labels.append(label)
     assert images is not None  # it has a length
@@ -87,6 +87,9 @@ def _item(item: Any, place: str) -> tuple[np.ndarray, int]:
     image, label = found
     if image is None or label is None:
         raise UserError(f"{place} is {in_short(item)}; needed are an image and a label")
+    mode = getattr(image, "mode", None)
+    if isinstance(mode, str) and mode not in ("L", "RGB"):  # of Pillow: a palette's numbers are no colours
+        raise UserError(f"{place}: the image is of mode {mode}; convert it to L or RGB")
     array = np.asarray(image.detach().cpu() if isinstance(image, Tensor) else image)
     if array.dtype.kind not in "uif" or array.ndim not in (2, 3, 4) or not array.size:
         raise UserError(f"{place}: the image is {array.dtype} {list(array.shape)}; give [H, W], [H, W, C] or [C, H, W]")
