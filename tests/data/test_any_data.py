@@ -15,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from scipy.io import savemat
 from written import IMAGES, Format, drawn, idx_bytes, named, picture, put
 
 from robustsnn.data.batches import Splits
@@ -445,3 +446,38 @@ def test_fashion_mnist_is_found_by_itself(sets, tmp_path: Path, monkeypatch) -> 
     monkeypatch.setattr("robustsnn.data.idx.DEBIAN", tmp_path / "none")
     with pytest.raises(UserError, match=r"apt-get install dataset-fashion-mnist, or give data\.root"):
         build_data(DataConfig("fashion_mnist"))
+
+
+# SVHN
+
+SVHN = IMAGES[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"X": np.zeros((8, 8, 3, 30), np.int16)}, "holds X int16 [8, 8, 3, 30]"),
+        ({"X": np.zeros((8, 8, 30), np.uint8)}, "holds X uint8 [8, 8, 30]"),
+        ({"X": np.array([{}] * 30, dtype=object)}, "holds X cell"),
+        ({"y": np.ones((29, 1), np.uint8)}, "[29, 1]; needed: X uint8 [H, W, 3, N] and y [N, 1]"),
+        ({"y": np.arange(30, dtype=np.uint8)[:, None]}, "labels from 0 to 29 are not 1 to 10"),
+        ({"y": np.full((30, 1), 1.5)}, "labels are float64"),
+        ({"y": None}, "needed: X uint8"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_matlab_files_that_hold_something_else(change, told: str, packed: bool, sets, tmp_path: Path) -> None:
+    root, victim = SVHN.write(tmp_path, *sets(SVHN))
+    held = {"X": np.zeros((32, 32, 3, 30), np.uint8), "y": np.ones((30, 1), np.uint8)} | change
+    savemat(victim, {key: value for key, value in held.items() if value is not None}, do_compression=packed)
+    message = refused(SVHN, root)
+    assert str(victim) in message
+    assert told in message
+
+
+def test_a_variable_that_unpacks_to_too_much_is_refused_before_it_does(sets, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("robustsnn.data.svhn.MOST_BYTES", 1 << 20)
+    root, victim = SVHN.write(tmp_path, *sets(SVHN))
+    savemat(victim, {"X": np.zeros((32, 32, 3, 1000), np.uint8)}, do_compression=True)
+    assert victim.stat().st_size < 1 << 14
+    assert f"{victim} is truncated, or unpacks to more than 1048576 bytes" in refused(SVHN, root)
