@@ -144,6 +144,7 @@ def header(text: str) -> bytes:
         ),
         (replaced(header("{'descr': '<i8', 'fortran_order': False, 'shape': (-1,), }") + bytes(8)), "not"),
         (replaced(header("__import__('os').abort()")), "not a readable"),
+        (replaced(header("{'descr': '<i8',")), "not a readable"),
     ],
 )
 def test_a_damaged_or_hostile_npz_is_refused(content: bytes, told: str) -> None:

@@ -296,3 +296,8 @@ def test_batches_on_a_gpu_equal_those_on_the_cpu(home: str) -> None:
         assert gx.device.type == gy.device.type == "cuda"
         assert torch.equal(x, gx.cpu())
         assert torch.equal(y, gy.cpu())
+
+
+def test_the_commonest_class_is_what_a_guess_gets() -> None:
+    labels = torch.tensor([0, 2, 2, 1, 2])
+    assert ImageSet(torch.zeros(5, 1, 2, 2, dtype=torch.uint8), labels, ("a", "b", "c", "d"), "x").commonest == 0.6

@@ -105,7 +105,7 @@ def test_parts(whole: Path) -> None:
     assert sorted(train + validation + test) == everyone
     assert sorted(label for label, _ in validation) == list(range(10))
     assert (splits.train.classes, splits.train.levels, splits.train.shape) == (CLASSES, 8, (3, 2, 16, 16))
-    for stated in ("120 recordings", "last 4", "10 drawn by seed 0", "70 for training", "clipped at 8"):
+    for stated in ("last 4", "10 for validation", "drawn by seed 0", "70 for training", "clipped at 8"):
         assert stated in splits.note
     other = load(whole, seed=1)
     assert prints(other)[2] == prints(splits)[2]

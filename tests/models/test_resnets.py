@@ -330,7 +330,7 @@ def test_signatures_show_the_options(builder):
         ({"classes": 1}, "at least 2"),
         ({"share": 0.5}, "no effect on pooling='max'"),
         ({"image": (1, 7, 8)}, "7x8 pixels: .* halves it 4 times .* 8x8; pooling='none'"),
-        ({"image": (1, 8, 3), "pooling": "none"}, "8x3 pixels: .* halves it 3 times .* 4x4$"),
+        ({"image": (1, 8, 3), "pooling": "none"}, "8x3 pixels: .* halves it 3 times .* 4x4; data\\.pad=8 gives"),
         ({"image": (1, 8, 8), "stem": "imagenet"}, "16x16; stem='cifar' or pooling='none' halves it once less"),
         ({"image": (1, 0, 8)}, "0x8"),
     ],

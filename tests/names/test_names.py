@@ -83,7 +83,7 @@ def test_what_an_entry_says_comes_back_from_a_file_and_nothing_else_does():
         assert again is not None
         assert again.facts() == entry.facts()
     assert told(None) is told([]) is told({}) is told({"target": "os:system", "name": "x"}) is None
-    assert told({"text": "a", "classes": "ten", "event": 1, "cite": ["x"], "forms": []}) == Entry(text="a")
+    assert told({"text": "a", "classes": 10, "event": 1, "cite": ["x"], "forms": []}) == Entry(text="a")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def rates(draw: st.DrawFn) -> Rate:
 def model(name: str, rate: Rate, suite: str = "s", **more: Any) -> Model:
     columns = {"PGD": rate, "FGSM": rate}
     result = Result(rate, suite, "Linf", 8 / 255, "pixel", columns=columns, worst_case=rate, **more)
-    run = Run(Path(name), {"data": {"name": "digits"}}, [], Results({}, {}), None)
+    run = Run(Path(name), {"provenance": {"commonest": 0.1}}, [], Results({}, {}), None)
     return Model(name, 0, run, result, True)
 
 
@@ -143,7 +143,7 @@ def test_a_model_that_may_be_guessing_is_said_to_be() -> None:
     near = model("near", Rate(0.15, (0.057, 0.298), 40))
     far = model("far", Rate(0.5, (0.4, 0.6), 40))
     text = words([near, far])
-    assert "near, even without an attack, cannot be told from guessing among 10 classes (10.0 %)" in text
+    assert "near, even without an attack, cannot be told from guessing the commonest class (10.0 %)" in text
     assert "far, even" not in text
 
 

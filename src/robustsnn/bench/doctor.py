@@ -8,10 +8,16 @@ from pathlib import Path
 
 import torch
 
+from robustsnn.data.idx import DEBIAN
 from robustsnn.ground.provenance import git_revision, versions
 from robustsnn.neurons.fused import compiler_available
 
-OPTIONAL = {"tensorboard": "robustsnn[tensorboard]", "spikingjelly": "spikingjelly (benchmarks only)"}
+OPTIONAL = {
+    "tensorboard": "robustsnn[tensorboard]",
+    "PIL": "robustsnn[images]",
+    "h5py": "robustsnn[hdf5]",
+    "spikingjelly": "spikingjelly (benchmarks only)",
+}
 
 
 def _convolution_ms(dtype: torch.dtype, device: str) -> float:
@@ -44,8 +50,13 @@ def findings() -> list[tuple[str, str]]:
     rows.append(("compiler", "found: large neuron layers are compiled" if compiler else missing))
     for package, install in OPTIONAL.items():
         rows.append((package, "installed" if find_spec(package) else f"not installed: pip install {install}"))
-    for folder in ("data/cifar10", "data/cifar100"):
+    here = "not here: put the archive there, or train with --data.download true"
+    folders = {
+        "data/cifar10": here,
+        "data/cifar100": here,
+        str(DEBIAN): "not here: apt-get install dataset-fashion-mnist",
+    }
+    for folder, missing in folders.items():
         there = Path(folder).is_dir() and any(Path(folder).iterdir())
-        missing = "not here: put the archive there, or train with --data.download true"
         rows.append((folder, "found (checked when it is read)" if there else missing))
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tokenize
 import zipfile
 import zlib
 from math import prod
@@ -73,7 +74,7 @@ def read_npz(content: bytes, members: tuple[str, ...], name: str) -> list[np.nda
     except KeyError as error:
         raise UserError(f"{name} does not hold the arrays {', '.join(members)}; give another file") from error
     # What zipfile and numpy raise on damaged files; RuntimeError is for encryption and unknown compression.
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, RuntimeError, tokenize.TokenError) as error:
         raise UserError(f"{name} is not a readable npz file: {error}; write it again") from error
 
 

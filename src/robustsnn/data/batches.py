@@ -74,6 +74,11 @@ class ImageSet:
         """(C, H, W) of one image, or (T, C, H, W)."""
         return tuple(self.images.shape[1:])
 
+    @property
+    def commonest(self) -> float:
+        """The share of the class with most images: what always guessing it would get."""
+        return int(self.labels.bincount().max()) / len(self)
+
     def take(self, which: int | Sequence[int] | Tensor) -> ImageSet:
         """The first `which` images if it is a number, else the images at these indices, in this order.
 
@@ -107,7 +112,8 @@ class ImageSet:
         """SHA-256 (hex) of the images and labels, shape and levels included; names do not count."""
         scale = "" if self.levels == 255 else f" of {self.levels} levels"
         digest = hashlib.sha256(f"{list(self.images.shape)}{scale}".encode())
-        digest.update(self.images.cpu().contiguous().numpy().data)
+        for some in self.images.split(4096):  # images may be larger than memory
+            digest.update(some.cpu().contiguous().numpy().data)
         digest.update(self.labels.cpu().contiguous().numpy().astype("<i8").data)
         return digest.hexdigest()
 

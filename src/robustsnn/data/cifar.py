@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from robustsnn.data.batches import ImageSet, Splits
+from robustsnn.data.arrange import Part, arrange
+from robustsnn.data.batches import Splits
 from robustsnn.data.cifar_files import Found, Layout, find
 from robustsnn.data.cifar_format import binary_names, binary_records, python_names, python_records
 from robustsnn.data.download import Progress, fetch
-from robustsnn.data.split import split
 from robustsnn.ground.errors import UserError
 
 URL = "https://www.cs.toronto.edu/~kriz/"
@@ -133,26 +133,14 @@ def _load(
         )
     layout = found.layout
     classes = layout.names(found.content[layout.names_file], f"{found.place}/{layout.names_file}")
-    train = _images(found, layout.train_files, classes, dataset.name)
-    test = _images(found, (layout.test_file,), classes, dataset.name)
-    return _split(train, test, validation, seed)
+    parts = {"train": _part(found, layout.train_files), "test": _part(found, (layout.test_file,))}
+    splits = arrange(parts, dataset.name, classes=classes, validation=validation, seed=seed)
+    if tuple(len(parts[key].labels) for key in ("train", "test")) == OFFICIAL_COUNTS:
+        return splits
+    return replace(splits, note=f"{splits.note} It is a subset: the official set has 50000 and 10000.")
 
 
-def _images(found: Found, files: tuple[str, ...], classes: tuple[str, ...], name: str) -> ImageSet:
+def _part(found: Found, files: tuple[str, ...]) -> Part:
     parts = [found.layout.records(found.content[file], f"{found.place}/{file}") for file in files]
     images = torch.from_numpy(np.concatenate([images for images, _ in parts])).reshape(-1, 3, 32, 32)
-    labels = torch.from_numpy(np.concatenate([labels for _, labels in parts]))
-    return ImageSet(images, labels, classes, name)
-
-
-def _split(train: ImageSet, test: ImageSet, validation: int, seed: int) -> Splits:
-    count = len(train)
-    if not 1 <= validation < count:
-        raise UserError(f"validation {validation} is not allowed; give 1..{count - 1} of the {count} training images")
-    kept, held = split(count, (count - validation, validation), seed, labels=train.labels)
-    official = "" if (count, len(test)) == OFFICIAL_COUNTS else " (a subset: the official set has 50000 and 10000)"
-    note = (
-        f"{train.name}'s {count} training images, split by seed {seed} into {len(kept)} for training and "
-        f"{validation} for validation, stratified by class, and its {len(test)} test images{official}."
-    )
-    return Splits(train.take(kept), train.take(held), test, note)
+    return Part(images, torch.from_numpy(np.concatenate([labels for _, labels in parts])), found.place)

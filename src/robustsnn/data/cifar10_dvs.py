@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path, PurePath
 from typing import IO, Literal, TypeAlias
@@ -16,16 +16,14 @@ import numpy as np
 import torch
 
 from robustsnn.data.aedat import SENSOR, read_aedat, read_npz, read_npz_events
-from robustsnn.data.batches import ImageSet, Splits
+from robustsnn.data.arrange import Part, arrange
+from robustsnn.data.batches import Splits
+from robustsnn.data.class_folders import Progress
 from robustsnn.data.events import binned, check_frames, counts
-from robustsnn.data.split import split
 from robustsnn.ground.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 """The ten classes in the order of their labels, which is that of CIFAR-10."""
-
-Progress: TypeAlias = Callable[[int, int, str], None]
-"""Called with (recordings done, recordings in all, the name of the file)."""
 
 _Decode: TypeAlias = Callable[[bytes, str], np.ndarray]  # a file's content and name -> counts [T, 2, 128, 128]
 
@@ -90,19 +88,15 @@ def cifar10_dvs(
                 progress(i + 1, total, PurePath(file.name).name)
 
     labels = torch.tensor([label for label, files in enumerate(classes) for _ in files])
-    held_out = torch.cat([torch.arange(len(files)) >= len(files) - test for files in classes])
-    everything = ImageSet(torch.from_numpy(images), labels, CLASSES, "cifar10_dvs", levels)
-    learning = (~held_out).nonzero().flatten()
-    fitting, checking = split(len(learning), (len(learning) - validation, validation), seed, labels=labels[learning])
-    train, valid, tests = (
-        everything.take(index) for index in (learning[fitting], learning[checking], held_out.nonzero().flatten())
-    )
-    note = (
-        f"CIFAR10-DVS, {frames} frames of {size}x{size} by {by}, counts clipped at {levels}: of {total} recordings the "
-        f"last {test} of each class for testing, {validation} drawn by seed {seed}, stratified by class, for "
-        f"validation, and {len(train)} for training."
-    )
-    return Splits(train, valid, tests, note)
+    held_out = np.concatenate([np.arange(len(files)) >= len(files) - test for files in classes])
+    parts = {
+        part: Part(torch.from_numpy(images[which]), labels[torch.from_numpy(which)], str(root))
+        for part, which in (("train", ~held_out), ("test", held_out))
+    }
+    del images  # which are in the parts now: half of the memory
+    splits = arrange(parts, "cifar10_dvs", classes=CLASSES, levels=levels, validation=validation, seed=seed)
+    kind = f"frames of {size}x{size} by {by}, counts clipped at {levels}; the last {test} of each class are for testing"
+    return replace(splits, note=f"{splits.note} {frames} {kind}.")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -13,7 +14,17 @@ import numpy as np
 from robustsnn.ground.memory import available, size
 
 _MEMBERS, _BYTES = 1000, 1 << 30
-_BROKEN = (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
+_BROKEN = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    tokenize.TokenError,
+)
 
 
 def read_arrays(path: Path | str) -> dict[str, np.ndarray]:

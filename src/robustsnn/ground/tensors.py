@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -50,3 +51,33 @@ def read_tensors(path: Path | str, advice: str) -> tuple[dict[str, Tensor], dict
     except (SafetensorError, ValueError, OSError, RecursionError) as error:  # the last: JSON of many brackets
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is not a readable safetensors file ({reason}); {advice}") from None
+
+
+def map_arrays(path: Path | str, advice: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The tensors of any safetensors file as arrays that stay on disk, and its metadata; UserError as above.
+
+    The library's own mapping is one for writing, of which systems refuse more than there is memory; numpy's is not.
+    Kinds that numpy has not (bfloat16) are left out.
+    """
+    try:
+        _check_header(path)
+        with safe_open(path, framework="np") as file:  # which checks that tensors lie in the file and do not overlap
+            metadata = file.metadata() or {}
+        with open(path, "rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length))
+        arrays = {}
+        for name, entry in header.items():
+            if name != "__metadata__" and entry["dtype"] in _KINDS and 0 not in entry["shape"]:
+                start = 8 + length + entry["data_offsets"][0]
+                arrays[name] = np.memmap(path, _KINDS[entry["dtype"]], "r", start, tuple(entry["shape"]))
+        return arrays, metadata
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; {advice}") from None
+    except (SafetensorError, ValueError, OSError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is not a readable safetensors file ({reason}); {advice}") from None
+
+
+_KINDS = {"U8": "<u1", "I8": "<i1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8"}
+_KINDS |= {"F16": "<f2", "F32": "<f4", "F64": "<f8"}

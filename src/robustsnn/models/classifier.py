@@ -83,6 +83,11 @@ def check_image(image: tuple[int, ...]) -> None:
         check_whole(f"image={image!r:.60}: a size", size, least=0, most=1 << 24)
 
 
+def pad_hint(height: int, width: int, factor: int) -> str:
+    """What to do about an image whose height and width are no multiples of a factor."""
+    return f"data.pad={max(-(-max(height, width) // factor), 1) * factor} gives it a black border"
+
+
 def classifier(
     body: nn.Module, encoder: nn.Module | None, image: tuple[int, ...], mean: Sequence[float], std: Sequence[float]
 ) -> Classifier:

@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
-from robustsnn.models.classifier import check_classes, check_image
+from robustsnn.models.classifier import check_classes, check_image, pad_hint
 from robustsnn.models.pooling import Pooling, pool
 from robustsnn.models.time import Fold, Layers
 
@@ -147,5 +147,7 @@ def _check_size(image: tuple[int, ...], stem: Stem, pooling: Pooling) -> None:
         fixes = [fix for fix, helps in smaller.items() if helps]
         raise UserError(
             f"image of {height}x{width} pixels: this network halves it {halvings} times and needs at least "
-            f"{least}x{least}" + (f"; {' or '.join(fixes)} halves it once less" if fixes else "")
+            f"{least}x{least}"
+            + (f"; {' or '.join(fixes)} halves it once less" if fixes else "")
+            + f"; {pad_hint(height, width, least)}"
         )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.ranges import Within
-from robustsnn.models.classifier import Classifier, check_classes, check_image, classifier
+from robustsnn.models.classifier import Classifier, check_classes, check_image, classifier, pad_hint
 from robustsnn.models.mixing import Mix
 from robustsnn.models.time import Fold, Layers, fired
 from robustsnn.neurons import LIF, GradientRule, Neurons
@@ -80,7 +80,8 @@ def wide_resnet(
     channels, height, pixels = image[-3:]
     if height % 4 or pixels % 4 or not height or not pixels:
         raise UserError(
-            f"image of {height}x{pixels} pixels: this network halves it twice, so both must be multiples of 4"
+            f"image of {height}x{pixels} pixels: this network halves it twice, so both must be multiples of 4; "
+            f"{pad_hint(height, pixels, 4)}"
         )
     blocks: list[nn.Module] = []
     before = 16

@@ -11,7 +11,7 @@ from torch import nn
 from robustsnn.ground.door import check_kind, check_list, check_number, check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.ranges import Factor
-from robustsnn.models.classifier import Classifier, check_classes, check_image, classifier
+from robustsnn.models.classifier import Classifier, check_classes, check_image, classifier, pad_hint
 from robustsnn.models.time import Fold, Layers
 from robustsnn.neurons import LIF, GradientRule, Neurons
 
@@ -86,7 +86,7 @@ def vgg(
     if height % factor or width % factor or not height or not width:
         raise UserError(
             f"image of {height}x{width} pixels: this VGG halves it {len(plan.stages) - 1} times, "
-            f"so height and width must be multiples of {factor}"
+            f"so height and width must be multiples of {factor}; {pad_hint(height, width, factor)}"
         )
 
     layers: list[nn.Module] = []

@@ -62,7 +62,6 @@ class Entry:
         forms: what each value of the option `form` does; the first one is the default.
         cite: the paper; of a registered name a word of papers.yaml.
         limits: what results with it do not say.
-        classes: of a data set, if they are of equal size.
         event: made of, or for, frames of events.
         pixels: what an encoder emits has the statistics of the pixels, and is normalised by them.
         short: other names for it.
@@ -78,7 +77,6 @@ class Entry:
     forms: Mapping[str, str] = field(default_factory=dict)
     cite: str = ""
     limits: str = ""
-    classes: int = 0
     event: bool = False
     pixels: bool = False
     short: tuple[str, ...] = ()
@@ -93,12 +91,12 @@ class Entry:
         return {key: value for key, value in asdict(self).items() if value and key in _FACTS}
 
 
-_FACTS = ("text", "words", "attacked", "forms", "cite", "limits", "classes", "event", "pixels")
+_FACTS = ("text", "words", "attacked", "forms", "cite", "limits", "event", "pixels")
 
 
 def told(facts: Any) -> Entry | None:
     """The entry of such facts, if there are any; what is none is left out, since a file says it."""
-    kinds = {"forms": dict, "classes": int, "event": bool, "pixels": bool}
+    kinds = {"forms": dict, "event": bool, "pixels": bool}
     facts = facts if isinstance(facts, Mapping) else {}
     fits = {key: facts[key] for key in _FACTS if type(facts.get(key)) is kinds.get(key, str)}
     return Entry(**fits) if fits else None

@@ -42,12 +42,13 @@ class DataConfig:
 
     Args:
         name: see `robustsnn list datasets`.
-        root: folder of the files of CIFAR-10, CIFAR-100 or CIFAR10-DVS, archives or extracted folders.
+        root: the file or folder that holds the images, see docs/how-to/train-on-your-own-data.md.
         download: fetch the CIFAR archive into root if it is missing.
-        validation: images taken out of the official training set for validation; null is 5000 of CIFAR, 900 of
-            CIFAR10-DVS.
+        validation: images drawn from the training images for validation; null is a tenth.
         seed: of the split and of generated images.
-        options: further ones of the data set, for example of one of your own.
+        pad: pixels per side to which images get a black border, for networks that halve them often (28 to 32); null is
+            none.
+        options: further ones of the data set, for example {resize: 64} of images.
         frames: of event data.
     """
 
@@ -56,6 +57,7 @@ class DataConfig:
     download: bool = False
     validation: Count | None = None
     seed: Seed = 0
+    pad: Annotated[int, Within(least=1, most=4096)] | None = None
     options: dict[str, Any] = field(default_factory=dict)
     frames: FramesConfig = field(default_factory=FramesConfig)
 

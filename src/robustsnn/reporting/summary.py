@@ -223,11 +223,11 @@ def _cautions(models: Sequence[Model], threats: int, data_sets: int) -> list[str
 
 
 def _guessing(model: Model, result: Result) -> list[str]:
-    """A sentence where the interval of the clean accuracy holds that of guessing, on data of equal classes."""
-    classes, clean = model.run.entry("data", "data.name").classes, result.clean
-    if classes < 1 or clean is None or clean.interval is None or clean.interval[0] > 1 / classes:
+    """A sentence where the interval of the clean accuracy holds that of guessing the commonest class of training."""
+    share, clean = model.run.setting("provenance", "commonest"), result.clean
+    if not isinstance(share, float) or clean is None or clean.interval is None or not clean.interval[0] <= share <= 1:
         return []
     return [
-        f"{model.name}, even without an attack, cannot be told from guessing among {classes} classes "
-        f"({percent(1 / classes)}); what it keeps under attack is no sign of robustness."
+        f"{model.name}, even without an attack, cannot be told from guessing the commonest class "
+        f"({percent(share)}); what it keeps under attack is no sign of robustness."
     ]

@@ -16,6 +16,7 @@ from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.presets import ball
 from robustsnn.attacks.published import PAPER_RULES
 from robustsnn.data.batches import ImageSet, Splits
+from robustsnn.data.pad import padded
 from robustsnn.encoders import Discretise
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.units import fraction
@@ -148,11 +149,11 @@ def _data(config: DataConfig) -> tuple[Thing, dict[str, Any]]:
     return load, given
 
 
-def build_data(config: DataConfig, progress: Callable[[int, int | None], None] | None = None) -> Splits:
+def build_data(config: DataConfig, progress: Callable[..., None] | None = None) -> Splits:
     """The images, split into training, validation and test."""
     load, given = _data(config)
-    tell = None if progress is None else lambda done, total, *_: progress(done, total)
-    return load(**given, progress=tell)
+    made = load(**given, progress=progress)
+    return made if config.pad is None else padded(made, config.pad)
 
 
 _OF_A_MODEL: tuple[str, ...] = ("image", "classes", "neuron", "steps", "rule", "encoder", "mean", "std")
@@ -255,8 +256,10 @@ def _statistics(data: ImageSet) -> tuple[list[float], list[float]]:
     levels = torch.arange(256, dtype=torch.float64) / data.levels
     means, deviations = [], []
     for channel in range(data.shape[-3]):
-        # A histogram of the grey levels is exact and needs no float copy of the images.
-        share = torch.bincount(data.images.select(-3, channel).flatten(), minlength=256).double()
+        # A histogram of the grey levels is exact, and needs no float copy of images that may be larger than memory.
+        share = torch.zeros(256, dtype=torch.float64)
+        for some in data.images.select(-3, channel).split(4096):
+            share += torch.bincount(some.flatten(), minlength=256)
         share /= share.sum()
         mean = (share * levels).sum()
         means.append(mean.item())

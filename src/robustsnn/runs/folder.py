@@ -115,6 +115,7 @@ def _train(
         remove_ours([*(run / name for name in stale), *run.glob("analysis/*")])  # they would be of other weights
         record = provenance() | {
             "data_note": data.note,
+            "commonest": data.train.commonest,
             "parameters": sum(p.numel() for p in model.parameters()),
             **machine(device),
             **({"processes": processes.count} if processes.count > 1 else {}),
@@ -198,7 +199,10 @@ def _chosen(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
 
 
 def _download_progress(progress: Progress) -> Any:
-    return lambda done, total: progress(done, total or 1 << 28, f"downloading, {done >> 20} MiB")
+    def tell(done: int, total: int | None, *file: str) -> None:
+        progress(done, total or 1 << 28, f"reading {file[0]}" if file else f"downloading, {done >> 20} MiB")
+
+    return tell
 
 
 def load_run(run: Path | str, *, trust_code: bool | Collection[str] = False) -> tuple[Config, Classifier, Splits]:

@@ -49,9 +49,12 @@ def check_arguments(
     check_among("autocast", autocast, ("float32", "bfloat16"))
 
 
-def learned(history: list[dict[str, Any]], classes: int, images: int, updates: int) -> str:
-    """What to say of a training that ended as if it had guessed: "" for others, and for very short ones."""
-    found, chance = history[-1]["train"].get("accuracy"), 1 / classes
+def learned(history: list[dict[str, Any]], chance: float, images: int, updates: int) -> str:
+    """What to say of a training that ended as if it had guessed: "" for others, and for very short ones.
+
+    `chance` is the share of the commonest class.
+    """
+    found = history[-1]["train"].get("accuracy")
     noise = 3 * math.sqrt(chance * (1 - chance) / images)
     if found is None or updates < 30 or found > chance + noise:
         return ""

@@ -156,7 +156,7 @@ def fit(
         processes.spread([tensor.detach() for tensor in model.state_dict().values()])
         if out is not None and not history:
             known = {"objective": repr(objective), "epochs": epochs, "batch_size": batch_size, "seed": seed}
-            write_config(out, config, model, device=str(where), **known)
+            write_config(out, config, model, device=str(where), commonest=train.commonest, **known)
         writer = log.tensorboard(out, len(history)) if tensorboard and out is not None else None
 
         steps = math.ceil(len(train) / batch_size)
@@ -218,7 +218,7 @@ def fit(
         model.eval()
         if out is not None and identity is None:
             write_witness(out, model, train.take(min(8, len(train))).floats(where)[0])
-        said = learned(history, len(train.classes), len(train), steps * epochs)
+        said = learned(history, train.commonest, len(train), steps * epochs)
         if said and processes.first:
             warnings.warn(said, Advice, stacklevel=2)
     return history

@@ -20,4 +20,4 @@ def blobs(seed: int = 0, noise: float = 0.1) -> Splits:
     return Splits(*parts, f"blobs of seed {seed}")
 
 
-blobs.entry = Entry(classes=3, cite="W. Illow. Blobs. 2031", limits="Blobs say nothing about trees.")
+blobs.entry = Entry(cite="W. Illow. Blobs. 2031", limits="Blobs say nothing about trees.")
