@@ -287,6 +287,24 @@ def build_objective(config: ObjectiveConfig) -> Objective | Updating | Changing:
     return Scheduled(objective, schedule())
 
 
+PUBLISHED_LAMBDAS = {"cifar10": (0.008, 0.002), "cifar100": (0.002, 0.001)}
+"""Of SR and SR*, app. C of the SR paper; its experiments ran the form of its released code."""
+
+
+def weak_lambda(config: Config) -> str | None:
+    """Advice where a published lambda of SR meets the form that it was not used with."""
+    objective = config.objective
+    names = {find("objective", objective.name).name, find("data", config.data.name).name}
+    published = [lam for name, lams in PUBLISHED_LAMBDAS.items() if name in names for lam in lams]
+    form = objective.options.get("form", "paper")
+    if "sparsity" not in names or form != "paper" or objective.lam not in published:
+        return None
+    return (
+        f"objective.lam={objective.lam:g} is the SR paper's, whose experiments ran objective.options.form="
+        "reference-code; in the form paper its penalty has a gradient 35 to 50 times smaller"
+    )
+
+
 def _fraction(value: str) -> float | str:
     """The number that a text says; the text, where it says none, which the option may refuse."""
     try:

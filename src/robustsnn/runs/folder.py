@@ -48,6 +48,7 @@ from robustsnn.runs.build import (
     flag,
     pick_device,
     suite,
+    weak_lambda,
 )
 from robustsnn.runs.fitting import check_crop, check_model
 from robustsnn.runs.machine import machine, moved
@@ -92,6 +93,8 @@ def _train(
             warnings.warn(said, Advice, stacklevel=3)
     options = config.train
     objective = build_objective(config.objective)
+    if processes.first and not begun and (said := weak_lambda(config)):
+        warnings.warn(said, Advice, stacklevel=3)
     if not processes.first:
         processes.wait(device)  # what is to be downloaded is then there
     data = build_data(config.data, _download_progress(progress))
