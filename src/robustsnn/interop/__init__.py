@@ -1,0 +1,69 @@
+"""Networks of other frameworks as models of ours, with every gradient rule; nothing is imported before its network comes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.ground.door import check_among, check_kind, check_number, check_whole
+from robustsnn.ground.errors import UserError
+from robustsnn.interop.frameworks import reset
+from robustsnn.interop.settling import Wishes, settle
+from robustsnn.interop.wiring import LAYOUTS, READOUTS, Layout, Readout
+from robustsnn.interop.wrapping import Wrapped as Wrapped
+
+
+def wrap(
+    net: nn.Module,
+    *,
+    x: Tensor | None = None,
+    steps: int | None = None,
+    layout: Layout | None = None,
+    readout: Readout | None = None,
+    output: int | str | None = None,
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+    tolerance: float = 0.0,
+) -> Wrapped:
+    """A spiking network of SpikingJelly, snnTorch, Sinabs or Norse as a model that every attack and rule reaches.
+
+    The model takes pixels `[B, C, H, W]` in [0, 1] (or frames `[B, T, C, H, W]`), resets the network, and returns
+    logits `[B, K]`. What is not said is found out on the first images, and told in `model.how`.
+
+    Args:
+        net: the network; it is copied, unless it cannot be.
+        x: images to find out with; None waits for the first call.
+        steps: T, if the network is to be called with time. Without it, it is called with images, once.
+        layout: "images", "TB", "BT", or "step" (one image per step, a loop of ours); a guess is made from the neurons.
+        readout: of time in the output: "mean", "sum", "last" or "max".
+        output: which entry of a tuple or dict is the answer.
+        mean, std: per channel, of pixels in [0, 1], for a network that does not normalise by itself.
+        tolerance: the share of spikes of a layer that may be others in the neurons that rules reach; 0 asks for
+            equality, bit by bit.
+    """
+    check_kind("net", net, nn.Module, "a torch.nn.Module")
+    for name, value in (("steps", steps),):
+        if value is not None:
+            check_whole(name, value)
+    for name, value, allowed in (("layout", layout, LAYOUTS), ("readout", readout, READOUTS)):
+        if value is not None:
+            check_among(name, value, allowed)
+    check_number("tolerance", tolerance, above=-1e-9, most=1)
+    if layout in ("TB", "BT", "step") and steps is None and x is not None and x.ndim < 5:
+        raise UserError(f"layout={layout!r} needs steps, the number of time steps that an image is shown")
+    reset(net)
+    try:
+        net = copy.deepcopy(net)
+    except Exception:  # whatever cannot be copied is used itself; `wrap` changes nothing in it but its state
+        pass
+    of_pixels = [torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1) for value in (mean, std)]
+    if not bool((of_pixels[1] > 0).all()):
+        raise UserError(f"std={std}: all must be positive")
+    model = Wrapped(net, Wishes(steps, layout, readout, output, tolerance), *of_pixels)
+    model.eval()
+    if x is not None:
+        settle(model, x)
+    return model

@@ -1,0 +1,86 @@
+"""SpikingJelly: IF, LIF and what else is a `BaseNode`, single-step and multi-step. Tried: 2.0.0; made for 0.0.0.0.14 too.
+
+    u[t] = V[t-1] + I[t]                            IFNode
+    u[t] = V[t-1] + (I[t] - V[t-1]) / c             LIFNode(tau=c, decay_input=True), tau = 1 - 1/c in our words
+    u[t] = V[t-1] - V[t-1] / c + I[t]               decay_input=False
+
+The surrogate is an attribute that each step asks, `surrogate_function(u - theta)`; the fused kernels of 2.0 give way to
+plain steps where it is none of theirs, and those of 0.0.0.0.14, which have no gradient, are for eval mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from robustsnn.interop.frameworks import Listener, one_step
+from robustsnn.interop.tape import Nominal
+from robustsnn.neurons import LIF
+
+
+def spiking(module: nn.Module) -> bool:
+    named = ("surrogate_function", "v_threshold", "step_mode", "detach_reset")
+    return all(hasattr(module, name) for name in named)
+
+
+def reset(module: nn.Module) -> None:
+    if hasattr(module, "reset") and hasattr(module, "_memories"):
+        module.reset()  # type: ignore[operator]
+
+
+def _values(module: Any) -> dict[str, Any]:
+    c = getattr(module, "tau", None)
+    if c is None and hasattr(module, "w"):  # ParametricLIFNode: 1/c = sigmoid(w)
+        c = 1 / float(module.w.detach().sigmoid().mean())
+    tau = 1.0 if c is None else max(1e-6, 1 - 1 / float(c))
+    return {
+        "tau": tau,
+        "theta": float(module.v_threshold),
+        "decay_input": bool(getattr(module, "decay_input", False)) and tau < 1,
+        "reset": "soft" if module.v_reset is None else "hard",
+        "detach_reset": bool(module.detach_reset),
+    }
+
+
+def nominal(module: nn.Module) -> Nominal:
+    return Nominal(**_values(module))
+
+
+def twin(module: Any) -> LIF | None:
+    plain = type(module).__name__ in ("IFNode", "LIFNode") and type(module).__module__.startswith("spikingjelly.")
+    whole = module.step_mode == "m" and not getattr(module, "store_v_seq", False)
+    return LIF(**_values(module)) if plain and whole and module.v_reset in (None, 0.0) else None
+
+
+def own(module: Any) -> Callable[[Tensor], Tensor]:
+    surrogate = module.surrogate_function
+    return lambda v: surrogate(v)  # no module, which would be a part of who keeps it
+
+
+def sequence(module: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    return one_step() if module.step_mode == "s" else ((lambda x: x), (lambda x: x))
+
+
+class _Fires(nn.Module):
+    """A module, since the node has one there."""
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__()
+        self.spiking = True
+        self.forward = listener.fire
+
+
+@contextmanager
+def listen(module: Any, listener: Listener) -> Iterator[None]:
+    before = module.surrogate_function, module.detach_reset, module.training
+    module.surrogate_function = _Fires(listener)
+    module.detach_reset = False  # the listener says whether the gradient goes through the reset
+    if not hasattr(module, "single_step_functional_forward"):  # before 2.0
+        module.training = True
+    try:
+        yield
+    finally:
+        module.surrogate_function, module.detach_reset, module.training = before

@@ -1,0 +1,72 @@
+"""`wrap`: a network of any framework as a model of ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustsnn.interop.frameworks import reset
+from robustsnn.interop.proof import listening
+from robustsnn.interop.settling import Wishes, settle
+from robustsnn.interop.tape import Recorded, Tape
+from robustsnn.interop.wiring import Wiring
+from robustsnn.neurons.normed import watched
+
+
+class Wrapped(nn.Module):
+    """A foreign network as a map from pixels to logits; made by `wrap`.
+
+    In eval mode its neuron layers obey gradient rules; in train mode it is the network as its framework has it.
+
+    Attributes:
+        how: what was found out and done, in sentences.
+        left_alone: neuron layers that no gradient rule reaches, with the reasons.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, net: nn.Module, wishes: Wishes, mean: Tensor, std: Tensor) -> None:
+        super().__init__()
+        self.net = net
+        self.wishes: Wishes | None = wishes
+        self.wiring = Wiring()
+        # Not `mean` and `std`: torchattacks takes the images of a model that has these for normalised ones.
+        self.register_buffer("pixel_mean", mean, persistent=False)
+        self.register_buffer("pixel_std", std, persistent=False)
+        self.recorded = nn.ModuleList()
+        self.how: list[str] = []
+        self.left_alone: dict[str, str] = {}
+
+    def ask(self, x: Tensor) -> Any:
+        """What the network itself answers to pixels, from fresh state."""
+        reset(self.net)
+        return self.wiring.ask(self.net, (x - self.pixel_mean) / self.pixel_std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.wishes is not None:
+            settle(self, x)
+        layers = () if self.training else tuple(self.recorded)
+        if layers and (torch.is_grad_enabled() or any(watched(m) or "forward" in vars(m) for m in layers)):
+            return self.tape(x).replay(x)
+        try:
+            return self.wiring.read(self.ask(x))
+        finally:
+            reset(self.net)  # its state would hold on to the graph
+
+    def tape(self, x: Tensor) -> Tape:
+        """A pass that is recorded, with gradient."""
+        modules = dict(self.net.named_modules())
+        tape = Tape({modules[layer.name]: layer for layer in self.recorded if isinstance(layer, Recorded)})
+        try:
+            with torch.enable_grad(), tape.recording(listening):
+                tape.leaf = x.detach().requires_grad_()
+                tape.logits = self.wiring.read(self.ask(tape.leaf))
+        finally:
+            reset(self.net)
+        return tape
+
+    def extra_repr(self) -> str:
+        return "; ".join(self.how)
