@@ -142,8 +142,9 @@ def judged(model: nn.Module, x: Tensor, y: Tensor, suite: str, eps: str) -> tupl
     """What an evaluation leaves standing."""
     began = time.time()
     found = robustsnn.evaluate(model, (x, y), suite=suite, eps=eps)
-    flags = [flag["name"] for flag in found["flags"]]
-    row = {"attacks": len(found["attacks"]), "standing": found["worst_case"]["accuracy"], "flags": flags}
+    record = found.to_dict()
+    flags = [flag["name"] for flag in record["flags"]]
+    row = {"attacks": len(record["attacks"]), "standing": record["worst_case"]["accuracy"], "flags": flags}
     return row | {"seconds": round(time.time() - began, 1)}, found.standing.tolist()
 
 

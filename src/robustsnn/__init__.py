@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from robustsnn import data as data
     from robustsnn import encoders as encoders
     from robustsnn import evaluation as evaluation
+    from robustsnn import interop as interop
     from robustsnn import losses as losses
     from robustsnn import models as models
     from robustsnn import neurons as neurons
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
     from robustsnn.api import report as report
     from robustsnn.api import train as train
     from robustsnn.ground.errors import UserError as UserError
+    from robustsnn.interop import wrap as wrap
     from robustsnn.training.fit import fit as fit
 
     __version__: str
 
-_FROM = {"UserError": "ground.errors", "fit": "training.fit"} | dict.fromkeys(
+_FROM = {"UserError": "ground.errors", "fit": "training.fit", "wrap": "interop"} | dict.fromkeys(
     ("train", "evaluate", "analyze", "report"), "api"
 )
 """What the facade shows besides rooms, and where it is."""

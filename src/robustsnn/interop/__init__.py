@@ -1,9 +1,14 @@
-"""Networks of other frameworks as models of ours, with every gradient rule; nothing is imported before its network comes."""
+"""Networks of other frameworks as models of ours, with every gradient rule.
+
+No framework is imported here: what is asked of one is asked of the network's own objects.
+"""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -45,9 +50,8 @@ def wrap(
             equality, bit by bit.
     """
     check_kind("net", net, nn.Module, "a torch.nn.Module")
-    for name, value in (("steps", steps),):
-        if value is not None:
-            check_whole(name, value)
+    if steps is not None:
+        check_whole("steps", steps)
     for name, value, allowed in (("layout", layout, LAYOUTS), ("readout", readout, READOUTS)):
         if value is not None:
             check_among(name, value, allowed)
@@ -55,15 +59,13 @@ def wrap(
     if layout in ("TB", "BT", "step") and steps is None and x is not None and x.ndim < 5:
         raise UserError(f"layout={layout!r} needs steps, the number of time steps that an image is shown")
     reset(net)
-    try:
+    with suppress(Exception):  # what cannot be copied is used itself; `wrap` changes nothing in it but its state
         net = copy.deepcopy(net)
-    except Exception:  # whatever cannot be copied is used itself; `wrap` changes nothing in it but its state
-        pass
     of_pixels = [torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1) for value in (mean, std)]
     if not bool((of_pixels[1] > 0).all()):
         raise UserError(f"std={std}: all must be positive")
-    model = Wrapped(net, Wishes(steps, layout, readout, output, tolerance), *of_pixels)
+    model = Wrapped(net, partial(settle, Wishes(steps, layout, readout, output, tolerance)), *of_pixels)
     model.eval()
     if x is not None:
-        settle(model, x)
+        model.meet(x)
     return model

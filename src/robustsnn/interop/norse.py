@@ -1,9 +1,9 @@
 """Norse: cells and layers that fire by `threshold(v - v_th, method, alpha)`, with or without recurrence. Tried: 1.1.0.
 
-    i[t] = (1 - dt/tau_syn) (i[t-1] + I[t]),   u[t] = V[t-1] + dt/tau_mem (i - V[t-1])      LIF: the current has a leak too
+    i[t] = (1 - dt/tau_syn) (i[t-1] + I[t]),   u[t] = V[t-1] + dt/tau_mem (i - V[t-1])     LIF: the current leaks too
 
-Their step is a function, `activation`, which looks the threshold up where it is defined; so that is where it is replaced
-while the step runs.
+Their step is a function, `activation`, which looks the threshold up where it is defined; so that is where it is
+replaced while the step runs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from robustsnn.neurons import LIF
 
 
 def spiking(module: nn.Module) -> bool:
+    """See `Framework.spiking`."""
     step = getattr(module, "activation", None)
     return hasattr(module, "p") and hasattr(module.p, "method") and "threshold" in getattr(step, "__globals__", {})
 
@@ -34,6 +35,7 @@ def _number(value: Any) -> float:
 
 
 def nominal(module: Any) -> Nominal:
+    """See `Framework.nominal`."""
     share = module.dt * _number(getattr(module.p, "tau_mem_inv", 0.0))  # of the current that a step takes in
     kept = min(1.0, max(1e-6, 1 - share))
     soft = getattr(getattr(module.p, "reset_method", None), "__name__", "") == "reset_subtract"
@@ -43,26 +45,30 @@ def nominal(module: Any) -> Nominal:
 
 
 def twin(module: Any) -> LIF | None:
+    """See `Framework.twin`."""
     return None  # a potential equal to the threshold does not fire, and currents leak
 
 
 def own(module: Any) -> Callable[[Tensor], Tensor]:
+    """See `Framework.own`."""
     function, p = module.activation.__globals__["threshold"], module.p
     return lambda v: function(v, p.method, p.alpha)
 
 
 def sequence(module: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """See `Framework.sequence`."""
     cell = any(kind.__name__ in ("SNNCell", "SNNRecurrentCell") for kind in type(module).__mro__)
     return one_step() if cell else ((lambda x: x), (lambda x: x))
 
 
 @contextmanager
 def listen(module: Any, listener: Listener) -> Iterator[None]:
+    """See `Framework.listen`."""
     step = module.activation
-    names = step.__globals__
+    names, surrogate = step.__globals__, own(module)
 
     def stepped(*arguments: Any) -> Any:
-        before, names["threshold"] = names["threshold"], lambda v, *_: listener.fire(v)
+        before, names["threshold"] = names["threshold"], lambda v, *_: listener.fire(v, surrogate)
         try:
             return step(*arguments)
         finally:

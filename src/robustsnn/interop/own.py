@@ -12,6 +12,13 @@ from torch import Tensor
 from robustsnn.neurons import STBP, Arctan, Sigmoid, Surrogate, Triangle
 
 
+def slope_of(fire: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
+    """What the backward pass of a step makes of ones, at v = u - theta."""
+    with torch.enable_grad():
+        leaf = v.detach().requires_grad_()
+        return torch.autograd.grad(fire(leaf).sum(), leaf)[0]
+
+
 @dataclass(frozen=True)
 class OwnSlope:
     """g(v) = what the framework's backward pass makes of one, for its step `fire` from v = u - theta to spikes."""
@@ -24,9 +31,7 @@ class OwnSlope:
         return self.fire(u)
 
     def slope(self, u: Tensor) -> Tensor:
-        with torch.enable_grad():
-            leaf = u.detach().requires_grad_()
-            return torch.autograd.grad(self.fire(leaf).sum(), leaf)[0]
+        return slope_of(self.fire, u)
 
     def __repr__(self) -> str:
         return self.said

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.interop.frameworks import framework_of
-from robustsnn.interop.own import Own, OwnSlope, rule_of
-from robustsnn.interop.tape import Recorded, Steps, Tape
+from robustsnn.interop.own import OwnSlope, rule_of
+from robustsnn.interop.tape import OwnSteps, Recorded, Steps, Tape
 from robustsnn.neurons import Neurons
 
 
@@ -25,9 +25,8 @@ def recorder(name: str, module: nn.Module) -> Recorded:
     """The layer of ours that stands for a foreign one while it is recorded."""
     framework = framework_of(module)
     assert framework is not None
-    fire = framework.own(module)
-    rule = Own(OwnSlope(fire, f"{type(module).__name__} {name}"))
-    return Recorded(name, framework.nominal(module), fire, rule, *framework.sequence(module))
+    rule = OwnSteps(OwnSlope(framework.own(module), f"{type(module).__name__} {name}"))
+    return Recorded(name, framework.nominal(module), rule, *framework.sequence(module))
 
 
 def twin(module: nn.Module, name: str, steps: int) -> Neurons | None:
@@ -71,7 +70,7 @@ def _leaves(outputs: Iterable[Tensor], known: dict[int, int]) -> set[int]:
 
 
 def obstacles(tape: Tape, logits: Tensor) -> dict[str, str]:
-    """Why a layer cannot be recorded as it was in this pass, by name; none for a pass that can be put together again."""
+    """Why a layer cannot be recorded as it was in this pass, by name; none if the pass can be put together again."""
     found = {steps.layer.name: "it is not called" for steps in tape.steps.values() if steps not in tape.order}
     for steps in tape.order:
         layer = steps.layer

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +19,8 @@ from robustsnn.interop.frameworks import framework_of, reset, spiking_modules
 from robustsnn.interop.proof import READ, obstacles, put, recorder, twin, unequal
 from robustsnn.interop.tape import Recorded
 from robustsnn.interop.wiring import Layout, Readout, Wiring, dimensions, entry_of
+from robustsnn.interop.wrapping import Wrapped
 from robustsnn.neurons import Neurons
-
-if TYPE_CHECKING:
-    from robustsnn.interop.wrapping import Wrapped
 
 PROBED = 16
 """How many images are looked at."""
@@ -39,23 +37,17 @@ class Wishes:
     tolerance: float = 0.0
 
 
-def settle(model: Wrapped, x: Tensor) -> None:
+def settle(wishes: Wishes, model: Wrapped, x: Tensor) -> None:
     """Set the wiring of a model, and replace or record its neurons, as far as it is proven on these images."""
-    wishes = model.wishes
-    assert wishes is not None
-    model.wishes = None
     x = x.detach()[:PROBED]
     if len(x) < 3:  # two sizes of batches are needed
         x = torch.cat([x, x.flip(-1), 1 - x])
-    try:
-        with torch.inference_mode(False), torch.no_grad(), evaluating(model), seeded(0, "wrap"):
-            x = x.clone()
-            _wire(model, wishes, x)
-            _forgets(model, x)
-            _reach(model, wishes.tolerance, x)
-    except BaseException:
-        model.wishes = wishes
-        raise
+    model.how, model.left_alone, model.recorded = [], {}, nn.ModuleList()
+    with torch.inference_mode(False), torch.no_grad(), evaluating(model), seeded(0, "wrap"):
+        x = x.clone()
+        _wire(model, wishes, x)
+        _forgets(model, x)
+        _reach(model, wishes.tolerance, x)
     for text in model.how:
         if text.startswith("guessed"):
             warnings.warn(text, Advice, stacklevel=4)
@@ -195,9 +187,7 @@ def _keep(
     if rest:
         tape = model.tape(x)
         layers = {steps.layer.name: steps for steps in tape.order}
-        share = max(
-            unequal(layer.whole(layers[layer.name].outputs), layer.whole(plain[layer.name])) for layer in rest
-        )
+        share = max(unequal(layer.whole(layers[layer.name].outputs), layer.whole(plain[layer.name])) for layer in rest)
         if _accept(share, torch.equal(tape.logits, logits), tolerance):
             told = "" if share == 0 else f", {100 * share:.3g} % of the spikes of a layer are others"
             model.how.append(f"{_names(layer.name for layer in rest)} recorded{told}")
@@ -213,7 +203,8 @@ def _accept(share: float, equal: bool, tolerance: float) -> bool:
 
 def _names(names: Any) -> str:
     listed = list(names)
-    return f"{', '.join(listed[:6])}{f' and {len(listed) - 6} more' if len(listed) > 6 else ''}: {len(listed)} neuron layer{'s' if len(listed) > 1 else ''}"
+    more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
+    return f"{', '.join(listed[:6])}{more}: {len(listed)} neuron layer{'s' if len(listed) > 1 else ''}"
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """snnTorch: Leaky and every other neuron whose spikes are `spike_grad(mem - threshold)`. Tried: 1.0.0.
 
-    u[t] = beta u[t-1] + I[t] - theta H(u[t-1] - theta),   s[t] = H(u[t] - theta)        Leaky, reset_mechanism="subtract"
+    u[t] = beta u[t-1] + I[t] - theta H(u[t-1] - theta),   s[t] = H(u[t] - theta)      Leaky, reset_mechanism="subtract"
 
 The reset comes one step late, and a potential equal to the threshold does not fire. The framework's own gradient never
 goes through the late reset; a rule may, see `ResetFlow`.
@@ -23,11 +23,13 @@ _RECURRENT = ("RLeaky", "RSynaptic")
 
 
 def spiking(module: nn.Module) -> bool:
+    """See `Framework.spiking`."""
     # A neuron with inhibition or graded spikes sends out something else than its step; it is found out in the proof.
     return all(hasattr(module, name) for name in ("spike_grad", "threshold", "reset_mechanism", "fire"))
 
 
 def reset(module: nn.Module) -> None:
+    """See `Framework.reset`."""
     if hasattr(module, "reset_mem"):
         for name, state in module.named_buffers(recurse=False):
             if name in ("mem", "syn", "spk", "syn_exc", "syn_inh"):
@@ -35,6 +37,7 @@ def reset(module: nn.Module) -> None:
 
 
 def nominal(module: Any) -> Nominal:
+    """See `Framework.nominal`."""
     beta = getattr(module, "beta", None)
     kept = 1.0 if beta is None else float(torch.as_tensor(beta).detach().float().mean().clamp(1e-6, 1))
     late = getattr(module, "reset_delay", True)
@@ -47,23 +50,27 @@ def nominal(module: Any) -> Nominal:
 
 
 def twin(module: Any) -> LIF | None:
+    """See `Framework.twin`."""
     return None  # they take one step in a call
 
 
 def own(module: Any) -> Callable[[Tensor], Tensor]:
+    """See `Framework.own`."""
     return module.spike_grad  # type: ignore[no-any-return]
 
 
 def sequence(module: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """See `Framework.sequence`."""
     return one_step()
 
 
 @contextmanager
 def listen(module: Any, listener: Listener) -> Iterator[None]:
+    """See `Framework.listen`."""
     before, fired = module.spike_grad, []
 
     def fire(distance: Tensor) -> Tensor:
-        fired.append(listener.fire(distance))
+        fired.append(listener.fire(distance, before))
         return fired[-1]
 
     def late(mem: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""SpikingJelly: IF, LIF and what else is a `BaseNode`, single-step and multi-step. Tried: 2.0.0; made for 0.0.0.0.14 too.
+"""SpikingJelly: IF, LIF and what else has a `surrogate_function`, single-step and multi-step. Tried: 2.0.0.
 
     u[t] = V[t-1] + I[t]                            IFNode
     u[t] = V[t-1] + (I[t] - V[t-1]) / c             LIFNode(tau=c, decay_input=True), tau = 1 - 1/c in our words
@@ -22,11 +22,13 @@ from robustsnn.neurons import LIF
 
 
 def spiking(module: nn.Module) -> bool:
+    """See `Framework.spiking`."""
     named = ("surrogate_function", "v_threshold", "step_mode", "detach_reset")
     return all(hasattr(module, name) for name in named)
 
 
 def reset(module: nn.Module) -> None:
+    """See `Framework.reset`."""
     if hasattr(module, "reset") and hasattr(module, "_memories"):
         module.reset()  # type: ignore[operator]
 
@@ -46,37 +48,42 @@ def _values(module: Any) -> dict[str, Any]:
 
 
 def nominal(module: nn.Module) -> Nominal:
+    """See `Framework.nominal`."""
     return Nominal(**_values(module))
 
 
 def twin(module: Any) -> LIF | None:
+    """See `Framework.twin`."""
     plain = type(module).__name__ in ("IFNode", "LIFNode") and type(module).__module__.startswith("spikingjelly.")
     whole = module.step_mode == "m" and not getattr(module, "store_v_seq", False)
     return LIF(**_values(module)) if plain and whole and module.v_reset in (None, 0.0) else None
 
 
 def own(module: Any) -> Callable[[Tensor], Tensor]:
+    """See `Framework.own`."""
     surrogate = module.surrogate_function
     return lambda v: surrogate(v)  # no module, which would be a part of who keeps it
 
 
 def sequence(module: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """See `Framework.sequence`."""
     return one_step() if module.step_mode == "s" else ((lambda x: x), (lambda x: x))
 
 
 class _Fires(nn.Module):
     """A module, since the node has one there."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, own: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.spiking = True
-        self.forward = listener.fire
+        self.forward = lambda v: listener.fire(v, own)
 
 
 @contextmanager
 def listen(module: Any, listener: Listener) -> Iterator[None]:
+    """See `Framework.listen`."""
     before = module.surrogate_function, module.detach_reset, module.training
-    module.surrogate_function = _Fires(listener)
+    module.surrogate_function = _Fires(listener, own(module))
     module.detach_reset = False  # the listener says whether the gradient goes through the reset
     if not hasattr(module, "single_step_functional_forward"):  # before 2.0
         module.training = True

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
-from robustsnn.interop.own import Own
+from robustsnn.interop.own import Own, slope_of
 from robustsnn.neurons import LIF, GradientRule, Neurons
 
 
@@ -41,7 +41,9 @@ class Nominal(LIF):
 
     def run(self, current: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
         """UserError: these neurons take their steps in their own framework."""
-        raise UserError("recorded neurons show their potentials during a pass only; wrap a network that can be replaced")
+        raise UserError(
+            "recorded neurons show their potentials during a pass only; those of a replaced network, always"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,22 +93,24 @@ class Steps:
         self.currents: list[Tensor] = []
         self.distances: list[Tensor] = []
         self.spikes: list[Tensor] = []
+        self.owns: list[Callable[[Tensor], Tensor]] = []
         self.outputs: list[Tensor] = []
         self.inner: list[Tensor] = []  # `outputs` before they were cut
         self.slopes: list[Tensor] | None = None
         self.attached = not layer.neuron.detach_reset
 
-    def fire(self, distance: Tensor) -> Tensor:
-        """The step of the framework, in place of its own function."""
+    def fire(self, distance: Tensor, own: Callable[[Tensor], Tensor]) -> Tensor:
+        """The spikes of v = u - theta, in place of the framework's own function of it."""
         with torch.no_grad():
-            spike = self.layer.own(distance.detach())
+            spike = own(distance.detach())
         self.distances.append(distance)
         self.spikes.append(spike)
+        self.owns.append(own)
         return _Step.apply(distance, spike, self, len(self.spikes) - 1)  # type: ignore[no-any-return]
 
     def slope(self, t: int) -> Tensor:
         """ds[t]/du[t]: what the rule gave, or the framework's own where a membrane is read without any rule."""
-        return self.layer.slope(self.distances[t].detach()) if self.slopes is None else self.slopes[t]
+        return slope_of(self.owns[t], self.distances[t]) if self.slopes is None else self.slopes[t]
 
     def pull(self, upstream: Tensor, slopes: list[Tensor], attached: bool) -> list[Tensor]:
         """dL/dI[t] of dL/ds[t], with these slopes; `attached`: also through the spike in the reset."""
@@ -124,13 +128,22 @@ class Steps:
         return Seen(**{f.name: getattr(neuron, f.name) for f in fields(LIF)}, steps=self)
 
 
+@dataclass(frozen=True)
+class OwnSteps(Own):
+    """`Own` of a recorded layer: its slopes are those of the steps it took, each with the threshold it had then."""
+
+    def input_gradient(self, upstream: Tensor, current: Tensor, neuron: LIF) -> Tensor:
+        assert isinstance(neuron, Seen)
+        slopes = [neuron.steps.slope(t) for t in range(len(upstream))]
+        return torch.stack(neuron.through_time(upstream, [], slopes))
+
+
 class Recorded(Neurons):
     """A layer of foreign neurons, over all steps of a pass that is recorded; called by the tape alone.
 
     Args:
         name: of the layer in its network.
         neuron: its constants in our words.
-        own: the framework's step, from v = u - theta to spikes.
         rule: the layer's own rule, STBP with the framework's surrogate.
         fold, unfold: from what the layer takes and gives in one call to `[t, B, ...]`, and back.
     """
@@ -139,14 +152,12 @@ class Recorded(Neurons):
         self,
         name: str,
         neuron: Nominal,
-        own: Callable[[Tensor], Tensor],
-        rule: Own,
+        rule: OwnSteps,
         unfold: Callable[[Tensor], Tensor],
         fold: Callable[[Tensor], Tensor],
     ) -> None:
         super().__init__(neuron, 1, rule)
-        self.name, self.own, self.slope = name, own, rule.surrogate.slope
-        self.unfold, self.fold = unfold, fold
+        self.name, self.unfold, self.fold = name, unfold, fold
         self.seen: Seen | None = None
 
     def whole(self, calls: list[Tensor]) -> Tensor:
@@ -213,7 +224,12 @@ class _Piece(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, value: Tensor, split: Callable[[Tensor], list[Tensor]], out: list[Tensor], cuts: list[_Cut], *_: Tensor
+        ctx: Any,
+        value: Tensor,
+        split: Callable[[Tensor], list[Tensor]],
+        out: list[Tensor],
+        cuts: list[_Cut],
+        *_: Tensor,
     ) -> Tensor:
         ctx.split, ctx.out, ctx.cuts = split, out, cuts
         return value.detach()
@@ -242,7 +258,7 @@ class Tape:
 
     @contextmanager
     def recording(self, listen: Callable[[nn.Module, Steps], Any]) -> Iterator[None]:
-        """Cut the network at its neuron layers inside the block; `listen(module, steps)` lets a layer fire by `steps`."""
+        """Cut the network at its neuron layers inside the block; `listen(module, steps)` lets one fire by `steps`."""
         with ExitStack() as stack:
             for module, steps in self.steps.items():
                 stack.enter_context(listen(module, steps))

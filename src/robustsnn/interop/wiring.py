@@ -92,7 +92,7 @@ def entry_of(raw: Any) -> int | str | None:
 
 
 def dimensions(ask: Callable[[Tensor], Any], wiring: Wiring, x: Tensor) -> tuple[int, int | None]:
-    """(batch, time) of the answer, found out with batches of two sizes. UserError where it is neither [B, K] nor has T."""
+    """(batch, time) of the answer, by batches of two sizes; UserError if it is no [B, K] with or without T."""
     shapes = [wiring.answer(ask(x[:n])).shape for n in (3, 2)]
     apart = [d for d, (a, b) in enumerate(zip(*shapes, strict=True)) if (a, b) == (3, 2)]
     found = {(2, 0): (0, None), (3, 1): (1, 0), (3, 0): (0, 1)}.get((len(shapes[0]), apart[0])) if apart else None
@@ -102,4 +102,3 @@ def dimensions(ask: Callable[[Tensor], Any], wiring: Wiring, x: Tensor) -> tuple
             f"or give layout= ({', '.join(LAYOUTS)}) and steps= as it wants its input"
         )
     return found
-

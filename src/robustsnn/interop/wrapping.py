@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,7 +10,6 @@ from torch import Tensor, nn
 
 from robustsnn.interop.frameworks import reset
 from robustsnn.interop.proof import listening
-from robustsnn.interop.settling import Wishes, settle
 from robustsnn.interop.tape import Recorded, Tape
 from robustsnn.interop.wiring import Wiring
 from robustsnn.neurons.normed import watched
@@ -28,10 +28,10 @@ class Wrapped(nn.Module):
     pixel_mean: Tensor
     pixel_std: Tensor
 
-    def __init__(self, net: nn.Module, wishes: Wishes, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, net: nn.Module, settle: Callable[[Wrapped, Tensor], None], mean: Tensor, std: Tensor) -> None:
         super().__init__()
         self.net = net
-        self.wishes: Wishes | None = wishes
+        self.settle: Callable[[Wrapped, Tensor], None] | None = settle
         self.wiring = Wiring()
         # Not `mean` and `std`: torchattacks takes the images of a model that has these for normalised ones.
         self.register_buffer("pixel_mean", mean, persistent=False)
@@ -45,9 +45,18 @@ class Wrapped(nn.Module):
         reset(self.net)
         return self.wiring.ask(self.net, (x - self.pixel_mean) / self.pixel_std)
 
+    def meet(self, x: Tensor) -> None:
+        """Find out how the network works, on the first images that it meets."""
+        if self.settle is not None:
+            settle, self.settle = self.settle, None
+            try:
+                settle(self, x)
+            except BaseException:
+                self.settle = settle
+                raise
+
     def forward(self, x: Tensor) -> Tensor:
-        if self.wishes is not None:
-            settle(self, x)
+        self.meet(x)
         layers = () if self.training else tuple(self.recorded)
         if layers and (torch.is_grad_enabled() or any(watched(m) or "forward" in vars(m) for m in layers)):
             return self.tape(x).replay(x)

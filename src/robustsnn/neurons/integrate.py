@@ -141,7 +141,7 @@ class LIF:
     def through_time(self, upstream: Tensor, trace: list[tuple[Tensor, Tensor]], slopes: list[Tensor]) -> list[Tensor]:
         """dL/dI[t] for each step of `trace` = list(run(current, T)), given dL/ds[t] and ds[t]/du[t].
 
-            dL/du[t] = dL/ds[t] ds[t]/du[t] + tau dL/du[t+1] dV[t]/du[t],     dL/dI[t] = k dL/du[t]
+        dL/du[t] = dL/ds[t] ds[t]/du[t] + tau dL/du[t+1] dV[t]/du[t],     dL/dI[t] = k dL/du[t]
         """
         carried: Tensor | None = None
         gradients = []
