@@ -19,6 +19,7 @@ from robustsnn.interop.frameworks import reset
 from robustsnn.interop.settling import Wishes, settle
 from robustsnn.interop.wiring import LAYOUTS, READOUTS, Layout, Readout
 from robustsnn.interop.wrapping import Wrapped as Wrapped
+from robustsnn.interop.wrapping import unreached as unreached
 
 
 def wrap(

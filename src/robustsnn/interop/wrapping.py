@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.interop.frameworks import reset
+from robustsnn.interop.frameworks import reset, spiking_modules
 from robustsnn.interop.proof import listening
 from robustsnn.interop.tape import Recorded, Tape
 from robustsnn.interop.wiring import Wiring
@@ -79,3 +79,11 @@ class Wrapped(nn.Module):
 
     def extra_repr(self) -> str:
         return "; ".join(self.how)
+
+
+def unreached(model: nn.Module) -> dict[str, str]:
+    """Layers of neurons of other frameworks that no gradient rule reaches, each with the reason."""
+    wrapped = [module for module in model.modules() if isinstance(module, Wrapped)]
+    if wrapped:
+        return {name: why for module in wrapped for name, why in module.left_alone.items()}
+    return dict.fromkeys(spiking_modules(model), "the network was not handed to robustsnn.wrap")
