@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from robustsnn.ground.door import check_among, check_kind, check_number, check_whole
 from robustsnn.ground.errors import UserError
+from robustsnn.interop.frameworks import KNOWN as KNOWN
 from robustsnn.interop.frameworks import reset
 from robustsnn.interop.settling import Wishes, settle
 from robustsnn.interop.wiring import LAYOUTS, READOUTS, Layout, Readout
