@@ -120,7 +120,7 @@ class Steps:
             found = _gradients(at, self.currents)
         finally:
             self.slopes, self.attached = None, before
-        return list(self.layer.whole(found).unbind())
+        return list(self.layer.whole(_filled(found, self.currents)).unbind())
 
     def dynamics(self) -> Seen:
         """The layer's neuron with what it did here."""
@@ -202,13 +202,17 @@ def _no_second() -> None:
         raise UserError("recorded neurons have no second derivatives (create_graph=True); a replaced network has them")
 
 
-def _gradients(of: list[tuple[Tensor, Tensor]], at: list[Tensor]) -> list[Tensor]:
-    """Gradients at leaves of a sum of products, zeros where there is none; the graph is kept."""
-    if not of:
-        return [torch.zeros_like(leaf) for leaf in at]
+def _gradients(of: list[tuple[Tensor, Tensor]], at: list[Tensor]) -> list[Tensor | None]:
+    """Gradients at leaves of a sum of products, None where there is none; the graph is kept."""
+    if not of or not at:
+        return [None] * len(at)
     tensors, weights = zip(*of, strict=True)
-    found = torch.autograd.grad(tensors, at, weights, retain_graph=True, allow_unused=True)
-    return [torch.zeros_like(leaf) if g is None else g for leaf, g in zip(at, found, strict=True)]
+    return list(torch.autograd.grad(tensors, at, weights, retain_graph=True, allow_unused=True))
+
+
+def _filled(found: list[Tensor | None], leaves: list[Tensor]) -> list[Tensor]:
+    """Zeros where there is no gradient."""
+    return [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
 
 
 @dataclass
@@ -217,6 +221,10 @@ class _Cut:
 
     leaves: list[Tensor]
     whole: Callable[[list[Tensor]], Tensor]
+
+    def gradient(self, found: list[Tensor | None]) -> Tensor | None:
+        """That of the one tensor; None where no leaf has any."""
+        return None if all(g is None for g in found) else self.whole(_filled(found, self.leaves))
 
 
 class _Piece(torch.autograd.Function):
@@ -241,7 +249,7 @@ class _Piece(torch.autograd.Function):
         wanted = [cut for cut, needed in zip(ctx.cuts, ctx.needs_input_grad[4:], strict=True) if needed]
         found = iter(_gradients(of, [leaf for cut in wanted for leaf in cut.leaves]))
         made = [
-            cut.whole([next(found) for _ in cut.leaves]) if needed else None
+            cut.gradient([next(found) for _ in cut.leaves]) if needed else None
             for cut, needed in zip(ctx.cuts, ctx.needs_input_grad[4:], strict=True)
         ]
         return None, None, None, None, *made
