@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--n", type=positive, default=40)
     parser.add_argument("--suite", default="quick")
     parser.add_argument("--eps", default="24/255")
-    parser.add_argument("--only", default="", help="of the networks, a part of the name")
+    parser.add_argument("--only", nargs="*", default=[""], help="parts of names: of the networks, those with one of them")
     parser.add_argument("--before", action="store_true", help="judge the networks without wrap too")
     parser.add_argument("--out", type=output)
     options = parser.parse_args()
@@ -184,7 +184,7 @@ def main() -> None:
     result["native"] = native | {"seconds of a pass": seconds(model, x, y, STBP(Arctan(2.0)))}
     print("native", result["native"], flush=True)
     for name, net in twins(model).items():
-        if options.only not in name:
+        if not any(part in name for part in options.only):
             continue
         wrapped = wrap(net, x=x, mean=mean.flatten().tolist(), std=std.flatten().tolist())
         row: dict[str, Any] = {"how": wrapped.how, "unequal logits": int((wrapped(x) != model(x)).any(1).sum())}
@@ -199,8 +199,8 @@ def main() -> None:
         }
         result["networks"][name] = row
         print(name, json.dumps(row), flush=True)
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        if options.out:
+            options.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A recorded network is the network: its spikes, its own gradient, and under any rule the gradient of its native twin."""
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -213,6 +214,33 @@ def test_training_is_the_framework_s_own_and_second_derivatives_are_refused():
     leaf = x.clone().requires_grad_()
     with pytest.raises(UserError, match="second derivatives"):
         torch.autograd.grad(model.eval()(leaf).sum(), leaf, create_graph=True)
+
+
+@pytest.mark.parametrize("kind", [IFNode, Leaky])
+def test_nothing_is_kept_of_a_pass(kind):
+    # A circle through autograd's nodes is never collected: the memory of an evaluation would grow by each pass.
+    x = images()
+    model = wrap(made(kind), x=x)
+    alive = []
+    replay = Recorded.replay
+
+    def seen(layer, current, steps):
+        alive.append(weakref.ref(steps))
+        return replay(layer, current, steps)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Recorded, "replay", seen)
+        for rule in (None, ASSG(), RGA()):
+            gradient(model, x, rule)
+        model(x.clone().requires_grad_())
+        graded_model(model, x)
+    assert alive
+    assert not [ref for ref in alive if ref() is not None]
+
+
+def graded_model(model, x):
+    with graded(model, 0.25, x) as query:
+        query(model, x, torch.zeros(len(x), dtype=torch.long), 1)
 
 
 def test_the_network_of_the_user_is_as_it_was():

@@ -81,11 +81,14 @@ def spiking_modules(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def reset(net: nn.Module) -> None:
-    """Forget the state of all layers."""
+    """Forget the state of all layers, and the graph that some keep in what they show of their last pass."""
     for module in net.modules():
         framework = framework_of(module)
         if framework is not None:
             framework.reset(module)
+            for name, value in vars(module).items():
+                if isinstance(value, Tensor) and value.grad_fn is not None:
+                    vars(module)[name] = value.detach()
 
 
 def one_step() -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:

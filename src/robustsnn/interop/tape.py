@@ -19,6 +19,7 @@ layer, that its own step makes, is part of the step).
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields
@@ -70,12 +71,13 @@ class _Step(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, distance: Tensor, spike: Tensor, steps: Steps, t: int) -> Tensor:
-        ctx.steps, ctx.t = steps, t
+        # Weak, since the steps hold the graph that this is a part of: autograd's circles are never collected.
+        ctx.steps, ctx.t = weakref.ref(steps), t
         return spike.clone()
 
     @staticmethod
     def backward(ctx: Any, *upstreams: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        steps = ctx.steps
+        steps = ctx.steps()
         return upstreams[0] * steps.slope(ctx.t) if steps.attached else None, None, None, None
 
 
@@ -300,6 +302,10 @@ class Tape:
 
         return leave
 
+    def _alone(self, g: Tensor) -> list[Tensor]:
+        """`split` of the last piece; by it the graph keeps the tape, and what was recorded, for its backward pass."""
+        return [g]
+
     def replay(self, x: Tensor) -> Tensor:
         """The logits as a function of x by way of the `Recorded` layers; the pass was that of x."""
         cuts, known = [_Cut([self.leaf], lambda found: found[0])], [x]
@@ -315,4 +321,4 @@ class Tape:
             # Behind the layer may come its spikes, and its membrane, which is a function of its current.
             cuts += [_Cut(steps.outputs, layer.whole), _Cut(steps.currents, layer.whole)]
             known += [spikes, current]
-        return _Piece.apply(self.logits, lambda g: [g], [self.logits], cuts, *known)  # type: ignore[no-any-return]
+        return _Piece.apply(self.logits, self._alone, [self.logits], cuts, *known)  # type: ignore[no-any-return]
