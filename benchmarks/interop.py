@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from arguments import Parser, context, output, positive
 from torch import Tensor, nn
 
 import robustsnn
+from arguments import Parser, context, output, positive
 from robustsnn.interop import wrap
 from robustsnn.losses import margin
 from robustsnn.neurons import STBP, Arctan, Neurons, gradient_rule
@@ -168,7 +168,7 @@ def main() -> None:
     parser.add_argument("--n", type=positive, default=40)
     parser.add_argument("--suite", default="quick")
     parser.add_argument("--eps", default="24/255")
-    parser.add_argument("--only", nargs="*", default=[""], help="parts of names: of the networks, those with one of them")
+    parser.add_argument("--only", nargs="*", default=[""], help="networks with one of these in the name")
     parser.add_argument("--before", action="store_true", help="judge the networks without wrap too")
     parser.add_argument("--out", type=output)
     options = parser.parse_args()
@@ -179,7 +179,12 @@ def main() -> None:
         parameter.requires_grad_(False)
     x, y = data.test.take(options.n).floats()
     mean, std = model.mean, model.std
-    result: dict[str, Any] = context(torch.device("cpu")) | {"suite": options.suite, "eps": options.eps, "n": options.n, "networks": {}}
+    result: dict[str, Any] = context(torch.device("cpu")) | {
+        "suite": options.suite,
+        "eps": options.eps,
+        "n": options.n,
+        "networks": {},
+    }
     native, stands = judged(model, x, y, options.suite, options.eps)
     result["native"] = native | {"seconds of a pass": seconds(model, x, y, STBP(Arctan(2.0)))}
     print("native", result["native"], flush=True)

@@ -187,10 +187,20 @@ def test_multi_step_nodes_of_spikingjelly_become_ours(name):
     assert "replaced" in " ".join(model.how)
 
 
+def test_unequal_spikes_are_tolerated_as_far_as_the_user_says():
+    torch.manual_seed(1)
+    net, x = NETWORKS["LIFNode m, tau 1.7"](6).eval(), torch.rand(16, 1, 6, 6)
+    model = wrap(net, x=x)
+    (told,) = [text for text in model.how if "not replaced" in text] or [""]
+    assert [type(layer) for layer in neuron_layers(model)] != [Neurons, Neurons] or not told
+    model = wrap(net, x=x, tolerance=0.02)
+    assert [type(layer) for layer in neuron_layers(model)] == [Neurons, Neurons]
+
+
 @pytest.mark.parametrize("name", ["IFNode", "Leaky", "IAF", "LIFCell"])
 def test_an_evaluation_finds_no_fault_with_how_it_is_recorded(name):
     torch.manual_seed(0)
-    x = torch.rand(24, 1, 6, 6)
+    x = torch.rand(16, 1, 6, 6)
     model = wrap(NETWORKS[name](4).eval(), x=x)
     found = evaluate(model, (x, model(x).argmax(1)), quick, 4 / 255).to_dict()
     raised = {flag["name"] for flag in found["flags"]}
@@ -202,11 +212,15 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "judge-your-network.md"
 
 
 @pytest.mark.parametrize("name", ["spikingjelly", "snntorch", "sinabs", "norse"])
-def test_the_page_s_scripts_run(name):
+def test_the_page_s_scripts_run(name, tmp_path, monkeypatch):
     needed(name)
     blocks = re.findall(r"^```python3\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
     (block,) = [block for block in blocks if f"import {name}" in block or f"from {name}" in block]
     names = {}
-    exec(block.replace("epochs = 5", "epochs = 1").replace("take(200)", "take(6)").replace('"reliable"', '"quick"'), names)
+    for long, short in (("epochs = 5", "epochs = 1"), ("take(200)", "take(6)"), ('"reliable"', '"paper-trail"')):
+        assert long in block
+        block = block.replace(long, short)
+    monkeypatch.chdir(tmp_path)
+    exec(block, names)
     assert unreached(names["model"]) == {}
     assert names["result"].worst_case["n"] == 6

@@ -9,11 +9,13 @@ from foreign import IFNode, Leaky, images, made
 from test_recorded import Native
 
 import robustsnn
-from robustsnn.attacks import paper_sr_10, reliable
+from robustsnn.attacks import Suite, paper_sr_10, reliable
+from robustsnn.attacks.presets import apgd
 from robustsnn.evaluation import evaluate
+from robustsnn.evaluation.fingerprint import model_digest
 from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.interop import KNOWN, unreached, wrap
-from robustsnn.neurons import IF
+from robustsnn.neurons import IF, STBP
 
 X = images(24)
 
@@ -62,6 +64,17 @@ def test_without_wrap_the_flag_says_how_many_attacks_are_left_out():
     assert not {"rules-without-effect", "state", "call-dependent", "unsteady-gradient"} & {
         flag["name"] for flag in found["flags"]
     }
+
+
+def test_a_folder_of_a_foreign_network_is_resumed(tmp_path):
+    net, suite = made(), lambda eps: Suite("one", (("column", (apgd(eps, 3, rule=STBP()),)),))
+    x, y = X[:6], net(X).argmax(1)[:6]
+    found = [
+        robustsnn.evaluate(wrap(net), (x, y), suite=suite, eps=0.1, out=tmp_path / "run").to_dict() for _ in range(2)
+    ]
+    assert found[0]["worst_case"] == found[1]["worst_case"]
+    assert model_digest(wrap(net, x=x)) == model_digest(wrap(net, x=x))
+    assert robustsnn.report(tmp_path / "run", tmp_path / "page.html").exists()
 
 
 def test_what_is_left_alone_is_named_in_the_flag():

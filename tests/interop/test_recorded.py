@@ -1,4 +1,4 @@
-"""A recorded network is the network: its spikes, its own gradient, and under any rule the gradient of its native twin."""
+"""A recorded network is the network: its spikes, its own gradient, and under any rule that of its native twin."""
 
 import copy
 import weakref
@@ -8,14 +8,13 @@ import torch
 from foreign import IFNode, Leaky, images, made
 from torch import nn
 
-from robustsnn.attacks import Linf
-from robustsnn.attacks.attempt import Attempt
 from robustsnn.attacks.graded import graded
 from robustsnn.attacks.passes import judged
+from robustsnn.attacks.presets import apgd
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.interop import wrap
-from robustsnn.interop.tape import Recorded
+from robustsnn.interop.steps import Recorded
 from robustsnn.neurons import (
     ASSG,
     BPTR,
@@ -127,7 +126,10 @@ def test_a_membrane_that_is_read_out_belongs_to_the_read_out():
 
 
 def test_a_layer_whose_membrane_and_spikes_are_used_has_both_in_its_gradient():
-    net, x = made(Leaky, answer=lambda out, mem: torch.stack(out).mean(0) + torch.stack(mem).sum((0, 2))[:, None]), images()
+    net, x = (
+        made(Leaky, answer=lambda out, mem: torch.stack(out).mean(0) + torch.stack(mem).sum((0, 2))[:, None]),
+        images(),
+    )
     model = wrap(net, x=x)
     assert len(model.recorded) == 2
     assert close(gradient(model, x), gradient(net, x, reset=lambda: forget(net)))
@@ -182,17 +184,13 @@ def test_potentials_can_be_looked_at_during_a_pass_and_not_made_up_after_it():
 
 
 def test_an_attack_ends_where_it_ends_on_the_native_twin():
-    from robustsnn.attacks.presets import apgd
-
     net, x = made(), images(12)
     model, native = wrap(net, x=x), Native(net, IF()).eval()
     y = native(x).argmax(1).detach()
-    for rule in (ASSG(), None):
-        rule = rule or STBP(Arctan(2.0))
-        found = [apgd(eps=0.2, steps=5, rule=rule).run(one, x, y) for one in (model, native)]
-        assert all(isinstance(attempt, Attempt) for attempt in found)
-        assert torch.equal(*((one(attempt.images).argmax(1) != y) for one, attempt in zip((model, native), found, strict=True)))
-        assert Linf(0.2).distance(found[0].images, x).max() <= 0.2 + 1e-6
+    for rule in (ASSG(), STBP(Arctan(2.0))):
+        broken = [native(apgd(eps=0.2, steps=5, rule=rule)(one, x, y)).argmax(1) != y for one in (model, native)]
+        assert torch.equal(*broken)
+        assert broken[0].any()
 
 
 def test_a_copy_has_layers_of_its_own():

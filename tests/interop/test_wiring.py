@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from foreign import IFNode, Leaky, images, made
+from foreign import IFNode, Leaky, images
 from torch import nn
 
 from robustsnn.ground.errors import Advice, UserError
@@ -124,7 +124,9 @@ def test_double_and_channels_last():
     model = wrap(Inside(lambda z: z.mean(0)).double().eval(), x=X.double())
     assert model(X.double()).dtype == torch.float64
     assert len(neuron_layers(model)) == 1
-    assert torch.equal(wrap(SINGLE, x=X, steps=4, readout="mean")(X.to(memory_format=torch.channels_last)), WANTED.mean(0))
+    assert torch.equal(
+        wrap(SINGLE, x=X, steps=4, readout="mean")(X.to(memory_format=torch.channels_last)), WANTED.mean(0)
+    )
 
 
 def test_what_is_guessed_is_told():
@@ -145,7 +147,11 @@ def test_without_images_it_finds_out_at_the_first_call():
 REFUSED = {
     "an output without a batch": (Inside(lambda z: z.mean()), {}, r"needed is \[B, K\]"),
     "a dict of two": (Inside(lambda z: {"a": z, "b": z}), {}, "say which entry is the answer, output="),
-    "an entry that is not there": (Inside(lambda z: (z, z)), {"output": 2}, r"output=2: the network's output has \[0, 1\]"),
+    "an entry that is not there": (
+        Inside(lambda z: (z, z)),
+        {"output": 2},
+        r"output=2: the network's output has \[0, 1\]",
+    ),
     "a layout without steps": (SINGLE, {"layout": "step"}, "needs steps"),
     "another layout": (SINGLE, {"layout": "BTC"}, "allowed are 'images', 'TB', 'BT', 'step'"),
     "another readout": (SINGLE, {"readout": "rate"}, "allowed are 'mean'"),
@@ -185,6 +191,25 @@ def test_a_forgotten_reset_is_made_up_for(kind):
         model(1 - X)
         assert torch.equal(model(X), first)
         assert torch.equal(steps_of(body, X, 1)[0], first)
+
+
+def test_numbers_drawn_inside_are_the_same_in_each_pass_that_is_compared():
+    class Drawn(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = Body(IFNode, 1)
+
+        def forward(self, x):
+            return torch.stack([self.body((torch.rand_like(x) < x).float() + 0 * x) for _ in range(4)]).mean(0)
+
+    model = wrap(Drawn().eval(), x=X)
+    assert len(neuron_layers(model)) == 1
+    assert not torch.equal(model(X), model(X))
+
+
+def test_a_network_that_is_cut_off_from_its_input_says_so():
+    model = wrap(Inside(lambda z: z.mean(0).detach()).eval(), x=X)
+    assert model.left_alone == {"body.neurons": "the logits are cut off from the input"}
 
 
 def test_images_that_look_at_one_another_are_told():

@@ -154,7 +154,7 @@ class Own(nn.Module):
 
 
 class Foreign(Own):
-    """Such neurons as a framework has them: its classes say where they come from, and their surrogate is an attribute."""
+    """Such neurons as a framework has them: their class says where it comes from, their surrogate is an attribute."""
 
     __module__ = "spikingjelly.activation_based.neuron"
     v_threshold, v_reset, detach_reset, step_mode, surrogate_function = 1.0, 0.0, False, "m", Step.apply

@@ -192,7 +192,7 @@ def _foreign(probe: Probe) -> Check:
     names = unreached(probe.model)
     listed = "; ".join(f"{name} ({why})" for name, why in list(names.items())[:4])
     left = f"; {probe.left_out} attacks of the suite are left out" if probe.left_out else ""
-    text = f"{len(names)} layers of neurons are not reached by rules: {listed}{left}" if names else "rules reach all layers"
+    text = f"rules do not reach {len(names)} layers of foreign neurons{': ' if names else ''}{listed}{left}"
     return Check(FLAGS["foreign-gradient"], bool(names), text, float(len(names)))
 
 

@@ -10,7 +10,7 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from robustsnn.interop.tape import Nominal
+from robustsnn.interop.steps import Nominal
 from robustsnn.neurons import LIF
 
 KNOWN = ("spikingjelly", "snntorch", "sinabs", "norse")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from robustsnn.interop.frameworks import framework_of
 from robustsnn.interop.own import OwnSlope, rule_of
-from robustsnn.interop.tape import OwnSteps, Recorded, Steps, Tape
+from robustsnn.interop.steps import OwnSteps, Recorded, Steps
+from robustsnn.interop.tape import Tape
 from robustsnn.neurons import Neurons
 
 
@@ -47,6 +48,22 @@ def put(net: nn.Module, name: str, module: nn.Module) -> None:
     setattr(net.get_submodule(parent), last, module)
 
 
+@contextmanager
+def sent(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, list[Tensor]]]:
+    """What layers send out inside the block, by name and call by call."""
+    given: dict[str, list[Tensor]] = {name: [] for name in layers}
+
+    def keep(name: str) -> Callable[..., None]:
+        return lambda _, __, out: given[name].append((out[0] if isinstance(out, tuple) else out).detach().clone())
+
+    hooks = [layer.register_forward_hook(keep(name)) for name, layer in layers.items()]
+    try:
+        yield given
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def unequal(a: Tensor, b: Tensor) -> float:
     """The share of unequal spikes; 1 where they do not even have the same shape."""
     return float((a != b).float().mean()) if a.shape == b.shape else 1.0
@@ -71,6 +88,8 @@ def _leaves(outputs: Iterable[Tensor], known: dict[int, int]) -> set[int]:
 
 def obstacles(tape: Tape, logits: Tensor) -> dict[str, str]:
     """Why a layer cannot be recorded as it was in this pass, by name; none if the pass can be put together again."""
+    if not logits.requires_grad:
+        return {steps.layer.name: "the logits are cut off from the input" for steps in tape.steps.values()}
     found = {steps.layer.name: "it is not called" for steps in tape.steps.values() if steps not in tape.order}
     for steps in tape.order:
         layer = steps.layer

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +12,9 @@ from robustsnn.ground.errors import Advice, UserError
 from robustsnn.ground.modes import evaluating
 from robustsnn.ground.seeds import seeded
 from robustsnn.interop.frameworks import framework_of, reset, spiking_modules
-from robustsnn.interop.proof import READ, obstacles, put, recorder, twin, unequal
-from robustsnn.interop.tape import Recorded
+from robustsnn.interop.reaching import reach
 from robustsnn.interop.wiring import Layout, Readout, Wiring, dimensions, entry_of
 from robustsnn.interop.wrapping import Wrapped
-from robustsnn.neurons import Neurons
 
 PROBED = 16
 """How many images are looked at."""
@@ -44,10 +38,10 @@ def settle(wishes: Wishes, model: Wrapped, x: Tensor) -> None:
         x = torch.cat([x, x.flip(-1), 1 - x])
     model.how, model.left_alone, model.recorded = [], {}, nn.ModuleList()
     with torch.inference_mode(False), torch.no_grad(), evaluating(model), seeded(0, "wrap"):
-        x = x.clone()
+        x = x.clone()  # a tensor of inference mode has no gradient
         _wire(model, wishes, x)
         _forgets(model, x)
-        _reach(model, wishes.tolerance, x)
+        reach(model, wishes.tolerance, x)
     for text in model.how:
         if text.startswith("guessed"):
             warnings.warn(text, Advice, stacklevel=4)
@@ -88,8 +82,8 @@ def _whole(module: nn.Module) -> bool:
 def _forgets(model: Wrapped, x: Tensor) -> None:
     """UserError if a pass depends on those before it."""
 
-    def logits(images: Tensor) -> Tensor:
-        with seeded(0, "wrap"):
+    def logits(images: Tensor, seed: int = 0) -> Tensor:
+        with seeded(seed, "wrap"):
             return model.wiring.read(model.ask(images)).clone()
 
     before = _state(model.net)
@@ -102,6 +96,8 @@ def _forgets(model: Wrapped, x: Tensor) -> None:
             f"{type(model.net).__name__} answers the same images otherwise when it is asked again under the same seed "
             f"({what}): reset its state at the start of its forward"
         )
+    if not torch.equal(first, logits(x, 1)):
+        return  # other sizes of a batch draw other numbers
     alone = logits(x[:1])
     if (alone - first[:1]).abs().max() > 1e-3 * (1 + first[:1].abs().max()):
         text = "the logits of an image change with the other images of its batch: look for statistics of the batch"
@@ -119,105 +115,3 @@ def _state(net: nn.Module) -> dict[str, Tensor]:
 
 def _same(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
-
-
-def _reach(model: Wrapped, tolerance: float, x: Tensor) -> None:
-    """Let rules reach as many layers as can be proven."""
-    modules = spiking_modules(model.net)
-    with _outputs(modules) as given:
-        logits = model.wiring.read(model.ask(x))
-    plain = {name: [call.clone() for call in calls] for name, calls in given.items()}
-    layers = {name: recorder(name, module) for name, module in modules.items()}
-    while layers:
-        model.recorded = nn.ModuleList(layers.values()).eval()
-        try:
-            tape = model.tape(x)
-        except Exception as error:  # whatever somebody's module does when it is looked into
-            text = " ".join(str(error).split())[:120]
-            model.left_alone |= dict.fromkeys(layers, f"a recorded pass failed ({text})")
-            layers = {}
-            break
-        found = obstacles(tape, tape.logits)
-        if not found:
-            break
-        model.left_alone |= {name: why for name, why in found.items() if why != READ}
-        if any(why == READ for why in found.values()):
-            read = [name for name, why in found.items() if why == READ]
-            model.how.append(f"{_names(read)} read out by the membrane")
-        layers = {name: layer for name, layer in layers.items() if name not in found}
-    model.recorded = nn.ModuleList(layers.values()).eval()
-    if layers:
-        _keep(model, tolerance, x, logits, plain, {steps.layer.name: steps for steps in tape.order})
-    for name, why in model.left_alone.items():
-        model.how.append(f"no gradient rule reaches {name}: {why}")
-
-
-def _keep(
-    model: Wrapped, tolerance: float, x: Tensor, logits: Tensor, plain: dict[str, list[Tensor]], passed: dict[str, Any]
-) -> None:
-    """Replace what can be replaced, and keep the rest recorded, if spikes and logits are those of the plain pass."""
-    ours: dict[str, Neurons] = {}
-    modules = dict(model.net.named_modules())
-    for name, steps in passed.items():
-        steps.layer.steps = len(steps.spikes)
-        made = twin(modules[name], name, steps.layer.steps) if len(steps.inputs) == 1 else None
-        if made is not None:
-            ours[name] = made
-    recorded = list(model.recorded)
-    if ours:
-        try:
-            net = copy.deepcopy(model.net)
-        except Exception:  # whatever cannot be copied is recorded
-            net, ours = model.net, {}
-        original, model.net = model.net, net
-        for name, layer in ours.items():
-            put(net, name, layer)
-        model.recorded = nn.ModuleList(m for m in recorded if isinstance(m, Recorded) and m.name not in ours)
-        with _outputs(ours) as given:
-            now = model.wiring.read(model.ask(x))
-        share = max((unequal(calls[0], plain[name][0]) for name, calls in given.items()), default=0.0)
-        if ours and _accept(share, torch.equal(now, logits), tolerance):
-            told = "" if share == 0 else f", {100 * share:.3g} % of the spikes of a layer are others"
-            model.how.append(f"{_names(ours)} replaced by neurons of ours{told}")
-        else:
-            model.net, model.recorded = original, nn.ModuleList(recorded)
-            if ours:
-                model.how.append(f"neurons of ours would fire {100 * share:.3g} % of the spikes of a layer otherwise")
-    rest = [m for m in model.recorded if isinstance(m, Recorded)]
-    if rest:
-        tape = model.tape(x)
-        layers = {steps.layer.name: steps for steps in tape.order}
-        share = max(unequal(layer.whole(layers[layer.name].outputs), layer.whole(plain[layer.name])) for layer in rest)
-        if _accept(share, torch.equal(tape.logits, logits), tolerance):
-            told = "" if share == 0 else f", {100 * share:.3g} % of the spikes of a layer are others"
-            model.how.append(f"{_names(layer.name for layer in rest)} recorded{told}")
-        else:
-            model.recorded = nn.ModuleList()
-            why = f"recorded, {100 * share:.3g} % of the spikes of a layer are others"
-            model.left_alone |= {layer.name: why for layer in rest}
-
-
-def _accept(share: float, equal: bool, tolerance: float) -> bool:
-    return share <= tolerance and (equal or share > 0)
-
-
-def _names(names: Any) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - 6} more" if len(listed) > 6 else ""
-    return f"{', '.join(listed[:6])}{more}: {len(listed)} neuron layer{'s' if len(listed) > 1 else ''}"
-
-
-@contextmanager
-def _outputs(modules: dict[str, Any]) -> Iterator[dict[str, list[Tensor]]]:
-    """What layers send out inside the block, call by call."""
-    given: dict[str, list[Tensor]] = {name: [] for name in modules}
-
-    def keep(name: str) -> Any:
-        return lambda _, __, out: given[name].append((out[0] if isinstance(out, tuple) else out).detach())
-
-    hooks = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
-    try:
-        yield given
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.interop.frameworks import Listener
-from robustsnn.interop.tape import Nominal
+from robustsnn.interop.steps import Nominal
 from robustsnn.neurons import LIF
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.interop.frameworks import Listener, one_step
-from robustsnn.interop.tape import Nominal
+from robustsnn.interop.steps import Nominal
 from robustsnn.neurons import LIF
 
 _RECURRENT = ("RLeaky", "RSynaptic")

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from robustsnn.interop.frameworks import Listener, one_step
-from robustsnn.interop.tape import Nominal
+from robustsnn.interop.steps import Nominal
 from robustsnn.neurons import LIF
 
 

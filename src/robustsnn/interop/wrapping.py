@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from robustsnn.interop.frameworks import reset, spiking_modules
 from robustsnn.interop.proof import listening
-from robustsnn.interop.tape import Recorded, Tape
+from robustsnn.interop.steps import Recorded
+from robustsnn.interop.tape import Tape
 from robustsnn.interop.wiring import Wiring
 from robustsnn.neurons.normed import watched
 
@@ -54,6 +55,7 @@ class Wrapped(nn.Module):
             except BaseException:
                 self.settle = settle
                 raise
+            self.train(self.training)  # what was put in has no mode yet
 
     def forward(self, x: Tensor) -> Tensor:
         self.meet(x)
