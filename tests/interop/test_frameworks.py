@@ -77,7 +77,9 @@ def spikingjelly(name, **options):
     def build(steps):
         neuron = needed("spikingjelly.activation_based.neuron")
         functional = needed("spikingjelly.activation_based.functional")
-        multi = options.get("step_mode") == "m"
+        multi = options.get("step_mode") == "m" or "PSN" in name
+        if "PSN" in name:
+            options["T"] = steps
         return (Sequence if multi else Reading)(
             lambda: getattr(neuron, name)(**options), steps, lambda net: functional.reset_net(net)
         )
@@ -129,6 +131,8 @@ NETWORKS = {
     "QIFNode": spikingjelly("QIFNode", v_threshold=0.6),
     "EIFNode": spikingjelly("EIFNode", v_threshold=0.6),
     "IzhikevichNode": spikingjelly("IzhikevichNode", v_threshold=0.6),
+    "PSN": spikingjelly("PSN"),
+    "MaskedPSN": spikingjelly("MaskedPSN", k=2, step_mode="m"),
     "Leaky": snntorch("Leaky", beta=0.9),
     "Leaky, zero": snntorch("Leaky", beta=0.9, reset_mechanism="zero", learn_beta=True, learn_threshold=True),
     "Leaky, at once": snntorch("Leaky", beta=0.9, reset_delay=False),

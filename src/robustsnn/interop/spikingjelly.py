@@ -1,4 +1,4 @@
-"""SpikingJelly: IF, LIF and what else has a `surrogate_function`, single-step and multi-step. Tried: 2.0.0.
+"""SpikingJelly: IF, LIF and what else has a `surrogate_function`, single-step and multi-step. Tried: 2.0.0, 0.0.0.0.14.
 
     u[t] = V[t-1] + I[t]                            IFNode
     u[t] = V[t-1] + (I[t] - V[t-1]) / c             LIFNode(tau=c, decay_input=True), tau = 1 - 1/c in our words
@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from robustsnn.interop.frameworks import Listener, one_step
@@ -23,8 +24,7 @@ from robustsnn.neurons import LIF
 
 def spiking(module: nn.Module) -> bool:
     """See `Framework.spiking`."""
-    named = ("surrogate_function", "v_threshold", "step_mode", "detach_reset")
-    return all(hasattr(module, name) for name in named)
+    return hasattr(module, "surrogate_function")
 
 
 def reset(module: nn.Module) -> None:
@@ -40,10 +40,10 @@ def _values(module: Any) -> dict[str, Any]:
     tau = 1.0 if c is None else max(1e-6, 1 - 1 / float(c))
     return {
         "tau": tau,
-        "theta": float(module.v_threshold),
+        "theta": float(getattr(module, "v_threshold", 1.0)),  # that of a parallel neuron is in its bias
         "decay_input": bool(getattr(module, "decay_input", False)) and tau < 1,
-        "reset": "soft" if module.v_reset is None else "hard",
-        "detach_reset": bool(module.detach_reset),
+        "reset": "soft" if getattr(module, "v_reset", 0.0) is None else "hard",
+        "detach_reset": bool(getattr(module, "detach_reset", False)),
     }
 
 
@@ -67,27 +67,36 @@ def own(module: Any) -> Callable[[Tensor], Tensor]:
 
 def sequence(module: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
     """See `Framework.sequence`."""
-    return one_step() if module.step_mode == "s" else ((lambda x: x), (lambda x: x))
+    return one_step() if getattr(module, "step_mode", "m") == "s" else ((lambda x: x), (lambda x: x))
 
 
 class _Fires(nn.Module):
     """A module, since the node has one there."""
 
-    def __init__(self, listener: Listener, own: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, fire: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.spiking = True
-        self.forward = lambda v: listener.fire(v, own)
+        self.forward = fire
 
 
 @contextmanager
 def listen(module: Any, listener: Listener) -> Iterator[None]:
     """See `Framework.listen`."""
-    before = module.surrogate_function, module.detach_reset, module.training
-    module.surrogate_function = _Fires(listener, own(module))
-    module.detach_reset = False  # the listener says whether the gradient goes through the reset
+    names = [name for name in ("surrogate_function", "detach_reset", "training") if hasattr(module, name)]
+    before, surrogate = [getattr(module, name) for name in names], own(module)
+
+    def fire(v: Tensor) -> Tensor:
+        if hasattr(module, "v_threshold"):
+            return listener.fire(v, surrogate)
+        return torch.stack([listener.fire(step, surrogate) for step in v])  # a parallel neuron: all steps at once
+
+    module.surrogate_function = _Fires(fire)
+    if "detach_reset" in names:
+        module.detach_reset = False  # the listener says whether the gradient goes through the reset
     if not hasattr(module, "single_step_functional_forward"):  # before 2.0
         module.training = True
     try:
         yield
     finally:
-        module.surrogate_function, module.detach_reset, module.training = before
+        for name, value in zip(names, before, strict=True):
+            setattr(module, name, value)

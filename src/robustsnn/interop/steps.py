@@ -89,13 +89,16 @@ class Steps:
         self.attached = not layer.neuron.detach_reset
 
     def fire(self, distance: Tensor, own: Callable[[Tensor], Tensor]) -> Tensor:
-        """The spikes of v = u - theta, in place of the framework's own function of it."""
+        """The spikes of v = u - theta of one step, in place of the framework's own function of it."""
+        shape, step = distance.shape, self.layer.unfold(self.currents[-1])[0]
+        if distance.numel() == step.numel():  # some flatten what they get
+            distance = distance.view_as(step)
         with torch.no_grad():
             spike = own(distance.detach())
         self.distances.append(distance)
         self.spikes.append(spike)
         self.owns.append(own)
-        return _Step.apply(distance, spike, self, len(self.spikes) - 1)  # type: ignore[no-any-return]
+        return _Step.apply(distance, spike, self, len(self.spikes) - 1).view(shape)  # type: ignore[no-any-return]
 
     def slope(self, t: int) -> Tensor:
         """ds[t]/du[t]: what the rule gave, or the framework's own where a membrane is read without any rule."""
