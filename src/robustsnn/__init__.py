@@ -10,6 +10,7 @@
     robustsnn.studies     the sparsity trail, gradients, vulnerability, theory, energy
 
     robustsnn.fit         the training loop
+    robustsnn.wrap        a spiking network of another framework, as a model that every attack reaches
     robustsnn.evaluate    robustness of any model, or of a run's folder, with intervals
     robustsnn.train, robustsnn.analyze, robustsnn.report    the commands of these names
 

@@ -129,6 +129,13 @@ def test_double_and_channels_last():
     )
 
 
+def test_vectors():
+    torch.manual_seed(0)
+    body = Body(IFNode, 1).eval()
+    model = wrap(body, x=X.flatten(1), steps=4, readout="mean", mean=0.5)
+    assert torch.equal(model(X.flatten(1)), steps_of(body, X.flatten(1) - 0.5).mean(0))
+
+
 def test_what_is_guessed_is_told():
     with pytest.warns(Advice, match="its mean, say readout="):
         model = wrap(Inside(lambda z: z).eval(), x=X)

@@ -58,12 +58,11 @@ def wrap(
         if value is not None:
             check_among(name, value, allowed)
     check_number("tolerance", tolerance, above=-1e-9, most=1)
-    if layout in ("TB", "BT", "step") and steps is None and x is not None and x.ndim < 5:
-        raise UserError(f"layout={layout!r} needs steps, the number of time steps that an image is shown")
     reset(net)
     with suppress(Exception):  # what cannot be copied is used itself; `wrap` changes nothing in it but its state
         net = copy.deepcopy(net)
-    of_pixels = [torch.as_tensor(value, dtype=torch.float32).reshape(-1, 1, 1) for value in (mean, std)]
+    there = next((t.device for t in (*net.parameters(), *net.buffers())), torch.device("cpu"))
+    of_pixels = [torch.as_tensor(v, dtype=torch.float32, device=there).reshape(-1, 1, 1) for v in (mean, std)]
     if not bool((of_pixels[1] > 0).all()):
         raise UserError(f"std={std}: all must be positive")
     model = Wrapped(net, partial(settle, Wishes(steps, layout, readout, output, tolerance)), *of_pixels)

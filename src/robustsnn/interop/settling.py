@@ -48,7 +48,10 @@ def settle(wishes: Wishes, model: Wrapped, x: Tensor) -> None:
 
 
 def _wire(model: Wrapped, wishes: Wishes, x: Tensor) -> None:
-    wiring = Wiring(_layout(model.net, wishes), wishes.steps if x.ndim == 4 else None, wishes.output)
+    layout, frames = _layout(model.net, wishes), x.ndim == 5  # frames have steps of their own
+    if layout != "images" and wishes.steps is None and not frames:
+        raise UserError(f"layout={layout!r} needs steps, the number of time steps that an image is shown")
+    wiring = Wiring(layout, None if frames else wishes.steps, wishes.output)
     model.wiring = wiring
     raw = model.ask(x)
     if wishes.output is None:

@@ -55,8 +55,8 @@ def nominal(module: nn.Module) -> Nominal:
 def twin(module: Any) -> LIF | None:
     """See `Framework.twin`."""
     plain = type(module).__name__ in ("IFNode", "LIFNode") and type(module).__module__.startswith("spikingjelly.")
-    whole = module.step_mode == "m" and not getattr(module, "store_v_seq", False)
-    return LIF(**_values(module)) if plain and whole and module.v_reset in (None, 0.0) else None
+    whole = plain and module.step_mode == "m" and not getattr(module, "store_v_seq", False)
+    return LIF(**_values(module)) if whole and module.v_reset in (None, 0.0) else None
 
 
 def own(module: Any) -> Callable[[Tensor], Tensor]:

@@ -44,7 +44,10 @@ class Wrapped(nn.Module):
     def ask(self, x: Tensor) -> Any:
         """What the network itself answers to pixels, from fresh state."""
         reset(self.net)
-        return self.wiring.ask(self.net, (x - self.pixel_mean) / self.pixel_std)
+        mean, std = self.pixel_mean, self.pixel_std
+        if x.ndim == 2:  # vectors
+            mean, std = mean.flatten(), std.flatten()
+        return self.wiring.ask(self.net, (x - mean) / std)
 
     def meet(self, x: Tensor) -> None:
         """Find out how the network works, on the first images that it meets."""
