@@ -232,4 +232,4 @@ def test_the_page_s_scripts_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(block, names)
     assert unreached(names["model"]) == {}
-    assert names["result"].worst_case["n"] == 6
+    assert names["result"].worst_case.n == 6
