@@ -18,13 +18,11 @@ KNOWN = ("spikingjelly", "snntorch", "sinabs", "norse")
 
 
 class Listener(Protocol):
-    """Who fires in place of a framework's step, and how the gradient goes through the reset."""
+    """Who fires in place of a framework's step."""
 
     def fire(self, distance: Tensor, own: Callable[[Tensor], Tensor]) -> Tensor:
         """The spikes of v = u - theta; `own` is what the framework would fire, with its surrogate."""
         ...
-
-    attached: bool
 
 
 class Framework(Protocol):
