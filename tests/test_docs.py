@@ -54,6 +54,7 @@ SMALLER: dict[str, list[tuple[str, str]]] = {
         ("epochs=12", "epochs=1"),
         ('data.test, suite="quick"', 'data.test.take(4), suite="paper-trail"'),
     ],
+    "docs/how-to/judge-your-network.md": [('suite="quick"', 'suite="paper-trail"')],
     "docs/how-to/attack-your-own-model.md": [
         ("Mine(...)", "Mine(net, [0.5], [0.25])"),
         ("steps=100", "steps=3"),

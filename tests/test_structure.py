@@ -29,7 +29,7 @@ ROWS = (
     {"draw"},
     {"neurons", "losses"},
     {"encoders"},
-    {"models", "attacks"},
+    {"models", "attacks", "interop"},
     {"objectives", "data"},
     {"training", "evaluation", "reporting"},
     {"studies"},

@@ -10,6 +10,7 @@
     robustsnn.studies     the sparsity trail, gradients, vulnerability, theory, energy
 
     robustsnn.fit         the training loop
+    robustsnn.wrap        a spiking network of another framework, as a model that every attack reaches
     robustsnn.evaluate    robustness of any model, or of a run's folder, with intervals
     robustsnn.train, robustsnn.analyze, robustsnn.report    the commands of these names
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from robustsnn import data as data
     from robustsnn import encoders as encoders
     from robustsnn import evaluation as evaluation
+    from robustsnn import interop as interop
     from robustsnn import losses as losses
     from robustsnn import models as models
     from robustsnn import neurons as neurons
@@ -37,11 +39,12 @@ if TYPE_CHECKING:
     from robustsnn.api import report as report
     from robustsnn.api import train as train
     from robustsnn.ground.errors import UserError as UserError
+    from robustsnn.interop import wrap as wrap
     from robustsnn.training.fit import fit as fit
 
     __version__: str
 
-_FROM = {"UserError": "ground.errors", "fit": "training.fit"} | dict.fromkeys(
+_FROM = {"UserError": "ground.errors", "fit": "training.fit", "wrap": "interop"} | dict.fromkeys(
     ("train", "evaluate", "analyze", "report"), "api"
 )
 """What the facade shows besides rooms, and where it is."""

@@ -153,6 +153,13 @@ class Own(nn.Module):
         return torch.stack(spikes)
 
 
+class Foreign(Own):
+    """Such neurons as a framework has them: their class says where it comes from, their surrogate is an attribute."""
+
+    __module__ = "spikingjelly.activation_based.neuron"
+    v_threshold, v_reset, detach_reset, step_mode, surrogate_function = 1.0, 0.0, False, "m", Step.apply
+
+
 def neurons(change: Callable[[Neurons], nn.Module]) -> Callable[[nn.Module], nn.Module]:
     """Put in the place of each layer of neurons."""
 
@@ -437,6 +444,7 @@ PLANTED = (
     Planted("coupled", "one answer for all images of a batch that are near one another", Sharing),
     Planted("no-gradient", "pixels that are detached", front(Tensor.detach), suite=blind),
     Planted("no-gradient", "logits computed without gradients", Frozen, suite=blind),
+    Planted("foreign-gradient", "neurons of another framework, not wrapped", neurons(Foreign), spiking, two_rules),
     Planted("probabilities", "a softmax at the end", output(lambda z: z.softmax(1))),
     Planted("coarse-logits", "logits rounded to steps of eight", output(BPDA(lambda z: 8 * (z / 8).round()))),
     Planted("erratic", "noise by a hash of the image", front(hashed)),

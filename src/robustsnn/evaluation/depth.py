@@ -151,6 +151,8 @@ def _at_most(expected: dict[str, Any], n: int, raised: list[str]) -> list[str]:
             f"twice the passes would break about {expected['broken']:.1f} more of {n} images, which is more than "
             f"{100 * TOLERATED:g} % of them"
         )
+    if "foreign-gradient" in raised:
+        reasons.append("no gradient rule reached neurons of another framework (foreign-gradient)")
     if "not-converged" in raised and expected["standing"]:
         reasons.append("longer attacks broke images that the suite left standing (not-converged)")
     return reasons

@@ -260,7 +260,17 @@ _ALL = (
         True,
         "in eval mode the logits are not connected to the input",
         "Detached or discrete parts stop every gradient attack, which is no protection.",
-        "Put the discrete part into robustsnn.encoders.BPDA; only gradient-free attacks were run.",
+        "Put the discrete part into robustsnn.encoders.BPDA, or hand a network of another spiking framework to "
+        "robustsnn.wrap; only gradient-free attacks were run.",
+    ),
+    Flag(
+        "foreign-gradient",
+        True,
+        "the model has layers of spiking neurons of another framework that no gradient rule reaches",
+        "They are attacked by the one surrogate that they came with, or by none. Where that is narrow or saturated, "
+        "the figure may be twenty points too high: the attacks that break such networks need other rules.",
+        "Hand the network to robustsnn.wrap, which replaces or records its neurons, and look at what it says in `how`; "
+        "read the figure as at most.",
     ),
     Flag(
         "probabilities",

@@ -33,6 +33,7 @@ from robustsnn.evaluation.relation import relation
 from robustsnn.evaluation.resolution import coarse, erratic, stuck
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import evaluating
+from robustsnn.interop import unreached
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule, ResetFlow
 from robustsnn.records.outcome import Outcomes, breaks
@@ -142,7 +143,7 @@ def _coupling(probe: Probe) -> Check:
 def _gradients(probe: Probe, found: Outcomes) -> list[Check]:
     """What single gradients tell."""
     text = f"the logits are {'' if probe.connected else 'not '}connected to the input"
-    made = [Check(FLAGS["no-gradient"], not probe.connected, text)]
+    made = [Check(FLAGS["no-gradient"], not probe.connected, text), _foreign(probe)]
     if not probe.gradient_attacks:
         return made
     pairs: dict[tuple[str, str], tuple[GradientRule | None, Any]] = {}
@@ -184,6 +185,15 @@ def _gradients(probe: Probe, found: Outcomes) -> list[Check]:
         rules = f"{len(names)} gradient rule{'s' if len(names) > 1 else ''} ({shown})"
         made.append(Check(FLAGS["single-surrogate"], single, rules, float(len(names))))
     return made
+
+
+def _foreign(probe: Probe) -> Check:
+    """Neurons of other frameworks that rules do not reach."""
+    names = unreached(probe.model)
+    listed = "; ".join(f"{name} ({why})" for name, why in list(names.items())[:4])
+    left = f"; {probe.left_out} attacks of the suite are left out" if probe.left_out else ""
+    text = f"rules do not reach {len(names)} layers of foreign neurons{': ' if names else ''}{listed}{left}"
+    return Check(FLAGS["foreign-gradient"], bool(names), text, float(len(names)))
 
 
 def _direction(probe: Probe) -> Check:

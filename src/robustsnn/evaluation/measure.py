@@ -28,6 +28,7 @@ from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.units import show_fraction
 from robustsnn.models import Encoded
+from robustsnn.neurons import neuron_layers
 from robustsnn.records.outcome import Outcomes, breaks, rate, tabulate
 from robustsnn.records.result import Right
 from robustsnn.records.typed import plain
@@ -171,7 +172,8 @@ def evaluate(
                 "worst_case": {**rate(standing), **threat, "right": plain(Right.of(images, standing))},
             }
             entry["rounded"] = rounded(model, at.threat, found, judge, batch_size, seed)
-            entry |= _inspect(model, fresh, x, y, used, found, judge, batch_size, seed, flags)
+            left_out = 0 if neuron_layers(model) else len(at.members()) - len(at.without_rules().members())
+            entry |= _inspect(model, fresh, x, y, used, found, judge, batch_size, seed, flags, left_out)
             entry["depth"] = depth(found, standing, [flag["name"] for flag in entry["flags"]])
             entry["worst_case"]["at_most"] = bool(entry["depth"]["at_most"])
             entry["curve"] = points  # which goes on
@@ -191,6 +193,7 @@ def _inspect(
     batch_size: int,
     seed: int,
     flags: Sequence[Checking],
+    left_out: int,
 ) -> dict[str, Any]:
     """What broke what, and the checks."""
     device = device_of(model, x)
@@ -207,7 +210,7 @@ def _inspect(
 
     def probed(which: np.ndarray, survivors: Probe | None = None) -> Probe:
         xp, yp = x[which].to(device), y[which].to(device)
-        return Probe(view, xp, yp, found.standing()[which], suite, judge, seed, survivors, before)
+        return Probe(view, xp, yp, found.standing()[which], suite, judge, seed, survivors, before, left_out)
 
     probe = probed(at, probed(left))
     with seeded(seed, "checks"):

@@ -83,6 +83,7 @@ class Probe:
         seed: of what is drawn.
         survivors: a probe of images of the whole evaluation that the suite left standing; None for those of x.
         fresh: the model as it was before anything was asked of it, if it can be copied.
+        left_out: how many attacks of the suite were left out for want of layers that obey rules.
     """
 
     model: nn.Module
@@ -94,6 +95,7 @@ class Probe:
     seed: int
     survivors: Probe | None = None
     fresh: nn.Module | None = None
+    left_out: int = 0
 
     @cached_property
     def connected(self) -> bool:

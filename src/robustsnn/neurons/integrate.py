@@ -138,6 +138,22 @@ class LIF:
             return kept if self.detach_reset else kept - potential * slope
         return torch.ones_like(slope) if self.detach_reset else 1 - self.theta * slope
 
+    def through_time(self, upstream: Tensor, trace: list[tuple[Tensor, Tensor]], slopes: list[Tensor]) -> list[Tensor]:
+        """dL/dI[t] for each step of `trace` = list(run(current, T)), given dL/ds[t] and ds[t]/du[t].
+
+        dL/du[t] = dL/ds[t] ds[t]/du[t] + tau dL/du[t+1] dV[t]/du[t],     dL/dI[t] = k dL/du[t]
+        """
+        carried: Tensor | None = None
+        gradients = []
+        for t, (potential, spike) in reversed(list(enumerate(trace))):
+            slope = slopes[t]
+            gradient = upstream[t].to(slope.dtype) * slope
+            if carried is not None:
+                gradient = gradient + carried * self.reset_slope(potential, spike, slope)
+            carried = gradient if self.tau == 1 else gradient * self.tau
+            gradients.append(self.discharge(gradient))
+        return gradients[::-1]
+
 
 class _Step(torch.autograd.Function):
     """u >= theta, with ds/du the slope of a surrogate at u - theta; differentiable again as often as that is."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
 from robustsnn.neurons.fused import surrogate_of
+from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.layer import Neurons
 
 
@@ -23,11 +24,13 @@ class Record:
         name: of the layer within the model, as `named_modules` has it.
         layer: the layer.
         current: what it was called with, `[T or 1, B, ...]`, part of the autograd graph of the pass.
+        neuron: its dynamics in that pass.
     """
 
     name: str
     layer: Neurons
     current: Tensor
+    neuron: LIF
 
     def trace(self) -> Iterator[tuple[Tensor, Tensor]]:
         """(u[t], s[t]) for t = 1 .. T, each `[B, ...]`: the potential before its reset, and the spike.
@@ -35,7 +38,7 @@ class Record:
         Recomputed from the current, step by step. Where that has a gradient so have they, by the surrogate of
         the layer's rule as in backpropagation through time; UserError for rules without a fixed surrogate.
         """
-        neuron = self.layer.neuron
+        neuron = self.neuron
         if torch.is_grad_enabled() and self.current.requires_grad:
             neuron = neuron.differentiable(surrogate_of(self.layer.rule))
         return neuron.run(self.current, self.layer.steps)
@@ -57,7 +60,7 @@ def recording(model: nn.Module) -> Iterator[list[Record]]:
 
                 def keep(layer: nn.Module, arguments: tuple[Any, ...], name: str = name) -> None:
                     assert isinstance(layer, Neurons)
-                    records.append(Record(name, layer, arguments[0]))
+                    records.append(Record(name, layer, arguments[0], layer.neuron))
 
                 hooks.append(module.register_forward_pre_hook(keep))
         if not hooks:

@@ -80,16 +80,8 @@ def through_time(
 
     `slope_at(t, u[t] - theta)` is ds[t]/du[t].
     """
-    carried: Tensor | None = None
-    gradients = []
-    for t, (potential, spike) in reversed(list(enumerate(trace))):
-        slope = slope_at(t, potential - neuron.theta)
-        gradient = upstream[t].to(slope.dtype) * slope
-        if carried is not None:
-            gradient = gradient + carried * neuron.reset_slope(potential, spike, slope)
-        carried = gradient if neuron.tau == 1 else gradient * neuron.tau
-        gradients.append(neuron.discharge(gradient))
-    return _gather(gradients[::-1], current)
+    slopes = [slope_at(t, potential - neuron.theta) for t, (potential, _) in enumerate(trace)]
+    return _gather(neuron.through_time(upstream, trace, slopes), current)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,235 @@
+"""Networks of the real frameworks, where they are installed: replaced and recorded forwards are theirs, bit by bit, and
+gradients under their own surrogate are their own autograd's."""
+
+import re
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from robustsnn.attacks import quick
+from robustsnn.evaluation.consistency import consistency
+from robustsnn.evaluation.fitting import fit_to, judge_of
+from robustsnn.evaluation.obedience import obedience
+from robustsnn.evaluation.probe import Probe
+from robustsnn.ground.modes import frozen
+from robustsnn.interop import unreached, wrap
+from robustsnn.neurons import ASSG, BPTR, HART, PDSG, RGA, Neurons, gradient_rule, neuron_layers
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+RULES = [ASSG(), BPTR(), HART(), PDSG(), RGA()]
+
+
+def needed(name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return pytest.importorskip(name)
+
+
+class Reading(nn.Module):
+    """Convolution, neurons, linear layer, neurons, linear layer: a loop over single steps inside, spikes read out."""
+
+    def __init__(self, kind, steps, reset) -> None:
+        super().__init__()
+        self.conv, self.first, self.fc, self.second = nn.Conv2d(1, 4, 3), kind(), nn.Linear(64, 12), kind()
+        self.out, self.steps, self.forget = nn.Linear(12, 3), steps, reset
+
+    def forward(self, x):
+        self.forget(self)
+        states, out = {}, []
+        for _ in range(self.steps):
+            h = self.layer(self.first, 3 * self.conv(x), states)
+            out.append(self.out(self.layer(self.second, 3 * self.fc(h.flatten(1)), states)))
+        return torch.stack(out).mean(0)
+
+    def layer(self, layer, current, states):
+        given = layer(current, *states.get(layer, ()))
+        if isinstance(given, torch.Tensor):
+            return given
+        # snnTorch's recurrent neurons take their spikes back, Norse hands on one state
+        recurrent = type(layer).__name__ in ("RLeaky", "RSynaptic")
+        states[layer] = given if recurrent else given[1:]
+        return given[0]
+
+
+class Sequence(nn.Module):
+    """The same with layers that take sequences `[T, B, ...]`, or `[B, T, ...]` where `first` is the batch."""
+
+    def __init__(self, kind, steps, reset, first="T") -> None:
+        super().__init__()
+        self.conv, self.first, self.fc, self.second = nn.Conv2d(1, 4, 3), kind(), nn.Linear(64, 12), kind()
+        self.out, self.steps, self.forget, self.time = nn.Linear(12, 3), steps, reset, 0 if first == "T" else 1
+
+    def forward(self, x):
+        self.forget(self)
+        current = 3 * self.conv(x)
+        s = self.fired(self.first, torch.stack([current] * self.steps, self.time))
+        s = self.fired(self.second, 3 * self.fc(s.flatten(2)))
+        return self.out(s).mean(self.time)
+
+    def fired(self, layer, current):
+        given = layer(current)
+        return given[0] if isinstance(given, tuple) else given
+
+
+def spikingjelly(name, **options):
+    def build(steps):
+        neuron = needed("spikingjelly.activation_based.neuron")
+        functional = needed("spikingjelly.activation_based.functional")
+        multi = options.get("step_mode") == "m" or "PSN" in name
+        if "PSN" in name:
+            options["T"] = steps
+        return (Sequence if multi else Reading)(
+            lambda: getattr(neuron, name)(**options), steps, lambda net: functional.reset_net(net)
+        )
+
+    return build
+
+
+def snntorch(name, **options):
+    def build(steps):
+        snn, utils = needed("snntorch"), needed("snntorch.utils")
+        if name.startswith("R"):
+            options["all_to_all"] = False
+        surrogate = needed("snntorch.surrogate").fast_sigmoid(25)
+        return Reading(lambda: getattr(snn, name)(spike_grad=surrogate, **options), steps, lambda net: utils.reset(net))
+
+    return build
+
+
+def sinabs(name, **options):
+    def build(steps):
+        layers, reset = needed("sinabs.layers"), needed("sinabs").reset_states
+        made = {key: torch.tensor(value) for key, value in options.items() if key != "single"}
+        if options.get("single"):
+            made |= {"spike_fn": needed("sinabs.activation").SingleSpike}
+        return Sequence(lambda: getattr(layers, name)(**made), steps, lambda net: reset(net), "B")
+
+    return build
+
+
+def norse(name, parameters, v_th=0.05):
+    def build(steps):
+        torch_, p = needed("norse.torch"), {"v_th": torch.tensor(v_th)}
+        kind = lambda: getattr(torch_, name)(getattr(torch_, parameters)(**p))  # noqa: E731
+        return (Reading if name.endswith("Cell") else Sequence)(kind, steps, lambda net: None)
+
+    return build
+
+
+NETWORKS = {
+    "IFNode": spikingjelly("IFNode"),
+    "IFNode m": spikingjelly("IFNode", step_mode="m"),
+    "IFNode m soft detached": spikingjelly("IFNode", step_mode="m", v_reset=None, detach_reset=True),
+    "LIFNode": spikingjelly("LIFNode", v_threshold=0.5, tau=1.7),
+    "LIFNode m": spikingjelly("LIFNode", step_mode="m", v_threshold=0.5),
+    "LIFNode m, tau 1.7": spikingjelly("LIFNode", step_mode="m", tau=1.7, decay_input=False),
+    "LIFNode m, reset -0.1": spikingjelly("LIFNode", step_mode="m", v_reset=-0.1),
+    "ParametricLIFNode m": spikingjelly("ParametricLIFNode", step_mode="m", v_threshold=0.5),
+    "KLIFNode": spikingjelly("KLIFNode"),
+    "QIFNode": spikingjelly("QIFNode", v_threshold=0.6),
+    "EIFNode": spikingjelly("EIFNode", v_threshold=0.6),
+    "IzhikevichNode": spikingjelly("IzhikevichNode", v_threshold=0.6),
+    "PSN": spikingjelly("PSN"),
+    "MaskedPSN": spikingjelly("MaskedPSN", k=2, step_mode="m"),
+    "Leaky": snntorch("Leaky", beta=0.9),
+    "Leaky, zero": snntorch("Leaky", beta=0.9, reset_mechanism="zero", learn_beta=True, learn_threshold=True),
+    "Leaky, at once": snntorch("Leaky", beta=0.9, reset_delay=False),
+    "Synaptic": snntorch("Synaptic", alpha=0.8, beta=0.9),
+    "Lapicque": snntorch("Lapicque", beta=0.9, threshold=0.05),
+    "Alpha": snntorch("Alpha", alpha=0.9, beta=0.8, threshold=0.1),
+    "RLeaky": snntorch("RLeaky", beta=0.9),
+    "RSynaptic": snntorch("RSynaptic", alpha=0.8, beta=0.9),
+    "IAF": sinabs("IAF"),
+    "LIF": sinabs("LIF", tau_mem=5.0, spike_threshold=0.3),
+    "LIF, synapse, one spike": sinabs("LIF", tau_mem=5.0, tau_syn=3.0, spike_threshold=0.3, single=True),
+    "ALIF": sinabs("ALIF", tau_mem=5.0, tau_adapt=3.0, spike_threshold=0.3),
+    "LIFCell": norse("LIFCell", "LIFParameters"),
+    "LIFBoxCell": norse("LIFBoxCell", "LIFBoxParameters", 0.2),
+    "LIF m": norse("LIF", "LIFParameters"),
+    "LSNNCell": norse("LSNNCell", "LSNNParameters"),
+}
+
+
+def logits_and_gradient(model, x):
+    with frozen(model):
+        leaf = x.clone().requires_grad_()
+        logits = model(leaf)
+        weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(1))
+        return logits.detach(), torch.autograd.grad((logits * weights).sum(), leaf)[0]
+
+
+@pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS)
+@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@given(seed=st.integers(0, 2**20), steps=st.integers(3, 6), n=st.integers(3, 6))
+def test_spikes_logits_and_own_gradients_are_those_of_the_framework(build, seed, steps, n):
+    torch.manual_seed(seed)
+    net = build(steps).eval()
+    x = torch.rand(n, 1, 6, 6)
+    logits, own = logits_and_gradient(net, x)
+    model = wrap(net, x=x)
+    assert unreached(model) == {}
+    assert len(neuron_layers(model)) == 2
+    with torch.no_grad():
+        assert torch.equal(model(x), logits)
+    found, gradient = logits_and_gradient(model, x)
+    assert torch.equal(found, logits)
+    assert (gradient - own).norm() <= 1e-6 * own.norm()
+    for rule in RULES:
+        with gradient_rule(model, rule):
+            found, gradient = logits_and_gradient(model, x)
+        assert torch.equal(found, logits)
+        assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["IFNode m", "IFNode m soft detached", "LIFNode m"])
+def test_multi_step_nodes_of_spikingjelly_become_ours(name):
+    torch.manual_seed(0)
+    model = wrap(NETWORKS[name](4).eval(), x=torch.rand(6, 1, 6, 6))
+    assert [type(layer) for layer in neuron_layers(model)] == [Neurons, Neurons]
+    assert "replaced" in " ".join(model.how)
+
+
+def test_unequal_spikes_are_tolerated_as_far_as_the_user_says():
+    torch.manual_seed(1)
+    net, x = NETWORKS["LIFNode m, tau 1.7"](6).eval(), torch.rand(16, 1, 6, 6)
+    model = wrap(net, x=x)
+    (told,) = [text for text in model.how if "not replaced" in text] or [""]
+    assert [type(layer) for layer in neuron_layers(model)] != [Neurons, Neurons] or not told
+    model = wrap(net, x=x, tolerance=0.02)
+    assert [type(layer) for layer in neuron_layers(model)] == [Neurons, Neurons]
+
+
+@pytest.mark.parametrize("name", ["IFNode", "Leaky", "IAF", "LIFCell"])
+def test_an_evaluation_finds_no_fault_with_how_it_is_recorded(name):
+    torch.manual_seed(0)
+    x = torch.rand(8, 1, 6, 6)
+    model, suite = wrap(NETWORKS[name](4).eval(), x=x), quick(4 / 255)
+    y, judge = model(x).argmax(1), judge_of(model, x, suite)
+    probe = Probe(model, x, y, np.ones(len(x), bool), fit_to(model, suite, x, judge), judge, 0)
+    made = [*consistency(probe), *obedience(probe)]
+    assert {check.flag.name for check in made} == {"call-dependent", "unsteady-gradient", "rules-without-effect"}
+    assert not [check.message for check in made if check.raised]
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "judge-your-network.md"
+
+
+@pytest.mark.parametrize("name", ["spikingjelly", "snntorch", "sinabs", "norse"])
+def test_the_page_s_scripts_run(name, tmp_path, monkeypatch):
+    needed(name)
+    blocks = re.findall(r"^```python3\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    (block,) = [block for block in blocks if f"import {name}" in block or f"from {name}" in block]
+    names = {}
+    for long, short in (("epochs = 5", "epochs = 1"), ("take(200)", "take(6)"), ('"reliable"', '"paper-trail"')):
+        assert long in block
+        block = block.replace(long, short)
+    monkeypatch.chdir(tmp_path)
+    exec(block, names)
+    assert unreached(names["model"]) == {}
+    assert names["result"].worst_case.n == 6

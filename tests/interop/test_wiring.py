@@ -1,0 +1,237 @@
+"""Ways in which a network is asked and answers: each is recognised, or refused in one line that says what to write."""
+
+import warnings
+
+import pytest
+import torch
+from foreign import IFNode, Leaky, images
+from torch import nn
+
+from robustsnn.ground.errors import Advice, UserError
+from robustsnn.interop import wrap
+from robustsnn.neurons import Neurons, neuron_layers
+
+
+class Body(nn.Module):
+    """Linear, neurons, linear on flattened images; `lead` says how many dimensions come before the image."""
+
+    def __init__(self, kind, lead: int) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.lead, self.fc, self.neurons, self.out = lead, nn.Linear(64, 20), kind(), nn.Linear(20, 5)
+
+    def forward(self, x):
+        s = self.neurons(3 * self.fc(x.flatten(self.lead)))
+        return self.out(s[0] if isinstance(s, tuple) else s)
+
+
+def steps_of(body, x, steps=4):
+    """What a body with single steps answers, `[T, B, K]`, from fresh neurons."""
+    body.neurons.reset() if isinstance(body.neurons, IFNode) else body.neurons.reset_mem()
+    return torch.stack([body(x) for _ in range(steps)])
+
+
+X = images()
+SINGLE = Body(IFNode, 1).eval()
+WANTED = steps_of(SINGLE, X).detach()
+
+
+class Inside(nn.Module):
+    """A loop inside, and an answer of some kind."""
+
+    def __init__(self, answer) -> None:
+        super().__init__()
+        self.body, self.answer = Body(IFNode, 1), answer
+
+    def forward(self, x):
+        return self.answer(steps_of(self.body, x))
+
+
+def same(model, logits):
+    with torch.no_grad():
+        assert torch.equal(model(X), logits)
+    leaf = X.clone().requires_grad_()
+    assert torch.equal(model(leaf), logits)
+    assert torch.autograd.grad(model(leaf).sum(), leaf)[0].abs().max() > 0
+
+
+ANSWERS = {
+    "[B, K]": (lambda z: z.mean(0), {}),
+    "[T, B, K]": (lambda z: z, {"readout": "mean"}),
+    "[B, T, K]": (lambda z: z.transpose(0, 1), {"readout": "mean"}),
+    "a list over time": (lambda z: list(z), {"readout": "mean"}),
+    "(logits, state)": (lambda z: (z.mean(0), {"v": z}), {"output": 0}),
+    "(spikes, membranes)": (lambda z: (z * 0, z), {"output": 1, "readout": "mean"}),
+    "{'logits': ...}": (lambda z: {"logits": z.mean(0), "rest": z}, {"output": "logits"}),
+}
+
+
+@pytest.mark.parametrize(("answer", "said"), ANSWERS.values(), ids=ANSWERS)
+def test_answers_with_the_loop_inside(answer, said):
+    same(wrap(Inside(answer).eval(), x=X, **said), WANTED.mean(0))
+
+
+@pytest.mark.parametrize("readout", ["mean", "sum", "last", "max"])
+def test_readouts(readout):
+    wanted = {"mean": WANTED.mean(0), "sum": WANTED.sum(0), "last": WANTED[-1], "max": WANTED.amax(0)}
+    same(wrap(Inside(lambda z: z).eval(), x=X, readout=readout), wanted[readout])
+
+
+def test_as_many_steps_as_images_are_told_apart():
+    same(wrap(Inside(lambda z: z).eval(), x=X[:4], readout="mean"), WANTED.mean(0))
+    same(wrap(Inside(lambda z: z.transpose(0, 1)).eval(), x=X[:4], readout="mean"), WANTED.mean(0))
+
+
+def test_a_single_step_network_gets_a_loop():
+    same(wrap(SINGLE, x=X, steps=4, readout="mean"), WANTED.mean(0))
+
+
+def test_a_multi_step_network_gets_sequences_and_neurons_of_ours():
+    model = wrap(Body(lambda: IFNode("m"), 2).eval(), x=X, steps=4, readout="mean")
+    assert type(model.net.neurons) is Neurons
+    assert model.net.neurons.steps == 4
+    assert not model.recorded
+    same(model, WANTED.mean(0))
+
+
+def test_a_network_that_wants_batches_first():
+    class First(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = Body(lambda: IFNode("m"), 2)
+
+        def forward(self, x):
+            return self.body(x.transpose(0, 1)).transpose(0, 1)
+
+    same(wrap(First().eval(), x=X, steps=4, layout="BT", readout="mean"), WANTED.mean(0))
+
+
+def test_frames_bring_their_own_steps():
+    frames = torch.stack([X, X.flip(-1), 1 - X], 1)
+    model = wrap(SINGLE, x=frames, layout="step", readout="sum")
+    SINGLE.neurons.reset()
+    with torch.no_grad():
+        assert torch.equal(model(frames), torch.stack([SINGLE(frames[:, t]) for t in range(3)]).sum(0))
+
+
+def test_pixels_are_normalised_by_us():
+    model = wrap(SINGLE, x=X, steps=4, readout="mean", mean=[0.5], std=[0.25])
+    assert torch.equal(model(X), steps_of(SINGLE, (X - 0.5) / 0.25).mean(0))
+    assert not hasattr(model, "mean")
+
+
+def test_double_and_channels_last():
+    model = wrap(Inside(lambda z: z.mean(0)).double().eval(), x=X.double())
+    assert model(X.double()).dtype == torch.float64
+    assert len(neuron_layers(model)) == 1
+    assert torch.equal(
+        wrap(SINGLE, x=X, steps=4, readout="mean")(X.to(memory_format=torch.channels_last)), WANTED.mean(0)
+    )
+
+
+def test_vectors():
+    torch.manual_seed(0)
+    body = Body(IFNode, 1).eval()
+    model = wrap(body, x=X.flatten(1), steps=4, readout="mean", mean=0.5)
+    assert torch.equal(model(X.flatten(1)), steps_of(body, X.flatten(1) - 0.5).mean(0))
+
+
+def test_what_is_guessed_is_told():
+    with pytest.warns(Advice, match="its mean, say readout="):
+        model = wrap(Inside(lambda z: z).eval(), x=X)
+    assert any("guessed" in text for text in model.how)
+    with pytest.warns(Advice, match="entry 0"):
+        wrap(Inside(lambda z: (z.mean(0), z)).eval(), x=X)
+
+
+def test_without_images_it_finds_out_at_the_first_call():
+    model = wrap(Inside(lambda z: z.mean(0)).eval())
+    assert neuron_layers(model) == []
+    same(model, WANTED.mean(0))
+    assert len(neuron_layers(model)) == 1
+
+
+REFUSED = {
+    "an output without a batch": (Inside(lambda z: z.mean()), {}, r"needed is \[B, K\]"),
+    "a dict of two": (Inside(lambda z: {"a": z, "b": z}), {}, "say which entry is the answer, output="),
+    "an entry that is not there": (
+        Inside(lambda z: (z, z)),
+        {"output": 2},
+        r"output=2: the network's output has \[0, 1\]",
+    ),
+    "a layout without steps": (SINGLE, {"layout": "step"}, "needs steps"),
+    "another layout": (SINGLE, {"layout": "BTC"}, "allowed are 'images', 'TB', 'BT', 'step'"),
+    "another readout": (SINGLE, {"readout": "rate"}, "allowed are 'mean'"),
+}
+
+
+@pytest.mark.parametrize(("net", "said", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_recognised_is_refused_in_one_line(net, said, message):
+    with pytest.raises(UserError, match=message) as refused:
+        wrap(net.eval(), x=X, **said)
+    assert "\n" not in str(refused.value)
+
+
+class Carrying(nn.Module):
+    """Forgets nothing, and no framework knows of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.trace = Body(IFNode, 1), torch.zeros(())
+
+    def forward(self, x):
+        self.trace = 0.5 * self.trace + x.mean()
+        return self.body(x) + self.trace
+
+
+def test_state_that_no_framework_resets_is_named_and_refused():
+    with pytest.raises(UserError, match=r"asked again under the same seed \(trace changed\)"):
+        wrap(Carrying().eval(), x=X)
+
+
+@pytest.mark.parametrize("kind", [IFNode, Leaky])
+def test_a_forgotten_reset_is_made_up_for(kind):
+    body = Body(kind, 1).eval()
+    model = wrap(body, x=X)
+    with torch.no_grad():
+        first = model(X)
+        model(1 - X)
+        assert torch.equal(model(X), first)
+        assert torch.equal(steps_of(body, X, 1)[0], first)
+
+
+def test_numbers_drawn_inside_are_the_same_in_each_pass_that_is_compared():
+    class Drawn(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = Body(IFNode, 1)
+
+        def forward(self, x):
+            return torch.stack([self.body((torch.rand_like(x) < x).float() + 0 * x) for _ in range(4)]).mean(0)
+
+    model = wrap(Drawn().eval(), x=X)
+    assert len(neuron_layers(model)) == 1
+    assert not torch.equal(model(X), model(X))
+
+
+def test_a_network_that_is_cut_off_from_its_input_says_so():
+    model = wrap(Inside(lambda z: z.mean(0).detach()).eval(), x=X)
+    assert model.left_alone == {"body.neurons": "the logits are cut off from the input"}
+
+
+def test_images_that_look_at_one_another_are_told():
+    class Coupled(nn.Module):
+        def forward(self, x):
+            return (x - x.mean(0)).flatten(1)[:, :5]
+
+    with pytest.warns(Advice, match="other images of its batch"):
+        wrap(Coupled(), x=X)
+
+
+def test_a_network_without_neurons_is_a_model_too():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 5)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = wrap(net, x=X)
+    assert torch.equal(model(X), net(X))
+    assert model.left_alone == {}
