@@ -53,6 +53,19 @@ def read_tensors(path: Path | str, advice: str) -> tuple[dict[str, Tensor], dict
         raise UserError(f"{path} is not a readable safetensors file ({reason}); {advice}") from None
 
 
+def any_tensors(path: Path | str, advice: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file of anybody, whatever its metadata say; UserError as above."""
+    try:
+        _check_header(path)
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist; {advice}") from None
+    except (SafetensorError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} is not a readable safetensors file ({reason}); {advice}") from None
+
+
 def map_arrays(path: Path | str, advice: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """The tensors of any safetensors file as arrays that stay on disk, and its metadata; UserError as above.
 

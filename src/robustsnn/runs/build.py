@@ -20,6 +20,8 @@ from robustsnn.data.pad import padded
 from robustsnn.encoders import Discretise
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.units import fraction
+from robustsnn.interop import Wrapped, wrap
+from robustsnn.interop.frameworks import spiking_modules
 from robustsnn.models import Classifier
 from robustsnn.models.classifier import initialise
 from robustsnn.names import Entry, explained, find, load, registered, untwinned
@@ -165,17 +167,32 @@ def _model(config: ModelConfig) -> Thing:
 
 
 def build_model(config: ModelConfig, data: Splits, seed: int) -> Classifier:
-    """The network for these images, initialised from the seed, normalising by the training set's statistics."""
+    """The network for these images, initialised from the seed, normalising by the training set's statistics.
+
+    One of another framework is wrapped, so that rules reach its neurons.
+    """
     _check_seed("train.seed", seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = make_for(config, data)
+        if config.init != ModelConfig.init:
+            initialise(model, config.init)
+        return reached(model)  # type: ignore[return-value]
+
+
+def make_for(config: ModelConfig, data: Splits) -> Classifier:
+    """The network for these images, normalising by the training set's statistics."""
     encoder = _encoder_entry(config.encoder, data.train.shape)
     # A code of spikes is no image: the statistics of pixels would not centre it, and the first batch norm does.
     mean, std = _statistics(data.train) if encoder.pixels else ([0.0], [1.0])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = make_model(config, data.train.shape, len(data.train.classes), mean, std)
-        if config.init != ModelConfig.init:
-            initialise(model, config.init)
+    return make_model(config, data.train.shape, len(data.train.classes), mean, std)
+
+
+def reached(model: nn.Module) -> nn.Module:
+    """The model itself, or `interop.wrap` of it where it has neurons of another framework and is not wrapped."""
+    if any(isinstance(module, Wrapped) for module in model.modules()) or not spiking_modules(model):
         return model
+    return wrap(model)
 
 
 def make_model(

@@ -54,14 +54,14 @@ def check_config(config: Mapping[str, Any] | None) -> None:
         parse_config(dict(config), "config", trust_code=True)
 
 
-def settle(run: Path, model: nn.Module, x: Tensor, config: Mapping[str, Any] | None) -> str:
-    """Make `run` a run of this model if it is none yet, and return its name.
+def settle(run: Path, model: nn.Module, x: Tensor, config: Mapping[str, Any] | None, **known: Any) -> str:
+    """Make `run` a run of this model if it is none yet, and return its name; `known` as in `write_config`.
 
     UserError if it is one of other weights, or its config says something else than `config`.
     """
     path = run / "weights.safetensors"
     if not path.exists():
-        write_config(run, config, model)
+        write_config(run, config, model, **known)
         save_weights(path, model)
         write_witness(run, model, x)
     saved, _ = read_tensors(path, "give another folder")
