@@ -15,14 +15,15 @@ from torch import nn
 from robustsnn import evaluation
 from robustsnn.attacks import Source, Suite
 from robustsnn.data.batches import ImageSet
+from robustsnn.data.given import labelled
 from robustsnn.evaluation import Evaluation, pictures
 from robustsnn.evaluation.crafting import Precision
-from robustsnn.evaluation.judge import tensors
 from robustsnn.evaluation.masking import Checking
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.door import check_list, check_model, check_path
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic
+from robustsnn.ground.modes import undisturbed
 from robustsnn.ground.ours import check_files
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.units import fraction
@@ -73,6 +74,7 @@ def train(
     return Path(out)
 
 
+@undisturbed()
 def evaluate(
     model: nn.Module | Path | str,
     data: evaluation.Data | None = None,
@@ -99,7 +101,8 @@ def evaluate(
     Args:
         model: anything that maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`, with its normalisation inside; or
             the folder of a run.
-        data: an `ImageSet` or a pair (x, y); those of a run are its test images.
+        data: an `ImageSet`, a pair (x, y) of tensors or arrays, or a Dataset or DataLoader of such pairs; a run has its
+            test images.
         suite: its name ("paper-sr"), or a function from eps to a `Suite`.
         eps: the radius, as 0.03 or "8/255".
         norm: Linf or L2, for the suites that know both.
@@ -143,7 +146,8 @@ def evaluate(
     run = None if out is None else Path(out)
     if config is not None and run is None:
         raise UserError("config is what the folder says; give out=... too")
-    x = tensors(data)[0]
+    data = data if isinstance(data, ImageSet) else labelled(data)
+    x = labelled(data)[0]
     if run is not None:
         check_files([run / "results.json", run / "samples.npz"], overwrite)
     with nullcontext() if run is None else claimed(run, overwrite=overwrite or of_run):

@@ -260,7 +260,8 @@ _ALL = (
         True,
         "in eval mode the logits are not connected to the input",
         "Detached or discrete parts stop every gradient attack, which is no protection.",
-        "Put the discrete part into robustsnn.encoders.BPDA; only gradient-free attacks were run.",
+        "Only gradient-free attacks were run. Spiking neurons need a surrogate in eval mode too; what rounds the image "
+        "belongs into robustsnn.encoders.BPDA.",
     ),
     Flag(
         "probabilities",
