@@ -43,6 +43,7 @@ from robustsnn.runs.folder import (
     weights_digest,
     write_results,
 )
+from robustsnn.runs.listed import listed
 from robustsnn.training.folder import settle
 
 
@@ -78,7 +79,7 @@ def train(
 def evaluate(
     model: nn.Module | Path | str,
     data: evaluation.Data | None = None,
-    suite: str | Callable[[float], Suite] = "reliable",
+    suite: str | Callable[[float], Suite] | Sequence[Any] = "reliable",
     eps: float | str | None = None,
     *,
     norm: str = "Linf",
@@ -103,7 +104,8 @@ def evaluate(
             the folder of a run.
         data: an `ImageSet`, a pair (x, y) of tensors or arrays, or a Dataset or DataLoader of such pairs; a run has its
             test images.
-        suite: its name ("paper-sr"), or a function from eps to a `Suite`.
+        suite: its name ("paper-sr"), a function from eps to a `Suite`, or a list of attacks of radius eps: their names,
+            attacks of `robustsnn.attacks`, and callables of other libraries, see `robustsnn.attacks.Foreign`.
         eps: the radius, as 0.03 or "8/255".
         norm: Linf or L2, for the suites that know both.
         sources: other models, or folders of runs, that black-box attacks are crafted on.
@@ -127,8 +129,12 @@ def evaluate(
         check_path("out", out)
     if config is not None and not isinstance(config, Mapping):
         raise UserError(f"config of type {type(config).__name__}: give a mapping of options, as a YAML file has it")
+    if isinstance(suite, list | tuple):
+        suite = listed(suite, norm)
     if not callable(suite) and not isinstance(suite, str):
-        raise UserError("suite: give a name or a function from eps to a Suite, such as robustsnn.attacks.reliable")
+        raise UserError(
+            "suite: give a name, a list of attacks or a function from eps to a Suite, such as robustsnn.attacks.reliable"
+        )
     if sources and not isinstance(suite, str):
         raise UserError("sources are for suites given by name; a suite of your own holds its Transfer attacks itself")
     loaded = [s if isinstance(s, Source) else load_source(s, trust_code=trust_code) for s in sources]

@@ -7,6 +7,7 @@ from robustsnn.attacks.binary import Flips as Flips
 from robustsnn.attacks.calling import Targeted as Targeted
 from robustsnn.attacks.calling import Towards as Towards
 from robustsnn.attacks.corners import CornerSearch as CornerSearch
+from robustsnn.attacks.foreign import Foreign as Foreign
 from robustsnn.attacks.graded import GradedSearch as GradedSearch
 from robustsnn.attacks.ladder import exhaustive as exhaustive
 from robustsnn.attacks.ladder import quick as quick

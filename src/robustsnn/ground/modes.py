@@ -69,6 +69,11 @@ def frozen(model: nn.Module) -> Iterator[None]:
                 parameter.requires_grad_(requires_grad)
 
 
+def statistics(model: nn.Module) -> list[torch.Tensor]:
+    """The running statistics of all norms: what training changes beside parameters."""
+    return [b for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase) for b in m.buffers()]
+
+
 @contextmanager
 def batch_statistics(model: nn.Module) -> Iterator[None]:
     """Batch norms normalise by the batch at hand, as in training; their running statistics stay as they are."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from robustsnn.ground.door import ask
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.modes import evaluating
+from robustsnn.ground.modes import evaluating, statistics
 from robustsnn.ground.seeds import seeded
 
 LOOKED_AT = 64
@@ -42,8 +42,7 @@ def check_steady(model: nn.Module, x: Tensor) -> None:
     if model in _STEADY or not len(x) or any(isinstance(module, Stateful) for module in model.modules()):
         return
     x, name = x[:LOOKED_AT], type(model).__name__
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
-    statistics = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+    before = [(buffer, buffer.clone()) for buffer in statistics(model)]
     first = _asked(model, x)
     if not isinstance(first, Tensor) or first.shape[:1] != x.shape[:1]:
         return  # no logits, of which others complain
@@ -55,9 +54,9 @@ def check_steady(model: nn.Module, x: Tensor) -> None:
             f"{name} fails when it is called again ({' '.join(str(error).split())[:120]}); "
             f"reset its state at the start of forward"
         ) from None
-    if any(not torch.equal(buffer, before) for buffer, before in statistics):
-        for buffer, before in statistics:
-            buffer.copy_(before)
+    if any(not torch.equal(buffer, kept) for buffer, kept in before):
+        for buffer, kept in before:
+            buffer.copy_(kept)
         raise UserError(
             f"{name} moves the running statistics of its batch norms in eval mode, as if it were trained (does its "
             f"forward call train()?); leave the mode alone, or attack robustsnn.attacks.Stateful(model)"
