@@ -133,7 +133,7 @@ def evaluate(
         suite = listed(suite, norm)
     if not callable(suite) and not isinstance(suite, str):
         raise UserError(
-            "suite: give a name, a list of attacks or a function from eps to a Suite, such as robustsnn.attacks.reliable"
+            "suite: give a name, a list of attacks or a function from eps to a Suite, as robustsnn.attacks.reliable is"
         )
     if sources and not isinstance(suite, str):
         raise UserError("sources are for suites given by name; a suite of your own holds its Transfer attacks itself")
