@@ -69,8 +69,8 @@ class Towards(nn.Module):
 class Targeted(Called):
     """`attack` towards a class, or a class per image int64 `[B]`: what it finds is judged by whether the model says it.
 
-    An image that the model takes for its target already is left alone. Losses are those of two answers, see `Towards`:
-    the margin is that to the target, and the cross-entropy its softplus.
+    A point that the model takes for the target ends the search of its image, the image itself too. Losses are those of
+    two answers, see `Towards`: the margin is that to the target, and the cross-entropy its softplus.
     """
 
     attack: Attacker

@@ -110,7 +110,7 @@ class Foreign(Called):
         slack, low, high = tolerance(self.threat), self.threat.low, self.threat.high
         distance = self.threat.free.distance(z, x)
         inside = ((z >= low - slack) & (z <= high + slack)).flatten(1).all(1)
-        return inside & (distance <= self.threat.eps + slack), float(distance.max())
+        return inside & (distance <= self.threat.eps + slack), float(distance.nan_to_num(torch.inf).max())
 
 
 @contextmanager

@@ -22,6 +22,8 @@ def check_model(model: Any) -> None:
         raise UserError(f"the model is the class {model.__name__}; give one of it, {model.__name__}(...)")
     if not isinstance(model, nn.Module):
         raise UserError(f"the model is a {_kind(model)}; give a torch.nn.Module that maps images [B, ...] to [B, K]")
+    if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
+        raise UserError("the model was made in inference mode, where nothing can be differentiated; make it outside")
 
 
 def check_images_of(x: Any, what: str = "images") -> None:
