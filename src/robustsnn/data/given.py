@@ -41,7 +41,7 @@ def labelled(data: Any, what: str = "data") -> tuple[Tensor, Tensor]:
     else:
         x, y = _pair(data, what)
     check_images_of(x)
-    if x.ndim > 3 and len(y) != len(x) and len(y) == x.shape[1]:
+    if x.ndim > 3 and y.shape == x.shape[1:2] != x.shape[:1]:
         raise UserError(
             f"images of shape {list(x.shape)} with {len(y)} labels: their first axis seems to be time; give the batch "
             f"first, x.transpose(0, 1)"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.ground.provenance import versions
+from robustsnn.models.classifier import former
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 
@@ -28,7 +29,7 @@ def model_digest(model: nn.Module) -> str:
         if type(module).__module__.split(".")[0] not in ("torch", "robustsnn"):
             digest.update(repr(exact(type(module).forward)).encode())
     for name, tensor in sorted([*model.named_parameters(), *model.named_buffers()]):
-        digest.update(name.encode())
+        digest.update(former(name).encode())
         _feed(digest, tensor)
     return digest.hexdigest()
 

@@ -119,13 +119,17 @@ def check_callable(name: str, value: Any, example: str) -> None:
         raise UserError(f"{name}={_short(value)}: a function is needed, such as {example}")
 
 
+_OF_THE_IMAGES = ("shape", "size", "channels", "dimension", "type", "same device")
+"""Words of errors that images of another kind raise."""
+
+
 def ask(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """model(x); UserError where it is made for images of another shape or precision (some cast what they get)."""
     try:
         return model(x)
     except RuntimeError as error:
         said = " ".join(str(error).split())
-        if exhausted(error) or not any(word in said for word in ("shape", "size", "channels", "dimension", "type")):
+        if exhausted(error) or not any(word in said for word in _OF_THE_IMAGES):
             raise
         kind = str(x.dtype).removeprefix("torch.")
         raise UserError(

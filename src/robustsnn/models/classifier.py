@@ -85,6 +85,12 @@ def rename(tensors: dict[str, Tensor], prefix: str) -> None:
             tensors[prefix + new] = tensors.pop(prefix + old)
 
 
+def former(name: str) -> str:
+    """A buffer's name as digests of before have it, so that outcomes which were saved then stay valid."""
+    prefix, dot, last = name.rpartition(".")
+    return prefix + dot + next((old for old, new in OLD_NAMES.items() if new == last), last)
+
+
 def renamed(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """A state dict of this model with the names of today."""
     tensors = dict(tensors)

@@ -45,12 +45,14 @@ def neuron(keep: float, gain: float, node: Any) -> LIF:
 
 
 def cuba(node: Any, dt: float, steps: int) -> list[nn.Module | LIF]:
+    """CubaLIF: the synapse, and the neuron behind it."""
     slow = dt / one(node, "tau_syn")
     keep, gain = round(1 - slow, 12), round(one(node, "w_in") * slow, 12)
     return [Synapse(keep, gain, steps), *lif(node, dt, "tau_mem")]
 
 
 def lif(node: Any, dt: float, tau: str = "tau") -> list[nn.Module | LIF]:
+    """LIF, whose time constant has that name."""
     share = dt / one(node, tau)
     return [neuron(1 - share, one(node, "r") * share, node)]
 
