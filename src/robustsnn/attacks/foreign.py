@@ -93,10 +93,11 @@ class Foreign(Called):
             raise UserError(f"{self.name} returned {kind}; needed are images of shape {list(x.shape)}")
         attempt.forwards += -(-shown["forwards"] // len(x))
         attempt.backwards += -(-shown["backwards"] // len(x))
-        allowed, far = self._allowed(found, x)
-        attempt.images[allowed] = self.threat.project(found[allowed], x[allowed])
+        nearest = self.threat.project(found, x)
+        allowed = ((nearest - found).abs() <= tolerance(self.threat)).flatten(1).all(1)  # NaN is not
+        attempt.images[allowed] = nearest[allowed]
         if not bool(allowed.all()):
-            lost = int((~allowed).sum())
+            lost, far = int((~allowed).sum()), float(self.threat.free.distance(found, x).nan_to_num(torch.inf).max())
             warnings.warn(
                 f"{self.name}: {lost} of {len(x)} images lie outside {self.threat!r} (distance up to {far:.6g}, or "
                 f"outside the data range); they are refused and count as not broken",
@@ -104,13 +105,6 @@ class Foreign(Called):
                 stacklevel=2,
             )
         return attempt
-
-    def _allowed(self, z: Images, x: Images) -> tuple[Tensor, float]:
-        """Which points lie in the threat up to rounding, bool `[B]`, and the largest distance of all."""
-        slack, low, high = tolerance(self.threat), self.threat.low, self.threat.high
-        distance = self.threat.free.distance(z, x)
-        inside = ((z >= low - slack) & (z <= high + slack)).flatten(1).all(1)
-        return inside & (distance <= self.threat.eps + slack), float(distance.nan_to_num(torch.inf).max())
 
 
 @contextmanager
