@@ -32,9 +32,10 @@ from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.streams import Streams
 from robustsnn.data.batches import ImageSet
 from robustsnn.evaluation import run_suite
-from robustsnn.evaluation.crafting import Precision, computing
+from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.fitting import fit_to
 from robustsnn.evaluation.judge import Judge
+from robustsnn.ground import modes
 from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Display, Progress, part, silent
 from robustsnn.ground.seeds import derived
@@ -63,10 +64,10 @@ def crafted(
     """What one attack breaks in float32's eyes, what it broke in the eyes it was crafted with, and its time."""
     streams = Streams([derived(seed, "precision", repr(attack), i) for i in range(len(x))], x.device)
     started = time.process_time()
-    with computing(precision, x.device):
+    with modes.precision(precision, x.device):
         images = attack.run(model, x, y, generator=streams).images
     seconds = time.process_time() - started
-    with computing(precision, x.device):
+    with modes.precision(precision, x.device):
         claimed = ~(Judge()(model, images, y)[0] < 0)
     return {"broken": ~(Judge()(model, images, y)[0] < 0), "claimed": claimed, "seconds": seconds}
 

@@ -30,7 +30,7 @@ ROWS = (
     {"neurons", "losses"},
     {"encoders"},
     {"models", "attacks", "interop"},
-    {"objectives", "data"},
+    {"objectives", "data", "nir"},
     {"training", "evaluation", "reporting"},
     {"studies"},
     {"runs"},

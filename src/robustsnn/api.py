@@ -15,14 +15,15 @@ from torch import nn
 from robustsnn import evaluation
 from robustsnn.attacks import Source, Suite
 from robustsnn.data.batches import ImageSet
+from robustsnn.data.given import labelled
 from robustsnn.evaluation import Evaluation, pictures
 from robustsnn.evaluation.crafting import Precision
-from robustsnn.evaluation.judge import tensors
 from robustsnn.evaluation.masking import Checking
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.door import check_list, check_model, check_path
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic
+from robustsnn.ground.modes import undisturbed
 from robustsnn.ground.ours import check_files
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.units import fraction
@@ -42,6 +43,7 @@ from robustsnn.runs.folder import (
     weights_digest,
     write_results,
 )
+from robustsnn.runs.listed import listed
 from robustsnn.training.folder import settle
 
 
@@ -73,10 +75,11 @@ def train(
     return Path(out)
 
 
+@undisturbed()
 def evaluate(
     model: nn.Module | Path | str,
     data: evaluation.Data | None = None,
-    suite: str | Callable[[float], Suite] = "reliable",
+    suite: str | Callable[[float], Suite] | Sequence[Any] = "reliable",
     eps: float | str | None = None,
     *,
     norm: str = "Linf",
@@ -99,8 +102,10 @@ def evaluate(
     Args:
         model: anything that maps images `[B, C, H, W]` in [0, 1] to logits `[B, K]`, with its normalisation inside; or
             the folder of a run.
-        data: an `ImageSet` or a pair (x, y); those of a run are its test images.
-        suite: its name ("paper-sr"), or a function from eps to a `Suite`.
+        data: an `ImageSet`, a pair (x, y) of tensors or arrays, or a Dataset or DataLoader of such pairs; a run has its
+            test images.
+        suite: its name ("paper-sr"), a function from eps to a `Suite`, or a list of attacks of radius eps: their names,
+            attacks of `robustsnn.attacks`, and callables of other libraries, see `robustsnn.attacks.Foreign`.
         eps: the radius, as 0.03 or "8/255".
         norm: Linf or L2, for the suites that know both.
         sources: other models, or folders of runs, that black-box attacks are crafted on.
@@ -124,8 +129,12 @@ def evaluate(
         check_path("out", out)
     if config is not None and not isinstance(config, Mapping):
         raise UserError(f"config of type {type(config).__name__}: give a mapping of options, as a YAML file has it")
+    if isinstance(suite, list | tuple):
+        suite = listed(suite, norm)
     if not callable(suite) and not isinstance(suite, str):
-        raise UserError("suite: give a name or a function from eps to a Suite, such as robustsnn.attacks.reliable")
+        raise UserError(
+            "suite: give a name, a list of attacks or a function from eps to a Suite, as robustsnn.attacks.reliable is"
+        )
     if sources and not isinstance(suite, str):
         raise UserError("sources are for suites given by name; a suite of your own holds its Transfer attacks itself")
     loaded = [s if isinstance(s, Source) else load_source(s, trust_code=trust_code) for s in sources]
@@ -143,7 +152,8 @@ def evaluate(
     run = None if out is None else Path(out)
     if config is not None and run is None:
         raise UserError("config is what the folder says; give out=... too")
-    x = tensors(data)[0]
+    data = data if isinstance(data, ImageSet) else labelled(data)
+    x = labelled(data)[0]
     if run is not None:
         check_files([run / "results.json", run / "samples.npz"], overwrite)
     with nullcontext() if run is None else claimed(run, overwrite=overwrite or of_run):

@@ -227,7 +227,7 @@ def test_check_images_names_what_is_wrong():
     y = torch.zeros(2, dtype=torch.int64)
     with pytest.raises(UserError, match="normalise inside the model"):
         check_images(torch.full((2, 1, 2, 2), -1.8), y)
-    with pytest.raises(UserError, match="normalise inside the model"):
+    with pytest.raises(UserError, match="hold NaN"):
         check_images(torch.full((2, 1, 2, 2), float("nan")), y)
     with pytest.raises(UserError, match="uint8"):
         check_images(torch.zeros(2, 1, 2, 2, dtype=torch.uint8), y)

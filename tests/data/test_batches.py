@@ -38,7 +38,8 @@ def test_image_set_tells_its_size() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"images": torch.zeros(12, 2, 4, 5)}, "float32"),
+        ({"images": torch.zeros(12, 2, 4, 5, dtype=torch.float64)}, "float64"),
+        ({"images": torch.full((12, 2, 4, 5), 1.5)}, r"span \[1\.5, 1\.5\]"),
         ({"images": torch.zeros(12, 4, 5, dtype=torch.uint8)}, r"\[12, 4, 5\]"),
         ({"labels": torch.zeros(12)}, "float32"),
         ({"labels": torch.zeros(12, 1, dtype=torch.int64)}, r"\[12, 1\]"),

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from helpers import Linear, images, spiking
-from robustsnn.attacks import Suite, apgd, fgsm, pgd, quick
+from robustsnn.attacks import Stateful, Suite, apgd, fgsm, pgd, quick
 from robustsnn.data.batches import ImageSet
 from robustsnn.evaluation import Judge, evaluate, measure, pictures, run_suite
 from robustsnn.evaluation.fitting import EOT, fit_to
@@ -72,8 +72,10 @@ def test_only_models_that_repeat_themselves_are_judged_by_one_pass():
     x, _ = problem()
     assert judge_for(Linear(2), x) == Judge(1)
     assert judge_for(spiking(), spikes()[0]) == Judge(1)
-    for model in (Coin(0.3), Own()):
+    for model in (Coin(0.3), Stateful(Own())):
         assert judge_for(model, x) == Judge(VOTES)
+    with pytest.raises(UserError, match="elsewhere than in torch"):
+        judge_for(Own(), x)
     assert VOTES % 2 == 1
     assert repeats(Coin(0.3), x) == (True, False)
     assert repeats(Own(), x)[0] is False

@@ -130,4 +130,4 @@ def test_precision_changes_products_alone(name, product):
 @pytest.mark.parametrize("name", ["float16", "double", "", "Float32"])
 def test_other_precisions_are_refused(name):
     with pytest.raises(UserError, match="'float32' and 'bfloat16'"):
-        precision(name)
+        precision(name).__enter__()

@@ -124,7 +124,7 @@ def test_an_image_encoded_once_equals_the_image_at_every_step(case):
     model = case.double
 
     def repeated(x: Tensor) -> Tensor:
-        encoded = model.encoder((x - model.mean) / model.std)
+        encoded = model.encoder((x - model.pixel_mean) / model.pixel_std)
         assert encoded.shape == (1, *x.shape)
         every = encoded.expand(STEPS, *x.shape).contiguous()
         return model.body(every).float().mean(0)

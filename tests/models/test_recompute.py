@@ -170,7 +170,7 @@ def test_segments_are_the_body_in_order_and_end_with_neurons(name):
     assert not neuron_layers(tail)
     x = images(2, (1, 16, 16))
     with torch.no_grad():
-        code = model.eval().encoder(x) - model.mean
+        code = model.eval().encoder(x) - model.pixel_mean
         expected = model.body(code)
         for part in (*parts, tail):
             code = part(code)

@@ -50,7 +50,7 @@ def test_arguments_reach_the_network(make):
     assert isinstance(model.encoder, Direct)
     layers = neuron_layers(model)
     assert {(layer.neuron, layer.steps, layer.rule) for layer in layers} == {(IF(theta=0.7), STEPS, RGA(0.1))}
-    assert (model.image, model.mean.numel(), model.std.numel()) == (IMAGE, 3, 1)
+    assert (model.image, model.pixel_mean.numel(), model.pixel_std.numel()) == (IMAGE, 3, 1)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from robustsnn.attacks import Linf, Suite, fgsm, pgd
+from robustsnn.attacks import Linf, Stateful, Suite, fgsm, pgd
 from robustsnn.attacks.noise import RandomSearch
 from robustsnn.attacks.square import Square
 from robustsnn.data.digits import digits
@@ -433,7 +433,7 @@ PLANTED = (
     Planted("unbounded-attack-fails", "a gradient of one pixel", front(lambda x: backward(x, only_a_corner))),
     Planted("not-converged", "two small steps", suite=weak, honest_suite=one),
     Planted("random", "noise in eval mode", output(lambda z: z + 0.1 * torch.randn_like(z))),
-    Planted("state", "logits that carry over to the next call", Carrying),
+    Planted("state", "logits that carry over to the next call", lambda model: Stateful(Carrying(model))),
     Planted("state", "classes that move after fifty calls", Wearing),
     Planted("state", "answers for the neighbours of what was shown before", Recalling),
     Planted("call-dependent", "other logits while a gradient is recorded", output(shy)),

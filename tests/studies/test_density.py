@@ -129,7 +129,7 @@ def test_a_convolution_is_the_matrix_that_it_is() -> None:
         convolution.weight[:, 0] = 0
         convolution.weight[1:, 1, 0] = 0
     x, y = images(3, (2, 4, 4), low=0.0, high=1.0), torch.arange(3)
-    model.mean.zero_()
+    model.pixel_mean.zero_()
     found = density_bound(model.eval(), (x, y))
     code = model.encoder(x)
     # The columns of the matrix are the answers to single pixels.

@@ -426,8 +426,18 @@ def test_spikingjelly_networks() -> None:
     assert step.input.entries == 3 * 144  # three time steps, one operation
     assert step.added is not None
     assert step.added > 0
-    model.spikes = neuron.LIFNode(surrogate_function=surrogate.PiecewiseQuadratic())
-    with pytest.raises(UserError, match=r"in eval mode.*use neurons that keep it in eval mode \(ParametricLIFNode\)"):
+
+
+def test_neurons_without_a_gradient_in_eval_mode_are_refused_and_told_so() -> None:
+    """As those of SpikingJelly before 2.0, which leave out their surrogate there."""
+
+    class Node(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            spikes = (x > 0).float()
+            return spikes + torch.sigmoid(x) - torch.sigmoid(x).detach() if self.training else spikes
+
+    model = nn.Sequential(nn.Flatten(), nn.Linear(X[0].numel(), 5), Node(), nn.Linear(5, 4))
+    with pytest.raises(UserError, match=r"there is no trail: .* in eval mode, and has one in train mode"):
         trail(model, (X, Y))
 
 

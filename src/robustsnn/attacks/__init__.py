@@ -4,7 +4,10 @@ from robustsnn.attacks.attack import Attack as Attack
 from robustsnn.attacks.attempt import Attacker as Attacker
 from robustsnn.attacks.attempt import Attempt as Attempt
 from robustsnn.attacks.binary import Flips as Flips
+from robustsnn.attacks.calling import Targeted as Targeted
+from robustsnn.attacks.calling import Towards as Towards
 from robustsnn.attacks.corners import CornerSearch as CornerSearch
+from robustsnn.attacks.foreign import Foreign as Foreign
 from robustsnn.attacks.graded import GradedSearch as GradedSearch
 from robustsnn.attacks.ladder import exhaustive as exhaustive
 from robustsnn.attacks.ladder import quick as quick
@@ -32,3 +35,4 @@ from robustsnn.attacks.threat import Linf as Linf
 from robustsnn.attacks.threat import Threat as Threat
 from robustsnn.attacks.transfer import Source as Source
 from robustsnn.attacks.transfer import Transfer as Transfer
+from robustsnn.ground.steady import Stateful as Stateful

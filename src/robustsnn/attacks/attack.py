@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.attempt import Attempt, at_least, shown
+from robustsnn.attacks.calling import Called
 from robustsnn.attacks.passes import differentiate, judged, rivals
 from robustsnn.attacks.start import AtImage, Start
 from robustsnn.attacks.state import select
@@ -30,7 +31,7 @@ _NAMES = {cross_entropy: "ce", margin: "margin", dlr: "dlr", **{t: t.__name__[9:
 
 
 @dataclass(frozen=True)
-class Attack:
+class Attack(Called):
     """Ascend a loss inside a threat, and return the worst point that was seen.
 
     Calling it, `attack(model, x, y, generator=g) -> x_adv`, leaves x, the model's mode, its parameters,
@@ -107,13 +108,9 @@ class Attack:
         a_run = 2 * self.steps + (self.keep == "worst")
         return self.draws * (self.restarts * max(1, self.targets) * a_run + (self.targets > 0))
 
-    def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Images:
-        return self.run(model, x, y, generator=generator).images
-
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch. Without a generator a fresh one with seed 0 is used."""
-        check_call(self.threat, model, x, y)
-        x = x.detach()
+        x, y = check_call(self.threat, model, x, y)
         attempt = Attempt.none(x)
         if len(x) == 0:
             return attempt

@@ -57,31 +57,6 @@ class Attacker(Protocol):
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt: ...
 
 
-class Querying:
-    """What attacks by queries share: dataclasses with the fields `queries` (points per sample) and `draws`.
-
-    `draws` are forward passes per query, for models that draw random numbers: the margin is their mean, and a sample is
-    broken only where all of them misclassify it. One more query judges the clean image; a sample pays for no more
-    once it is broken.
-    """
-
-    queries: int
-    draws: int
-    black_box: ClassVar[bool] = True
-
-    def check(self, **others: int) -> None:
-        """UserError where there are too few queries, draws, or of another field less than it says."""
-        at_least(self, queries=1, draws=1, **others)
-
-    @property
-    def passes(self) -> int:
-        """One a query, the one for the clean image included, times the draws."""
-        return self.draws * (self.queries + 1)
-
-    def __repr__(self) -> str:
-        return shown(self)
-
-
 def goes_on(attack: Attacker) -> bool:
     """Whether an attack begins where others ended: its `run` takes `worst`, the worst points known so far."""
     return getattr(attack, "goes_on", False)

@@ -9,8 +9,9 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attempt import Attempt, Querying
+from robustsnn.attacks.attempt import Attempt
 from robustsnn.attacks.passes import Verdict, judged
+from robustsnn.attacks.querying import Querying
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_call
 from robustsnn.ground.errors import UserError
@@ -88,9 +89,9 @@ class CornerSearch(Querying):
 
         `worst`, of the shape of x, are the worst points known so far, of any attack.
         """
-        check_call(self.threat, model, x, y)
+        x, y = check_call(self.threat, model, x, y)
         with frozen(model), self.query(model, x) as query:
-            search = _Corners(self, query, model, x.detach(), y, Streams.of(generator, x))
+            search = _Corners(self, query, model, x, y, Streams.of(generator, x))
             if len(x):
                 search.begin(worst)
                 while len(search.at):

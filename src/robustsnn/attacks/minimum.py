@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustsnn.attacks import grey
 from robustsnn.attacks.attempt import Attempt, at_least, shown
+from robustsnn.attacks.calling import Called
 from robustsnn.attacks.passes import differentiate, judged, rivals
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_call, per_sample
@@ -22,7 +23,7 @@ from robustsnn.neurons import GradientRule, gradient_rule
 
 
 @dataclass(frozen=True)
-class MinimumNorm:
+class MinimumNorm(Called):
     """Fast minimum-norm attack (Pintor et al. 2021), Linf and L2: ascends the margin in a ball that is drawn tighter.
 
     With shift d = z - x, margin m and its gradient g, step k = 0 .. steps - 1 sets the radius of each sample
@@ -101,8 +102,8 @@ class MinimumNorm:
         return search.nearest, search.norm
 
     def _search(self, model: nn.Module, x: Images, y: Labels, generator: Randomness, enough: float) -> _Search:
-        check_call(self.threat, model, x, y)
-        search = _Search(self, model, x.detach(), y, Streams.of(generator, x))
+        x, y = check_call(self.threat, model, x, y)
+        search = _Search(self, model, x, y, Streams.of(generator, x))
         if len(x):
             others = search.judge()
             for restart in range(self.restarts):

@@ -8,8 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attempt import Attempt, Querying
+from robustsnn.attacks.attempt import Attempt
 from robustsnn.attacks.passes import judged
+from robustsnn.attacks.querying import Querying
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_call
 from robustsnn.ground.errors import UserError
@@ -97,9 +98,9 @@ class RandomSearch(Querying):
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch; one query for the clean image, and one for each point until a sample breaks."""
-        check_call(self.threat, model, x, y)
+        x, y = check_call(self.threat, model, x, y)
         with frozen(model):
-            search = Queries(model, x.detach(), y, generator, self.draws)
+            search = Queries(model, x, y, generator, self.draws)
             for _ in range(self.queries):
                 if not len(search.at):
                     break

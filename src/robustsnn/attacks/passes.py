@@ -17,6 +17,7 @@ from robustsnn.attacks.attempt import Attempt
 from robustsnn.attacks.streams import Streams
 from robustsnn.ground.door import ask
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import check_logits, correct, margin
 from robustsnn.neurons import Memory
@@ -119,10 +120,7 @@ def _gradient(
         except RuntimeError as error:
             if "does not require grad" not in str(error) and "have been used" not in str(error):
                 raise
-            raise UserError(
-                f"{type(model).__name__} has no gradient with respect to its input; "
-                f"use a gradient-free attack, or BPDA for its discrete parts"
-            ) from None
+            raise UserError(without_gradient(model, z)) from None
     return logits.detach(), value.detach(), gradient
 
 
@@ -140,6 +138,35 @@ def gradients_by(evaluation: Evaluation) -> Iterator[None]:
         yield
     finally:
         _evaluate = before
+
+
+def connected(model: nn.Module, x: Images, train: bool = False) -> bool:
+    """Whether the logits of an image depend on it for autograd, in eval mode or as training would see it.
+
+    In the latter batch norms and dropout stay in eval mode, so that nothing is left behind.
+    """
+    with frozen(model), torch.enable_grad():
+        for module in model.modules():
+            module.training = train and not isinstance(
+                module, nn.modules.batchnorm._NormBase | nn.modules.dropout._DropoutNd
+            )
+        leaf = x[:1].detach().clone().requires_grad_()
+        logits = model(leaf)
+        return logits.requires_grad and torch.autograd.grad(logits.sum(), leaf, allow_unused=True)[0] is not None
+
+
+def without_gradient(model: nn.Module, x: Images) -> str:
+    """What to say of a model whose logits are not connected to the image x."""
+    name = type(model).__name__
+    if connected(model, x, train=True):
+        return (
+            f"{name} has no gradient in eval mode, and has one in train mode: its neurons leave out their surrogate "
+            f"(those of SpikingJelly before 2.0 do), and attacks would be blind; put them into train mode in forward: "
+            f"for node in self.modules(): node.training |= isinstance(node, neuron.BaseNode)"
+        )
+    return (
+        f"{name} has no gradient with respect to its input; use a gradient-free attack, or BPDA for its discrete parts"
+    )
 
 
 def rivals(logits: Logits, y: Labels) -> list[Labels]:

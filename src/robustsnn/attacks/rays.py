@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attempt import Attempt, Querying
+from robustsnn.attacks.attempt import Attempt
 from robustsnn.attacks.passes import judged
+from robustsnn.attacks.querying import Querying
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_call, per_sample
 from robustsnn.ground.errors import UserError
@@ -70,9 +71,9 @@ class RayS(Querying):
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch; a sample pays one query for the clean image and one per point until it breaks."""
-        check_call(self.threat, model, x, y)
+        x, y = check_call(self.threat, model, x, y)
         with frozen(model):
-            search = _Directions(self, model, x.detach(), y, Streams.of(generator, x))
+            search = _Directions(self, model, x, y, Streams.of(generator, x))
             if len(x):
                 search.begin()
                 for first, end in halving(x[0].numel()):

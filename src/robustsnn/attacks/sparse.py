@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from robustsnn.attacks.attempt import Attempt, at_least, shown
 from robustsnn.attacks.binary import Flips, ranked
+from robustsnn.attacks.calling import Called
 from robustsnn.attacks.passes import differentiate, judged
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import check_call
@@ -29,7 +30,7 @@ TEMPERATURE = 0.3
 
 
 @dataclass(frozen=True)
-class SparseFlips:
+class SparseFlips(Called):
     """Flips few entries of binary inputs, led by gradients and sure of each flip: two searches, then a reduction.
 
     Both read off the gradient g of the margin what each flip gains to first order, (1 - 2x) g; entries of zero
@@ -102,10 +103,10 @@ class SparseFlips:
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch of inputs of any shape `[B, ...]` with entries 0 and 1."""
-        check_call(self.threat, model, x, y)
+        x, y = check_call(self.threat, model, x, y)
         if not bool(((x == 0) | (x == 1)).all()):
             raise UserError("inputs hold values other than 0 and 1: SparseFlips is for binary inputs, such as events")
-        search = _Search(self, model, x.detach(), y, Streams.of(generator, x))
+        search = _Search(self, model, x, y, Streams.of(generator, x))
         if len(x) == 0:
             return search.attempt
         with frozen(model):

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from robustsnn.attacks.attempt import Attempt, Querying
+from robustsnn.attacks.attempt import Attempt
 from robustsnn.attacks.noise import Queries
+from robustsnn.attacks.querying import Querying
 from robustsnn.attacks.streams import Randomness
 from robustsnn.attacks.threat import Threat, check_call
 from robustsnn.ground.errors import UserError
@@ -68,13 +69,13 @@ class Square(Querying):
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
         """Attack a batch; a sample pays one query for the clean image and one per point until it breaks."""
-        check_call(self.threat, model, x, y)
+        x, y = check_call(self.threat, model, x, y)
         if x.ndim < 4:
             raise UserError(f"Square on inputs of shape {tuple(x.shape)}: its windows need [B, ..., H, W]")
         linf = self.threat.norm == "Linf"
         channels, height, width = x.shape[1:-2].numel(), *x.shape[-2:]
         with frozen(model):
-            search = Queries(model, x.detach(), y, generator, self.draws)
+            search = Queries(model, x, y, generator, self.draws)
 
             def offer(propose: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
                 """Query what `propose` makes of the clean and the current images, both `[b, C, H, W]`."""

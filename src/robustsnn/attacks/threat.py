@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from robustsnn.attacks import grey
 from robustsnn.attacks.streams import Randomness, Streams
-from robustsnn.ground.door import check_images_of, check_labels, check_meets, check_model
+from robustsnn.ground.door import check_images_of, check_labels, check_meets, check_model, check_place, plain
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.units import show_fraction
 
@@ -245,11 +245,16 @@ def verify(threat: Threat, z: Tensor, x: Tensor, source: object, slack: float = 
     return distance
 
 
-def check_call(threat: Threat, model: nn.Module, x: Tensor, y: Tensor) -> None:
-    """UserError unless an attack in this threat can be asked for these images, labels and model."""
+def check_call(threat: Threat, model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Images and labels as an attack works on them: of no graph, and outside inference mode.
+
+    UserError unless an attack in this threat can be asked for these images, labels and model, here.
+    """
     check_model(model)
+    check_place()
     check_images(x, y, threat.low, threat.high, threat.levels)
     check_meets(model, x, y)
+    return plain(x), plain(y)
 
 
 def check_images(x: Tensor, y: Tensor, low: float = 0.0, high: float = 1.0, levels: int | None = None) -> None:
@@ -257,6 +262,9 @@ def check_images(x: Tensor, y: Tensor, low: float = 0.0, high: float = 1.0, leve
     check_images_of(x)
     check_labels(y, len(x))
     if len(x) and not bool(((x >= low) & (x <= high)).all()):
+        lost = int(x.isnan().flatten(1).any(1).sum())
+        if lost:
+            raise UserError(f"{lost} of {len(x)} images hold NaN: leave them out, x[~x.isnan().flatten(1).any(1)]")
         raise UserError(
             f"images span [{x.min().item():.4g}, {x.max().item():.4g}] where [{low:g}, {high:g}] is needed: "
             f"give pixels and normalise inside the model, or state the range in the threat"

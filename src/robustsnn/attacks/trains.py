@@ -98,7 +98,7 @@ def first_layer(model: nn.Module) -> FirstLayer:
     neurons = body[at]
     assert isinstance(neurons, Neurons)
     twin = copy.deepcopy(model).double().eval()
-    before = lambda x: twin.body[:at](twin.encoder((x - twin.mean) / twin.std))[0]  # type: ignore[operator,index] # noqa: E731
+    before = lambda x: twin.body[:at](twin.encoder((x - twin.pixel_mean) / twin.pixel_std))[0]  # type: ignore[operator,index] # noqa: E731
     weight, bias, shape = _affine(before, twin.image, name)  # type: ignore[arg-type]
 
     def rest(trains: Tensor) -> Logits:

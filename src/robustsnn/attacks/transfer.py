@@ -9,6 +9,7 @@ from torch import nn
 
 from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.attempt import Attempt
+from robustsnn.attacks.calling import Called
 from robustsnn.attacks.streams import Randomness
 from robustsnn.attacks.threat import Threat
 from robustsnn.ground.types import Images, Labels
@@ -27,7 +28,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Transfer:
+class Transfer(Called):
     """`attack` run on a source model to its last step, without asking the attacked one.
 
     The last iterate is taken whether or not it fools the source, since an image that goes on past the

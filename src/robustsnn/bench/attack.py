@@ -83,7 +83,7 @@ def _case(options: Options, name: str, autocast: str, device: torch.device, prog
             model(x)
 
     def gradients() -> None:
-        attack(model, x, y, generator=generator(options.seed, "bench", "pgd"))
+        attack.run(model, x, y, generator=generator(options.seed, "bench", "pgd"))
 
     progress = titled(progress, f"{name} {autocast}")
     with precision(autocast, device), frozen(model):

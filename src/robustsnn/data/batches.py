@@ -23,8 +23,9 @@ class ImageSet:
 
     `images` is uint8 [N, C, H, W], or [N, T, C, H, W] for T event frames, with values in 0..`levels`; a pixel's value
     is image / levels, in [0, 1]. Grey values have levels 255, binary event frames 1, event counts what they are
-    clipped at. `labels` is int64 [N] with values in 0..len(classes)-1. `UserError` if a type, a shape, a length, a
-    value or a label does not fit, or if there is no image at all.
+    clipped at. Images on no levels are float32 of the same shapes, the values themselves. `labels` is int64 [N] with
+    values in 0..len(classes)-1. `UserError` if a type, a shape, a length, a value or a label does not fit, or if there
+    is no image at all.
     Two sets compare equal only if they are the same object; compare `fingerprint()` for content.
     """
 
@@ -43,9 +44,10 @@ class ImageSet:
         if not isinstance(self.classes, tuple) or not all(isinstance(name, str) for name in self.classes):
             raise UserError(f"{self.name}: classes={self.classes!r:.60}: give a tuple of names, ('cat', 'dog')")
         check_whole(f"{self.name}: levels", self.levels, most=255)
-        if images.dtype != torch.uint8 or images.ndim not in (4, 5):
+        if images.dtype not in (torch.uint8, torch.float32) or images.ndim not in (4, 5):
             raise UserError(
-                f"{self.name}: images are {_describe(images)}; give uint8 of shape [N, C, H, W] or [N, T, C, H, W]"
+                f"{self.name}: images are {_describe(images)}; give uint8, or float32 in [0, 1], of shape [N, C, H, W] "
+                f"or [N, T, C, H, W]"
             )
         if labels.dtype != torch.int64 or labels.ndim != 1:
             raise UserError(f"{self.name}: labels are {_describe(labels)}; give int64 of shape [N]")
@@ -53,6 +55,11 @@ class ImageSet:
             raise UserError(f"{self.name}: {len(images)} images but {len(labels)} labels; give one label per image")
         if images.numel() == 0:
             raise UserError(f"{self.name}: no images (shape {list(images.shape)}); give at least one")
+        if images.is_floating_point() and not bool(((images >= 0) & (images <= 1)).all()):
+            raise UserError(
+                f"{self.name}: images span [{images.min().item():.4g}, {images.max().item():.4g}]; give pixels in "
+                f"[0, 1] and normalise inside the model"
+            )
         if not 1 <= self.levels <= 255 or (self.levels < 255 and int(images.max()) > self.levels):
             raise UserError(
                 f"{self.name}: values up to {int(images.max())} on a scale of levels={self.levels}; "
@@ -102,8 +109,10 @@ class ImageSet:
         return replace(self, images=self.images[index], labels=self.labels[index])
 
     def floats(self, device: torch.device | str | None = None) -> tuple[Tensor, Tensor]:
-        """(x, y) on `device`: x float32 in [0, 1] = images / levels, of the same shape, y int64 [N]."""
+        """(x, y) on `device`: x float32 in [0, 1], images / levels where they have levels, y int64 [N]."""
         images = self.images.to(device)
+        if images.is_floating_point():
+            return images, self.labels.to(device)
         # Dividing by a tensor on the device, not by a Python number: CUDA kernels replace the latter by a
         # multiplication with 1/255, and then a GPU and a CPU would see different images.
         return images.float() / torch.tensor(float(self.levels), device=images.device), self.labels.to(device)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Literal, TypeAlias, get_args
-
-import torch
 
 from robustsnn.attacks.suites import Suite
 from robustsnn.ground.errors import UserError
@@ -14,11 +11,6 @@ Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 RELIABLE = ("reliable", "exhaustive", "autoattack")
 """Suites whose figure is to be reported: their attacks get exact forward passes too."""
-
-
-def computing(name: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """Products in `name` inside the block, whatever autocast is on around it; the rest is float32 in both."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=name == "bfloat16")
 
 
 def check_precision(name: str, suite: Suite) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
-from functools import partial
-from types import CodeType, FunctionType
+from functools import cached_property, partial
+from inspect import getattr_static
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,20 +15,28 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.ground.provenance import versions
+from robustsnn.models.classifier import former
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 
 
 def model_digest(model: nn.Module) -> str:
     """Of structure, parameters, buffers, plain attributes, and the code of classes that are not torch's or ours."""
     digest = hashlib.sha256(str(model).encode())
     for name, module in model.named_modules():
-        plain = {k: exact(v) for k, v in vars(module).items() if k != "training" and not k.startswith("_")}
+        plain = {k: exact(v) for k, v in vars(module).items() if k != "training" and not _passing(module, k)}
         digest.update(repr((name, sorted(plain.items()))).encode())
         if type(module).__module__.split(".")[0] not in ("torch", "robustsnn"):
             digest.update(repr(exact(type(module).forward)).encode())
     for name, tensor in sorted([*model.named_parameters(), *model.named_buffers()]):
-        digest.update(name.encode())
+        digest.update(former(name).encode())
         _feed(digest, tensor)
     return digest.hexdigest()
+
+
+def _passing(module: nn.Module, name: str) -> bool:
+    """An attribute that does not say what a module is: private, or the value of a property that was asked for."""
+    return name.startswith("_") or isinstance(getattr_static(type(module), name, None), cached_property)
 
 
 def _feed(digest: Any, tensor: Tensor) -> None:
@@ -58,8 +67,21 @@ def exact(value: Any) -> Any:
         return value.__qualname__, code.co_code.hex(), repr(constants), code.co_names, exact(bound)
     if isinstance(value, partial):
         return "partial", exact(value.func), exact(value.args), exact(tuple(sorted(value.keywords.items())))
-    named = getattr(value, "__qualname__", None)
-    return named or (repr(value) if " at 0x" not in repr(value) else type(value).__qualname__)
+    if isinstance(value, set | frozenset):
+        return "set", *sorted(repr(exact(item)) for item in value)
+    if isinstance(value, type | BuiltinFunctionType | MethodType):
+        return value.__qualname__
+    if isinstance(value, ModuleType):  # its repr names a place on this machine
+        return value.__name__
+    if isinstance(value, _PLAIN):
+        return repr(value)
+    # Anything else may answer whatever it is asked, and otherwise the next time: its type says that by itself, and its
+    # repr if the type defines one that holds no address.
+    try:
+        said = repr(value) if type(value).__repr__ is not object.__repr__ else ""
+    except Exception:  # a lazy object that cannot be resolved here
+        said = ""
+    return type(value).__qualname__ if not said or " at 0x" in said else said
 
 
 def fingerprint(model: str, marks: Sequence[Tensor], identity: object) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from robustsnn.attacks.passes import connected, without_gradient
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.suites import Suite
 from robustsnn.encoders import rounds
 from robustsnn.evaluation.judge import Judge, device_of, judge_for
-from robustsnn.evaluation.probe import PROBE, has_gradient, quantised
+from robustsnn.evaluation.probe import PROBE, quantised
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import evaluating
 from robustsnn.ground.seeds import seeded
@@ -54,7 +55,7 @@ def fit_to(model: nn.Module, suite: Suite, x: Tensor, judge: Judge) -> Suite:
     draws that do not apply to it.
 
     Where the logits are not connected to the input, only attacks that need no gradient are left. `x` are images,
-    also for a suite in encoded space. UserError if nothing is left.
+    also for a suite in encoded space. UserError if nothing is left, or if train mode alone has the gradient.
     """
     view, probed = model, x[:PROBE].to(device_of(model, x))
     first = probed[:1]
@@ -64,15 +65,11 @@ def fit_to(model: nn.Module, suite: Suite, x: Tensor, judge: Judge) -> Suite:
             view = Encoded(model)
             probed = view.encode(probed)
             first = probed[:1]
-        connected = has_gradient(view, first)
+        seen = connected(view, first)
+        if not seen and (not any(a.black_box for _, a in suite.members()) or connected(view, first, train=True)):
+            raise UserError(f"suite {suite.name!r}: {without_gradient(view, first)}")
         blind = suite.without_decisions() != suite and quantised(view, probed, suite.threat)
-    if not connected:
-        members = suite.members()
-        if not any(attack.black_box for _, attack in members):
-            raise UserError(
-                f"{type(model).__name__} has no gradient with respect to its input, and all attacks of suite "
-                f"{suite.name!r} need one; use a gradient-free attack, or BPDA for its discrete parts"
-            )
+    if not seen:
         suite = suite.map(lambda attack: attack if attack.black_box else None)
     if not neuron_layers(model):
         suite = suite.without_rules()

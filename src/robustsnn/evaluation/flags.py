@@ -235,7 +235,8 @@ _ALL = (
         "attacks, or at random points of the ball those of a copy that was made before the first call",
         "Something is carried from one call to the next, such as membranes that were not reset, or numbers are drawn "
         "elsewhere than in torch. The attack then differentiates another function than the one that is judged.",
-        "Reset the model at the start of each forward pass.",
+        "Reset the model at the start of each forward pass. One that does not even repeat itself at once is refused, "
+        "unless it is given as robustsnn.attacks.Stateful(model).",
     ),
     Flag(
         "coupled",
@@ -260,8 +261,8 @@ _ALL = (
         True,
         "in eval mode the logits are not connected to the input",
         "Detached or discrete parts stop every gradient attack, which is no protection.",
-        "Put the discrete part into robustsnn.encoders.BPDA, or hand a network of another spiking framework to "
-        "robustsnn.wrap; only gradient-free attacks were run.",
+        "Only gradient-free attacks were run. Hand a network of another spiking framework to robustsnn.wrap; spiking "
+        "neurons need a surrogate in eval mode too; what rounds the image belongs into robustsnn.encoders.BPDA.",
     ),
     Flag(
         "foreign-gradient",

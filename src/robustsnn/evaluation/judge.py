@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustsnn.data.batches import ImageSet
-from robustsnn.ground.door import ask, check_images_of, check_labels
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.door import ask
 from robustsnn.ground.modes import evaluating
 from robustsnn.ground.seeds import seeded
-from robustsnn.losses import check_logits, margin
-
-Data: TypeAlias = "ImageSet | tuple[Tensor, Tensor]"
-"""Labelled images: a set, or (x float [N, C, H, W] in the threat's range, y int64 [N])."""
+from robustsnn.ground.steady import check_steady
+from robustsnn.losses import check_logits, check_output, margin
 
 VOTES = 21
 """Forward passes of a judgement on a random model; odd, so that a vote is never even."""
-
-
-def tensors(data: Data) -> tuple[Tensor, Tensor]:
-    """Images and labels; UserError if there are none, or if they are no tensors of a precision to attack in."""
-    if isinstance(data, ImageSet):
-        x, y = data.floats()
-    else:
-        x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
-        if not (isinstance(x, Tensor) and isinstance(y, Tensor)):
-            kinds = " of " + " and ".join(type(part).__name__ for part in data) if isinstance(data, tuple) else ""
-            raise UserError(f"data of type {type(data).__name__}{kinds}: give an ImageSet or a pair (x, y) of tensors")
-        check_images_of(x)
-        check_labels(y, len(x))
-    if len(x) == 0:
-        raise UserError("there are no images to evaluate; give at least one")
-    return x.detach(), y
 
 
 def device_of(model: nn.Module, x: Tensor) -> torch.device:
@@ -77,29 +56,16 @@ def repeats(model: nn.Module, x: Tensor) -> tuple[bool, bool]:
     def logits(seed: int) -> Tensor:
         with evaluating(model), seeded(seed, "repeats"):
             found = ask(model, x)
-        if not isinstance(found, Tensor) or found.ndim != 2:
-            shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
-            raise UserError(f"{type(model).__name__} returned {shape} for {len(x)} images; needed are logits [B, K]")
-        if not found.is_floating_point():
-            raise UserError(f"{type(model).__name__} returned logits of {found.dtype}; needed are floats [B, K]")
+        check_output(found, len(x))
         return found.nan_to_num()
 
-    first = logits(0)
-    try:
-        again, other = logits(0), logits(1)
-        if len(x) > 1:
-            with evaluating(model), seeded(0, "repeats"):
-                model(x[:1])
-    except RuntimeError as error:
-        raise UserError(
-            f"{type(model).__name__} fails when it is called again ({' '.join(str(error).split())[:120]}); "
-            f"reset its state at the start of forward"
-        ) from None
+    first, again, other = logits(0), logits(0), logits(1)
     return torch.equal(first, again), torch.equal(again, other)
 
 
 def judge_for(model: nn.Module, x: Tensor) -> Judge:
-    """One pass for a model that repeats itself on these images, `VOTES` for any other."""
+    """One pass for a model that repeats itself on these images, `VOTES` for any other; see `check_steady`."""
+    check_steady(model, x)
     return Judge(1 if all(repeats(model, x)) else VOTES)
 
 

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks.suites import Suite
+from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.depth import depth
 from robustsnn.evaluation.fitting import fit_to, judge_of
-from robustsnn.evaluation.judge import Data, Judge, device_of, fresh_draws, tensors
+from robustsnn.evaluation.judge import Judge, device_of, fresh_draws
 from robustsnn.evaluation.masking import Checking, checks, rule_sets
 from robustsnn.evaluation.probe import PROBE, Probe, untouched
 from robustsnn.evaluation.result import Evaluation
@@ -24,6 +25,7 @@ from robustsnn.evaluation.rounded import rounded
 from robustsnn.evaluation.running import encode_images, run_suite
 from robustsnn.ground.door import check_meets, check_model
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import undisturbed
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.units import show_fraction
@@ -70,7 +72,7 @@ def run_radii(
         raise UserError(f"curve={list(curve)}: radii are above 0")
     made = {radius: asked(suite, radius) for radius in (*curve, eps) if radius > 0}
     suites = {radius: one if radius == eps else one.merged() for radius, one in made.items()}
-    data = tensors(data)
+    data = labelled(data)
     judge = judge or judge_of(model, data[0], suites[eps])
     keep_images = keep_images or judge.votes > 1
     standing: np.ndarray | None = None
@@ -97,6 +99,7 @@ def run_radii(
         yield radius, at, found, standing
 
 
+@undisturbed()
 def evaluate(
     model: nn.Module,
     data: Data,
@@ -134,7 +137,7 @@ def evaluate(
     what more of them would break. `worst_case` says `at_most` where `depth` gives a reason to.
     """
     check_model(model)
-    x, y = data = tensors(data)
+    x, y = data = labelled(data)
     check_meets(model, x.to(device_of(model, x)))
     fresh = untouched(model)
     judge = judge_of(model, x, asked(suite, eps))

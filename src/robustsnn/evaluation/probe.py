@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.binary import Flips
+from robustsnn.attacks.passes import connected
 from robustsnn.attacks.sparse import SparseFlips
 from robustsnn.attacks.start import AtImage, Uniform
 from robustsnn.attacks.step import GradientStep
@@ -30,14 +31,6 @@ PROBE = 64
 
 NOISE, NOISY = 0.1, 8
 """Size, in units of the data range, and number of the noisy copies by which quantised outputs are known."""
-
-
-def has_gradient(model: nn.Module, x: Tensor) -> bool:
-    """Whether logits in eval mode are connected to the input."""
-    with frozen(model), torch.enable_grad():
-        leaf = x[:1].detach().clone().requires_grad_()
-        logits = model(leaf)
-        return logits.requires_grad and torch.autograd.grad(logits.sum(), leaf, allow_unused=True)[0] is not None
 
 
 def quantised(model: nn.Module, x: Tensor, threat: Threat) -> bool:
@@ -100,7 +93,7 @@ class Probe:
     @cached_property
     def connected(self) -> bool:
         """Whether there is a gradient at all."""
-        return has_gradient(self.model, self.x)
+        return connected(self.model, self.x)
 
     @cached_property
     def gradient_attacks(self) -> list[Any]:

@@ -16,11 +16,13 @@ from robustsnn.attacks.streams import Streams
 from robustsnn.attacks.suites import Suite
 from robustsnn.attacks.threat import check_images, verify
 from robustsnn.attacks.transfer import Transfer
-from robustsnn.evaluation.crafting import Precision, check_precision, computing
+from robustsnn.data.given import Data, labelled
+from robustsnn.evaluation.crafting import Precision, check_precision
 from robustsnn.evaluation.fingerprint import exact, fingerprint, model_digest
 from robustsnn.evaluation.fitting import encode, fit_to, judge_of
-from robustsnn.evaluation.judge import Data, Judge, device_of, tensors
+from robustsnn.evaluation.judge import Judge, device_of
 from robustsnn.evaluation.shards import Shard, batch_path, collect
+from robustsnn.ground import modes
 from robustsnn.ground.door import check_meets, check_model, check_seed, check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_json
@@ -30,6 +32,7 @@ from robustsnn.models import Encoded
 from robustsnn.records.outcome import Outcomes
 
 
+@modes.undisturbed()
 def run_suite(
     model: nn.Module,
     data: Data,
@@ -84,7 +87,7 @@ def run_suite(
     check_whole("batch_size", batch_size)
     check_seed(seed)
     check_precision(precision, suite)
-    x, y = tensors(data)
+    x, y = labelled(data)
     # A suite in encoded space sees the images behind the encoder, so the range is checked there again.
     encoded = suite.threat.space == "encoded"
     check_images(x, y, *((0.0, 1.0) if encoded else (suite.threat.low, suite.threat.high)), suite.threat.levels)
@@ -189,7 +192,7 @@ class _Batch:
         self, x: Tensor, y: Tensor, *path: str | int, precision: Precision = "float32"
     ) -> tuple[Tensor, Tensor]:
         """Margins and predictions by fresh passes."""
-        with self._seeded(*path), computing(precision, x.device):
+        with self._seeded(*path), modes.precision(precision, x.device):
             return self.judge(self.model, x, y)
 
     def _craft(
@@ -201,7 +204,7 @@ class _Batch:
         """
         name, x, y = repr(attack), self.x[at], self.y[at]
         streams = Streams([derived(self.seed, "attack", name, self.start + i) for i in at.tolist()], x.device)
-        with self._seeded(name, "attack"), computing(precision, x.device):
+        with self._seeded(name, "attack"), modes.precision(precision, x.device):
             known = {"worst": worst[at.cpu()].to(x)} if worst is not None and goes_on(attack) else {}
             attempt = attack.run(self.model, x, y, generator=streams, **known)
         distance = verify(attack.threat, attempt.images, x, attack)

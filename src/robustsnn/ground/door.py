@@ -22,6 +22,8 @@ def check_model(model: Any) -> None:
         raise UserError(f"the model is the class {model.__name__}; give one of it, {model.__name__}(...)")
     if not isinstance(model, nn.Module):
         raise UserError(f"the model is a {_kind(model)}; give a torch.nn.Module that maps images [B, ...] to [B, K]")
+    if any(tensor.is_inference() for tensor in (*model.parameters(), *model.buffers())):
+        raise UserError("the model was made in inference mode, where nothing can be differentiated; make it outside")
 
 
 def check_images_of(x: Any, what: str = "images") -> None:
@@ -43,16 +45,17 @@ def check_images_of(x: Any, what: str = "images") -> None:
         raise UserError(f"{what} {said}: give a tensor with values")
 
 
-def check_labels(y: Any, n: int) -> None:
+def check_labels(y: Any, n: int, what: str = "labels") -> None:
     """UserError unless it is a dense int64 tensor `[n]` of numbers from 0."""
     if not isinstance(y, Tensor):
-        raise UserError(f"labels of type {_kind(y)}: give a tensor, torch.as_tensor(labels)")
+        raise UserError(f"{what} of type {_kind(y)}: give a tensor, torch.as_tensor({what})")
     if y.layout != torch.strided or y.dtype != torch.int64 or tuple(y.shape) != (n,):
-        said = f"labels of shape {tuple(y.shape)}, {y.dtype}: needed is int64 [{n}], one per image"
-        how = "give labels.argmax(1)" if y.ndim == 2 and len(y) == n else "give labels.long()"
-        raise UserError(f"{said}; {how}" if y.numel() >= n else said)
+        said = f"{what} of shape {tuple(y.shape)}, {y.dtype}: needed is int64 [{n}], one per image"
+        hot = y.ndim == 2 and y.shape[1] > 1
+        how = f"{what}.argmax(1)" if hot else f"{what}.flatten().long()" if y.ndim != 1 else f"{what}.long()"
+        raise UserError(f"{said}; give {how}" if y.numel() == n or (hot and len(y) == n) else said)
     if y.is_meta:
-        raise UserError("labels without data (device meta): give a tensor with values")
+        raise UserError(f"{what} without data (device meta): give a tensor with values")
 
 
 def check_meets(model: nn.Module, x: Tensor, y: Tensor | None = None) -> None:
@@ -62,6 +65,20 @@ def check_meets(model: nn.Module, x: Tensor, y: Tensor | None = None) -> None:
         raise UserError(f"images on {x.device}, a model on {weight.device}: give x.to({str(weight.device)!r})")
     if y is not None and y.device != x.device:
         raise UserError(f"images on {x.device}, labels on {y.device}: give both on one device")
+
+
+def check_place() -> None:
+    """UserError inside a transform of torch.func, where no attack can differentiate."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # type: ignore[attr-defined] # nothing public tells
+        raise UserError(
+            "an attack inside a transform of torch.func (vmap, grad, ...): call it outside, on a whole batch"
+        )
+
+
+def plain(x: Tensor) -> Tensor:
+    """A tensor of no graph, which autograd may use outside inference mode too."""
+    with torch.inference_mode(False):
+        return x.clone() if x.is_inference() else x.detach()
 
 
 def check_whole(name: str, value: Any, least: int = 1, most: int = (1 << 63) - 1, of: str = "") -> None:
@@ -102,17 +119,22 @@ def check_callable(name: str, value: Any, example: str) -> None:
         raise UserError(f"{name}={_short(value)}: a function is needed, such as {example}")
 
 
+_OF_THE_IMAGES = ("shape", "size", "channels", "dimension", "type", "same device")
+"""Words of errors that images of another kind raise."""
+
+
 def ask(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """model(x); UserError where it is made for images of another shape or precision (some cast what they get)."""
     try:
         return model(x)
     except RuntimeError as error:
         said = " ".join(str(error).split())
-        if exhausted(error) or not any(word in said for word in ("shape", "size", "channels", "dimension", "type")):
+        if exhausted(error) or not any(word in said for word in _OF_THE_IMAGES):
             raise
-        shape = list(x.shape)
+        kind = str(x.dtype).removeprefix("torch.")
         raise UserError(
-            f"{type(model).__name__} fails on images of shape {shape} ({said[:200]}); give others"
+            f"{type(model).__name__} fails on images of shape {list(x.shape)}, {kind} ({said[:200]}); give those that "
+            f"it is made for{', x.float()' if x.dtype == torch.float64 else ''}"
         ) from error
 
 

@@ -124,14 +124,26 @@ class DivergenceFrom:
         return f"DivergenceFrom({list(self.reference.shape)}, {self.temperature})"
 
 
-def check_logits(logits: Logits, y: Labels) -> None:
-    """UserError unless logits are `[B, K]` with K >= 2 and the labels lie in 0 .. K-1."""
+def check_output(logits: object, n: int) -> None:
+    """UserError unless what a model returned for n images are logits `[n, K]`, K >= 2; it says what to return."""
+    needed = "needed is a tensor of logits [B, K], K >= 2"
+    if isinstance(logits, tuple | list | dict):
+        pick = f"[{next(iter(logits), '')!r}]" if isinstance(logits, dict) else "[0]"
+        kind = type(logits).__name__
+        raise UserError(f"the model returned a {kind}; {needed}: return one from its forward, such as model(x){pick}")
     if not isinstance(logits, Tensor):
-        raise UserError(f"the model returned a {type(logits).__name__}; needed is a tensor of logits [B, K], K >= 2")
+        raise UserError(f"the model returned a {type(logits).__name__}; {needed}")
     if not logits.is_floating_point():
         raise UserError(f"the model returned logits of {logits.dtype}; needed are floats [B, K], K >= 2")
-    if logits.ndim != 2 or len(logits) != len(y) or logits.shape[1] < 2:
-        raise UserError(f"the model returned shape {tuple(logits.shape)} for {len(y)} images; needed is [B, K], K >= 2")
+    if logits.ndim != 2 or len(logits) != n or logits.shape[1] < 2:
+        over = next((axis for axis in (0, 1) if logits.ndim == 3 and logits.shape[1 - axis] == n), None)
+        how = "" if over is None else f"; if axis {over} is time, return model(x).mean({over}) from its forward"
+        raise UserError(f"the model returned shape {tuple(logits.shape)} for {n} images; {needed}{how}")
+
+
+def check_logits(logits: Logits, y: Labels) -> None:
+    """UserError unless logits are `[B, K]` with K >= 2 and the labels lie in 0 .. K-1."""
+    check_output(logits, len(y))
     if not len(y):
         return
     low, high = torch.stack(y.aminmax()).tolist()  # together: on a GPU each is a wait

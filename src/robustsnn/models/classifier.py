@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from robustsnn.encoders import Direct
 from robustsnn.ground.door import check_kind, check_list, check_number, check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.types import Images, Logits
+
+OLD_NAMES = {"mean": "pixel_mean", "std": "pixel_std"}
+"""Buffers of a `Classifier` as files of before December 2026 name them, and as they are named."""
 
 
 class Classifier(nn.Module):
@@ -32,8 +35,10 @@ class Classifier(nn.Module):
         mean, std: per channel, of pixels in [0, 1]; one number stands for all channels.
     """
 
-    mean: Tensor
-    std: Tensor
+    # Not mean and std: a widely used attack library takes a model with attributes of those names for one that wants
+    # normalised images, and attacks wrong ones.
+    pixel_mean: Tensor
+    pixel_std: Tensor
 
     def __init__(
         self,
@@ -56,8 +61,12 @@ class Classifier(nn.Module):
         self.body = body
         self.encoder = encoder
         self.image = tuple(image)
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(-1, 1, 1))
+        self.register_buffer("pixel_std", torch.tensor(std).view(-1, 1, 1))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:  # type: ignore[override]
+        rename(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def forward(self, x: Images) -> Logits:
         if x.shape[1:] != self.image:
@@ -66,7 +75,29 @@ class Classifier(nn.Module):
 
     def read(self, code: Tensor) -> Logits:
         """From the encoder's output `[T or 1, B, C, H, W]` to logits."""
-        return self.body((code - self.mean) / self.std).float().mean(0)
+        return self.body((code - self.pixel_mean) / self.pixel_std).float().mean(0)
+
+
+def rename(tensors: dict[str, Tensor], prefix: str) -> None:
+    """Give the buffers of a `Classifier` of that prefix in a state dict their names of today, in place."""
+    for old, new in OLD_NAMES.items():
+        if prefix + old in tensors and prefix + new not in tensors:
+            tensors[prefix + new] = tensors.pop(prefix + old)
+
+
+def former(name: str) -> str:
+    """A buffer's name as digests of before have it, so that outcomes which were saved then stay valid."""
+    prefix, dot, last = name.rpartition(".")
+    return prefix + dot + next((old for old, new in OLD_NAMES.items() if new == last), last)
+
+
+def renamed(tensors: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """A state dict of this model with the names of today."""
+    tensors = dict(tensors)
+    for name, module in model.named_modules():
+        if isinstance(module, Classifier):
+            rename(tensors, f"{name}." if name else "")
+    return tensors
 
 
 def check_classes(classes: int) -> None:

@@ -23,4 +23,4 @@ class Adversarial(Natural):
     attack: Attack
 
     def inputs(self, model: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Images:
-        return self.attack(model, x, y, generator=generator)
+        return self.attack.run(model, x, y, generator=generator).images

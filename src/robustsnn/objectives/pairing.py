@@ -50,7 +50,7 @@ class AdversarialLogitPairing:
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
         x = self.over.inputs(model, x, y, generator)
-        attacked = self.attack(model, x, y, generator=generator)
+        attacked = self.attack.run(model, x, y, generator=generator).images
         clean, moved = model(torch.cat([x, attacked])).chunk(2)
         there = self.over.terms(moved, y)
         terms = {

@@ -59,7 +59,7 @@ class TRADES:
         mode = batch_statistics(model) if self.attack.batch_statistics else nullcontext()
         with torch.no_grad(), evaluating(model), mode:
             loss = DivergenceFrom(model(x), self.temperature)
-        return replace(self.attack, loss=loss)(model, x, y, generator=generator)
+        return replace(self.attack, loss=loss).run(model, x, y, generator=generator).images
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
         x = self.over.inputs(model, x, y, generator)

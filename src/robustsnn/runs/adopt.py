@@ -7,8 +7,8 @@ import inspect
 import pickle
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,9 @@ from torch import Tensor, nn
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import Progress, silent
-from robustsnn.ground.provenance import versions
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.tensors import any_tensors
 from robustsnn.interop import KNOWN, Wrapped
-from robustsnn.interop.frameworks import framework_of
 from robustsnn.names import find, load
 from robustsnn.names.config import DataConfig, ModelConfig
 from robustsnn.runs.build import build_data, make_for, reached
@@ -56,13 +54,12 @@ def adopt(
     model = reached(net).eval()
     said = {"name": data.name, "options": data.options}
     said |= {key: value for key, value in asdict(data).items() if value is not None and key not in (*said, "frames")}
-    frameworks = {module.__name__ for kind in map(framework_of, model.modules()) if (module := kind) is not None}
     document = {
         "name": run.resolve().name,
         "model": {"name": name},
         "data": said | {"frames": asdict(data.frames)},
     }
-    known = {"source": _source(name), "frameworks": _versions(frameworks), "weights": str(weights)}
+    known = {"source": _source(name), "frameworks": _frameworks(model), "weights": str(weights)}
     with claimed(run, overwrite=overwrite):
         settle(run, model, splits.test.take(min(8, len(splits.test))).floats()[0], document, **known)
 
@@ -112,15 +109,13 @@ def _source(name: str) -> dict[str, str]:
     return {"file": Path(file).name, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
 
 
-def _versions(frameworks: set[str]) -> dict[str, str]:
-    """Versions of the frameworks whose adapters a network needed."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found: dict[str, Any] = {}
-    for package in KNOWN:
-        if f"robustsnn.interop.{package}" in frameworks:
-            try:
-                found[package] = version(package)
-            except PackageNotFoundError:
-                found[package] = "unknown"
-    return found | {"torch": versions()["torch"]}
+def _frameworks(model: nn.Module) -> dict[str, str]:
+    """Versions of the frameworks that layers of a network come from."""
+    packages = {kind.__module__.partition(".")[0] for module in model.modules() for kind in type(module).__mro__}
+    found = {}
+    for package in sorted(packages & {*KNOWN}):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "unknown"
+    return found

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from robustsnn.data.batches import ImageSet
+from robustsnn.data.given import Data, image_set
 from robustsnn.evaluation.judge import device_of
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.door import (
@@ -23,7 +24,7 @@ from robustsnn.ground.door import (
 )
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_arrays, write_json
-from robustsnn.ground.modes import evaluating
+from robustsnn.ground.modes import evaluating, undisturbed
 from robustsnn.ground.ours import check_files
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.provenance import versions
@@ -43,9 +44,10 @@ WORK = 1e12
 RADII = ("2/255", "8/255", "32/255")
 
 
+@undisturbed()
 def analyze(
     model: Classifier | Path | str,
-    data: ImageSet | None = None,
+    data: Data | None = None,
     parts: Sequence[str] = ("all",),
     *,
     out: Path | str | None = None,
@@ -68,7 +70,7 @@ def analyze(
 
     Args:
         model: a run's folder, or a network, which needs data.
-        data: images; those of a run are its test images.
+        data: as in `robustsnn.evaluate`; those of a run are its test images.
         out: the run's folder, of a network that is given; without it nothing is written.
         parts: names of studies, see `robustsnn list studies`, or module:attribute of a `Study`; "all" is each that is
             registered.
@@ -95,8 +97,7 @@ def analyze(
     check_list("radii", radii, "radii")
     if not isinstance(model, Path | str):
         check_model(model)
-    if data is not None and not isinstance(data, ImageSet):
-        raise UserError(f"data of type {type(data).__name__}: give an ImageSet, such as digits().test")
+    data = None if data is None else image_set(data)
     which = load(find("loss", loss, "--loss"))
     by = None if rule == "own" else rule_named(rule)
     if (attack == "none") != (eps is None):

@@ -270,6 +270,9 @@ def build_encoder(config: EncoderConfig, steps: int, image: tuple[int, ...]) -> 
 
 def _statistics(data: ImageSet) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of the pixels of each channel, on the scale [0, 1]."""
+    if data.images.is_floating_point():
+        channels = data.images.double().movedim(-3, 0).flatten(1)
+        return channels.mean(1).tolist(), channels.std(1, correction=0).clamp_min(1e-3).tolist()
     levels = torch.arange(256, dtype=torch.float64) / data.levels
     means, deviations = [], []
     for channel in range(data.shape[-3]):

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from robustsnn.data.augment import Augment
-from robustsnn.data.batches import ImageSet
 from robustsnn.ground.door import check_among, check_callable, check_kind, check_list, check_model
 from robustsnn.ground.errors import UserError
 from robustsnn.objectives.schedule import Changing
@@ -17,8 +16,6 @@ from robustsnn.training.epoch import Updating
 
 def check_arguments(
     model: Any,
-    train: Any,
-    validation: Any,
     optimiser: Any,
     objective: Any,
     schedule: Any,
@@ -29,10 +26,6 @@ def check_arguments(
 ) -> None:
     """UserError where an argument of `fit` is of another kind than its annotation."""
     check_model(model)
-    for name, data in (("train", train), ("validation", validation)):
-        if not isinstance(data, ImageSet) and not (name == "validation" and data is None):
-            how = "robustsnn.data.batches.ImageSet(x, y, classes, name), x uint8 [N, C, H, W] and y int64 [N]"
-            raise UserError(f"{name} of type {type(data).__name__}: give {how}")
     check_kind("optimiser", optimiser, torch.optim.Optimizer, "torch.optim.SGD(model.parameters(), lr=0.1)")
     if not isinstance(objective, Updating | Changing):
         check_callable("objective", objective, "robustsnn.objectives.Natural()")

@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.tensors import read_tensors, write_tensors
+from robustsnn.models.classifier import renamed
 from robustsnn.names.values import shown
 
 _ADVICE = "train the run first, or give its folder; a damaged file must be restored or trained anew"
 
 
 def _load_into(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
-    own = model.state_dict()
+    own, tensors = model.state_dict(), renamed(tensors, model)
     missing, unknown = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
     wrong = [
         name

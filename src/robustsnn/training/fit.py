@@ -17,11 +17,13 @@ from torch import nn
 from robustsnn.attacks import Attacker
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet
+from robustsnn.data.given import Data, image_set
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.distributed import ALONE, Processes
 from robustsnn.ground.door import check_path, check_seed, check_whole
 from robustsnn.ground.errors import Advice, UserError
 from robustsnn.ground.files import write_atomic
+from robustsnn.ground.modes import undisturbed
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.objectives import Objective
 from robustsnn.objectives.constraints import Constraint
@@ -52,14 +54,14 @@ def cosine(epoch: int, epochs: int) -> float:
 
 def fit(
     model: nn.Module,
-    train: ImageSet,
+    train: Data,
     objective: Objective | Updating | Changing,
     optimiser: torch.optim.Optimizer,
     *,
     epochs: int,
     batch_size: int,
     schedule: Schedule = cosine,
-    validation: ImageSet | None = None,
+    validation: Data | None = None,
     validation_attack: Attacker | None = None,
     attacked: int | None = None,
     augment: Augment | None = None,
@@ -84,7 +86,8 @@ def fit(
 
     Args:
         model: on its device already; its parameters are those of `optimiser`.
-        train, validation: images in memory. Validation accuracy (clean) is logged each epoch.
+        train, validation: images in memory: an `ImageSet`, or what is made one, a pair (x, y) of tensors or arrays, or
+            a Dataset or DataLoader of such pairs (read once). Validation accuracy (clean) is logged each epoch.
         objective: see `robustsnn.objectives`; the sum of the means of its terms is minimised. One with `at`
             is asked for each epoch's objective, one with `updates` makes several steps per batch.
         schedule: factor on each group's learning rate, per epoch.
@@ -112,10 +115,10 @@ def fit(
 
     Raises UserError if the loss is no longer finite; the last complete epoch stays in `run/state`.
     """
+    train = image_set(train, "train")
+    validation = None if validation is None else image_set(validation, "validation")
     check_arguments(
         model,
-        train,
-        validation,
         optimiser,
         objective,
         schedule,
@@ -144,7 +147,7 @@ def fit(
     history: History = []
     best: dict[str, torch.Tensor] | None = None
     out = run if processes.first else None  # the others read what the first one writes
-    with nullcontext() if out is None else claimed(out, overwrite=overwrite):
+    with undisturbed(), torch.enable_grad(), nullcontext() if out is None else claimed(out, overwrite=overwrite):
         if resume and run is not None and (run / "state" / "last.safetensors").exists():
             saved = load_state(run / "state" / "last.safetensors", model, optimiser)
             for name, value in about.items():

@@ -20,6 +20,7 @@ from robustsnn.ground.modes import evaluating
 from robustsnn.ground.provenance import provenance
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.tensors import read_tensors, write_tensors
+from robustsnn.models.classifier import renamed
 from robustsnn.names.config import about
 from robustsnn.names.parsing import parse_config, read_config
 from robustsnn.names.values import nested
@@ -65,7 +66,7 @@ def settle(run: Path, model: nn.Module, x: Tensor, config: Mapping[str, Any] | N
         save_weights(path, model)
         write_witness(run, model, x)
     saved, _ = read_tensors(path, "give another folder")
-    own = model.state_dict()
+    own, saved = model.state_dict(), renamed(saved, model)
     if saved.keys() != own.keys() or any(not torch.equal(saved[name], own[name].cpu()) for name in own):
         raise UserError(f"{run} is a run of other weights than this model has; give another folder")
     document = read_config(run / "config.yaml")

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.evaluation.judge import Data, device_of, repeats, tensors
+from robustsnn.data.given import Data, labelled
+from robustsnn.evaluation.judge import device_of, repeats
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import evaluating
 from robustsnn.ground.progress import Progress, silent
@@ -63,7 +64,7 @@ def energy(
     for name, value in (("mac", mac), ("ac", ac), ("batch_size", batch_size)):
         if not 0 < value < float("inf"):
             raise UserError(f"{name}={value}: a number > 0 is needed")
-    x, _ = tensors(data)
+    x, _ = labelled(data)
     device = device_of(model, x)
     with evaluating(model), torch.no_grad():
         alone = not all(repeats(model, x[:2].to(device))) or draws_numbers(model, x[:1].to(device))

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robustsnn.evaluation.judge import Data, device_of, tensors
+from robustsnn.data.given import Data, labelled
+from robustsnn.evaluation.judge import device_of
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
@@ -134,7 +135,7 @@ def gradients(
     """
     rules = {"own": None} if rules is None else rules
     _check(rules, tolerances, bins=(bins, 1), keep=(keep, 0), batch_size=(batch_size, 1))
-    x, y = tensors(data)
+    x, y = labelled(data)
     device = device_of(model, x)
     found = {label: _Collected(tolerances, bins) for label in rules}
     shown: dict[str, list[Tensor]] = {label: [] for label in rules}

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.evaluation.judge import Data, device_of, tensors
+from robustsnn.data.given import Data, labelled
+from robustsnn.evaluation.judge import device_of
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import evaluating
 from robustsnn.ground.seeds import seeded
@@ -27,7 +28,7 @@ def first_samples(model: nn.Module, data: Data, samples: int, least: int) -> tup
     """The first `samples` images and labels on the model's device; UserError if there are fewer than `least`."""
     if samples < least:
         raise UserError(f"samples={samples}: at least {least} are needed")
-    x, y = tensors(data)
+    x, y = labelled(data)
     if len(x) < least:
         raise UserError(f"{len(x)} images: at least {least} are needed")
     device = device_of(model, x)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.evaluation.judge import Data
+from robustsnn.data.given import Data
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import evaluating
 from robustsnn.ground.progress import Progress, silent

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from robustsnn.evaluation.judge import Data, device_of, tensors
+from robustsnn.data.given import Data, labelled
+from robustsnn.evaluation.judge import device_of
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
@@ -145,7 +146,7 @@ def finite_difference(
         raise UserError(f"steps={list(steps)}: give at least one, and each above 0")
     if batch_size < 1:
         raise UserError(f"batch_size={batch_size}: at least 1 is needed")
-    x, y = tensors(data)
+    x, y = labelled(data)
     device = device_of(model, x)
     if smooth:
         model, x = copy.deepcopy(model).double(), x.double()

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from robustsnn.evaluation.judge import Data
+from robustsnn.data.given import Data
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import seeded

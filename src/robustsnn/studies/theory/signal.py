@@ -10,7 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from robustsnn.evaluation.judge import Data
+from robustsnn.data.given import Data
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import seeded

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from robustsnn.attacks.passes import without_gradient
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.types import Images, Logits
@@ -64,11 +65,7 @@ def backward(
         upstream = start(logits)
         passed = steps(logits, leaf, spans)
         if not passed:
-            raise UserError(
-                f"{type(model).__name__} has no gradient with respect to its input in eval mode, so there is no trail; "
-                f"it detaches its input, or its neurons have a surrogate in training mode alone (LIFNode of "
-                f"SpikingJelly): use neurons that keep it in eval mode (ParametricLIFNode)"
-            )
+            raise UserError(f"there is no trail: {without_gradient(model, leaf)}")
         handles = [step.node.register_hook(partial(hook, step)) for step in passed]
         try:
             (pixels,) = torch.autograd.grad(logits, leaf, upstream)

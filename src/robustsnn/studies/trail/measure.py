@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.streams import Streams
-from robustsnn.evaluation.judge import Data, device_of, repeats, tensors
+from robustsnn.data.given import Data, labelled
+from robustsnn.evaluation.judge import device_of, repeats
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import evaluating
 from robustsnn.ground.progress import Progress, silent
@@ -73,7 +74,7 @@ def trail(
     for name, value, least in (("batch_size", batch_size, 1), ("weights_of", weights_of, 0), ("first", first, 0)):
         if value < least:
             raise UserError(f"{name}={value}: at least {least} is needed")
-    x, y = tensors(data)
+    x, y = labelled(data)
     device = device_of(model, x)
     names = (name_of(loss), "" if attack is None else repr(attack), name_of(rule))
     found: Trail | None = None
