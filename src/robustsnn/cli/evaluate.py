@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 from robustsnn.cli.options import listed, overwriting, path, radii, radius, trusting, value
@@ -16,7 +17,13 @@ def run(arguments: list[str]) -> None:
     from robustsnn.names.parsing import Parser
 
     parser = Parser(prog="robustsnn evaluate", description="Attack a run's test images and judge the results.")
-    parser.add_argument("run", type=path, help="folder made by train")
+    parser.add_argument(
+        "run", type=path, help="folder made by train; or module:attribute that builds your network, with --weights"
+    )
+    parser.add_argument("--weights", type=path, default=None, help="of your network: .safetensors, or a .pt state dict")
+    parser.add_argument("--data", type=str, default=None, help="of your network, see `robustsnn list datasets`")
+    parser.add_argument("--root", type=str, default=None, help="folder of the data's files")
+    parser.add_argument("--out", type=path, default=None, help="of your network: folder that becomes its run")
     parser.add_argument("--suite", type=str, help="which attacks, see `robustsnn list suites`; several with commas")
     parser.add_argument("--eps", type=radius, help="radius of the threat, as 0.03 or 8/255")
     parser.add_argument("--norm", choices=["Linf", "L2"], default="Linf", help="%(default)s, or L2")
@@ -42,6 +49,7 @@ def run(arguments: list[str]) -> None:
     overwriting(parser)
     trusting(parser, "the run's config or that of a source")
     options = parser.parse_args(arguments)
+    built = _built(options)
     if options.images is not None:
         others = {name: value for name, value in vars(options).items() if name not in ("run", "images", "trust_code")}
         given = [f"--{name}" for name, value in others.items() if value != parser.get_default(name)]
@@ -58,6 +66,12 @@ def run(arguments: list[str]) -> None:
 
     with Display() as display:
         display.loading()
+        if built is not None:
+            from robustsnn.names.config import DataConfig
+            from robustsnn.runs.adopt import adopt
+
+            data = DataConfig(options.data, options.root)
+            adopt(built, options.weights, data, options.run, overwrite=options.overwrite, progress=display)
         from robustsnn.evaluation import Shard
         from robustsnn.runs.folder import evaluate_together, summary
 
@@ -78,7 +92,7 @@ def run(arguments: list[str]) -> None:
             merge=None if options.merge is None else list(options.merge),
             save=options.save_images,
             overwrite=options.overwrite,
-            trust_code=options.trust_code,
+            trust_code=options.trust_code or (built is not None and [built]),
             progress=display,
             say=display.say,
         )
@@ -93,6 +107,22 @@ def run(arguments: list[str]) -> None:
             kind = "flag" if flag["masking"] else "note"
             print(f"  {kind} {flag['name']}: {flag['message']}\n       {flag['todo']}")
     print(f"{options.run / 'results.json'}; next: robustsnn report {options.run} --out report.html")
+
+
+def _built(options: argparse.Namespace) -> str | None:
+    """The name of what builds the network to be judged, whose run is then `out`; None where a run is given."""
+    own = {name: getattr(options, name) for name in ("weights", "data", "out")}
+    name = str(options.run)
+    if options.run.exists() or ":" not in name:
+        given = [f"--{key}" for key, value in {**own, "root": options.root}.items() if value is not None]
+        if given:
+            raise UserError(f"{', '.join(given)}: for a network of yours, module:attribute; {name} is a run")
+        return None
+    lacks = [f"--{key}" for key, value in own.items() if value is None]
+    if lacks:
+        raise UserError(f"{name} builds a network; give {', '.join(lacks)} too (data: cifar10, out: runs/mine)")
+    options.run = options.out
+    return name
 
 
 def _rejudge(run: Path, images: Path, trust_code: bool) -> None:

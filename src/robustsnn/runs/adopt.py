@@ -75,9 +75,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; give the weights as a .safetensors or .pt file") from None
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError) as error:
-        said = " ".join(str(error).split())[:100]
-        raise UserError(f"{path} holds more than weights, or is damaged ({said}); save them {_CONVERT}") from None
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, OSError):
+        # What torch says here tells people to load the file by running its code.
+        what = "it is damaged, or holds more than weights, which only running its code could read"
+        raise UserError(f"{path} is not read: {what}; save the weights {_CONVERT}") from None
     for key in _NESTED:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
