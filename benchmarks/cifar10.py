@@ -67,7 +67,7 @@ def config(options: Namespace, name: str) -> Config:
     return Config(
         name,
         DataConfig("cifar10", str(options.root), validation=options.validation),
-        ModelConfig(options.model, options.steps, size, "released"),
+        ModelConfig(options.model, options.steps, size, init="released"),
         objective,
         TrainConfig(
             options.epochs,

@@ -363,6 +363,8 @@ ALLOWED = {
     ("bench/spikingjelly.py", "import_module"),  # of one package
     ("runs/jobs.py", "loads"),  # what this program handed to its own processes
     ("ground/provenance.py", "run"),  # git
+    ("interop/frameworks.py", "import_module"),  # of one of four files beside it
+    ("runs/adopt.py", "load"),  # weights_only=True, of a file given as --weights
 }
 
 

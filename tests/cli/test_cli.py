@@ -294,7 +294,7 @@ def test_dry_run_prints_a_config_that_is_complete_and_reads_back(capsys, tmp_pat
     assert config["objective"] == {
         "name": "sparsity",
         "lam": 0.5,
-        "options": {"h": 0.01},
+        "options": {"h": 0.01, "form": "reference-code"},
         "attack": {"eps": "2/255", "alpha": 0.01, "steps": 5, "step": None},
         "schedule": {"name": "constant", "options": {}},
         "retraction": None,

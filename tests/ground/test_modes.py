@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.modes import evaluating, frozen, precision
+from robustsnn.ground.modes import evaluating, frozen, precision, undisturbed
 from robustsnn.losses import cross_entropy
 from robustsnn.models import Plan, vgg
 from robustsnn.neurons import IF
@@ -131,3 +131,19 @@ def test_precision_changes_products_alone(name, product):
 def test_other_precisions_are_refused(name):
     with pytest.raises(UserError, match="'float32' and 'bfloat16'"):
         precision(name).__enter__()
+
+
+def test_convolutions_of_a_gpu_are_float32_and_repeat_themselves() -> None:
+    """Inside, and afterwards as they were; the flags are there without a GPU, too."""
+
+    def flags() -> tuple[bool, ...]:
+        cudnn = torch.backends.cudnn
+        return cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark
+
+    before = flags()
+    with undisturbed():
+        assert flags() == (False, True, False)
+        with undisturbed():
+            assert flags() == (False, True, False)
+        assert flags() == (False, True, False)
+    assert flags() == before

@@ -319,7 +319,7 @@ def test_a_classifier_normalises_encodes_and_averages():
     model = Classifier(Flat(), Direct(), (3, 2, 2))
     torch.testing.assert_close(model(x), (4 * (x - 0.5)).flatten(1).float())
     assert model(x.bfloat16()).dtype == torch.float32
-    assert set(model.state_dict()) == {"mean", "std"}
+    assert set(model.state_dict()) == {"pixel_mean", "pixel_std"}
 
 
 @pytest.mark.parametrize(

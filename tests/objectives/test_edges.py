@@ -138,7 +138,7 @@ def test_linears_move_in_parts_from_their_number_of_rows_on():
 
     assert moved(199) == 199
     assert moved(200) == 60
-    assert moved(3, rows=1, share=0.5) == 2
+    assert moved(3, rows=1, share=0.5) == 1
     assert moved(1, rows=1, share=0.1) == 1
 
 

@@ -21,9 +21,17 @@ def undisturbed() -> Iterator[None]:
 
     Off: autocast (but that of `precision`), inference mode, the detection of anomalies, products of floats in less than
     float32, and a default dtype or device other than float32 and cpu. Whether gradients are recorded stays as it is.
+
+    On a GPU, torch convolves float32 in TF32 by default, with 10 bits, and by sums in any order: spikes flip, a
+    gradient is another one when it is asked for again, and an image's logits depend on its batch. Both are off, too.
     """
     product, dtype = torch.get_float32_matmul_precision(), torch.get_default_dtype()
+    cudnn = torch.backends.cudnn
     with ExitStack() as stack:
+        for flag, value in (("allow_tf32", False), ("deterministic", True), ("benchmark", False)):
+            if (before := getattr(cudnn, flag)) != value:
+                stack.callback(setattr, cudnn, flag, before)
+                setattr(cudnn, flag, value)
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
         if torch.is_anomaly_enabled():

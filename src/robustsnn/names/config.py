@@ -136,22 +136,22 @@ class ModelConfig:
         name: architecture, see `robustsnn list models`.
         steps: T, time steps.
         options: those of the architecture, for example {pooling: average, width: 0.25} of sew_resnet18.
-        init: first weights: he (normal, by fan out) for convolutions and linear layers, or linear layers as PyTorch
-            initialises them, as the papers' released code does (released).
         encoder: what the network sees of an image.
         neuron: dynamics.
         surrogate: gradient.
         rule: what is done with it.
+        init: first weights: he (normal, by fan out) for convolutions and linear layers, or linear layers as PyTorch
+            initialises them, as the papers' released code does (released).
     """
 
     name: str = named("model", "vgg_small")
     steps: Steps = 4
     options: dict[str, Any] = field(default_factory=dict)
-    init: Literal["he", "released"] = "he"
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     neuron: NeuronConfig = field(default_factory=NeuronConfig)
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
     rule: RuleConfig = field(default_factory=RuleConfig)
+    init: Literal["he", "released"] = "he"
 
 
 @dataclass

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from robustsnn.ground.door import check_number, check_whole
 from robustsnn.ground.errors import UserError
+from robustsnn.interop.nir.euler import DT, cuba, lif, neuron, one
+from robustsnn.interop.nir.library import library
 from robustsnn.models.classifier import Classifier, classifier
 from robustsnn.models.time import Fold, Layers
 from robustsnn.neurons import LIF, GradientRule, Neurons
-from robustsnn.nir.euler import DT, cuba, lif, neuron, one
-from robustsnn.nir.library import library
 
 LARGEST = 4 << 30
 """Bytes of all numbers of a file that is read."""

@@ -14,11 +14,11 @@ from torch import nn
 from robustsnn.attacks import pgd
 from robustsnn.encoders import Direct
 from robustsnn.ground.errors import UserError
+from robustsnn.interop.nir import read_nir, write_nir
+from robustsnn.interop.nir.euler import DT, Synapse
 from robustsnn.models import Classifier, vgg
 from robustsnn.models.time import Fold, Layers
 from robustsnn.neurons import IF, LIF, Neurons, neuron_layers
-from robustsnn.nir import read_nir, write_nir
-from robustsnn.nir.euler import DT, Synapse
 
 nir = pytest.importorskip("nir")
 pytest.importorskip("h5py")
@@ -235,7 +235,7 @@ def test_a_network_of_spikingjelly_is_read_with_its_spikes():
 @pytest.mark.parametrize("neuron", [n for n in NEURONS if n.tau < 1], ids=repr)
 def test_snntorch_reads_the_same_spikes(neuron):
     importer = pytest.importorskip("snntorch.import_nir")
-    from robustsnn.nir.writing import graph_of
+    from robustsnn.interop.nir.writing import graph_of
 
     model = network(neuron)
     graph = graph_of(model)

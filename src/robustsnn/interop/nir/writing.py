@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from robustsnn.ground.door import check_path
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import evaluating
+from robustsnn.interop.nir.euler import DT, written
+from robustsnn.interop.nir.library import library
 from robustsnn.models.classifier import Classifier
 from robustsnn.models.time import Fold
 from robustsnn.neurons import LIF, Neurons
-from robustsnn.nir.euler import DT, written
-from robustsnn.nir.library import library
 
 
 def write_nir(path: Path | str, model: Classifier, dt: float = DT) -> None:

@@ -16,5 +16,5 @@ one value of each parameter per layer; anything else is refused by name. Files a
 h5py, and nothing in them is run.
 """
 
-from robustsnn.nir.reading import read_nir as read_nir
-from robustsnn.nir.writing import write_nir as write_nir
+from robustsnn.interop.nir.reading import read_nir as read_nir
+from robustsnn.interop.nir.writing import write_nir as write_nir
