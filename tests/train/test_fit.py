@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+from torch import nn
 
 from helpers import spiking
 from robustsnn.attacks import pgd
@@ -17,6 +18,7 @@ from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet
 from robustsnn.ground import files
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.tensors import write_tensors
 from robustsnn.objectives import Adversarial, Natural, SparsityRegularised
 from robustsnn.objectives.constraints import OrthogonalRetraction
 from robustsnn.objectives.schedule import ByValidation, Scheduled
@@ -300,3 +302,18 @@ def test_tensorboard_missing_is_one_clear_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(UserError, match=r"robustsnn\[tensorboard\]"):
         train(1, run=tmp_path, tensorboard=True)
+
+
+def test_weights_rounded_to_float16_are_read_and_no_other_kind_is(tmp_path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    state = model.state_dict()
+    rounded = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    write_tensors(tmp_path / "half.safetensors", rounded, {})
+    load_weights(tmp_path / "half.safetensors", model)
+    assert model[0].weight.dtype == torch.float32
+    assert torch.equal(model[0].weight, rounded["0.weight"].float())
+    for kind in (torch.bfloat16, torch.float64):
+        write_tensors(tmp_path / "other.safetensors", {**state, "0.weight": state["0.weight"].to(kind)}, {})
+        with pytest.raises(UserError, match=r"another shape or dtype for 0\.weight"):
+            load_weights(tmp_path / "other.safetensors", model)

@@ -22,7 +22,7 @@ def _load_into(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
     wrong = [
         name
         for name in sorted(own.keys() & tensors.keys())
-        if (own[name].shape, own[name].dtype) != (tensors[name].shape, tensors[name].dtype)
+        if own[name].shape != tensors[name].shape or not _stands_for(tensors[name].dtype, own[name].dtype)
     ]
     if missing or unknown or wrong:
         parts = [
@@ -32,6 +32,11 @@ def _load_into(model: nn.Module, tensors: dict[str, Tensor], path: Path) -> None
         ]
         raise UserError(f"{path} does not fit the model: it {', '.join(parts)}; use the config it was made with")
     model.load_state_dict(tensors)
+
+
+def _stands_for(given: torch.dtype, own: torch.dtype) -> bool:
+    """Whether weights of one kind stand for another: the same, or rounded to float16, which float32 holds exactly."""
+    return given == own or (given, own) == (torch.float16, torch.float32)
 
 
 def save_weights(path: Path | str, model: nn.Module, **metadata: Any) -> None:
