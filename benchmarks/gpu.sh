@@ -23,7 +23,7 @@ step() { # seconds, name, command ...
 
 graphs="python benchmarks/cuda_graphs.py --rounds 5 --networks"
 if [ "$part" = 1 ]; then
-    step 90 tests python -m pytest -q -n 6 -p no:benchmark -o addopts= -p no:cacheprovider tests/test_cuda.py tests/test_cuda_graphs.py &
+    step 90 tests python -m pytest -v -n 6 -p no:benchmark -o addopts= -p no:cacheprovider tests/test_cuda.py tests/test_cuda_graphs.py &
     if [ -n "$root" ]; then
         step 80 first python benchmarks/cifar10.py --root "$root" --out "$out/../first" --epochs 2 --jobs 9 --suites quick \
             --n 32 --eps 8/255 --seconds 75 &
