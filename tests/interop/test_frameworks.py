@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from robustsnn.attacks import quick
 from robustsnn.evaluation.consistency import consistency
@@ -233,3 +233,114 @@ def test_the_page_s_scripts_run(name, tmp_path, monkeypatch):
     exec(block, names)
     assert unreached(names["model"]) == {}
     assert names["result"].worst_case.n == 6
+
+
+# ------------------------------------------------------------------------------------- what a fresh eye found
+
+
+def own_gradient(net: nn.Module, x: Tensor, weights: Tensor) -> Tensor:
+    leaf = x.clone().requires_grad_()
+    return torch.autograd.grad((net(leaf) * weights).sum(), leaf)[0]
+
+
+def test_a_gradient_that_is_not_the_networks_own_is_left_alone() -> None:
+    """Sinabs' recurrent layer: whichever way it is reached, a rule acts on its own gradient or not at all."""
+    layers, sinabs = needed("sinabs.layers"), needed("sinabs")
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.n, self.fc = layers.LIFRecurrent(tau_mem=5.0, rec_connect=nn.Linear(64, 64)), nn.Linear(64, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.n(3 * x.flatten(1).unsqueeze(1).repeat(1, 4, 1))).mean(1)
+
+    torch.manual_seed(0)
+    net, x, weights = Net().eval(), torch.rand(6, 1, 8, 8), torch.randn(6, 10)
+    model = wrap(net, x=x)
+    sinabs.reset_states(net)
+    gap = (own_gradient(model, x, weights) - own_gradient(net, x, weights)).norm()
+    assert bool(model.left_alone) or gap < 1e-4
+
+
+def test_a_layer_under_two_names_is_replaced_in_both() -> None:
+    layer, neuron = (needed(f"spikingjelly.activation_based.{part}") for part in ("layer", "neuron"))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lif = neuron.IFNode(step_mode="m")
+            convolution = layer.Conv2d(1, 4, 3, padding=1, step_mode="m")
+            self.layers = nn.Sequential(convolution, self.lif, layer.Flatten(step_mode="m"), layer.Linear(256, 10))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layers(x.expand(4, *x.shape)).mean(0)
+
+    torch.manual_seed(0)
+    net, x = Net().eval(), torch.rand(6, 1, 8, 8)
+    model = wrap(net, x=x)
+    assert any("replaced" in line for line in model.how)
+    assert isinstance(model.net.lif, Neurons)
+    assert model.net.lif is model.net.layers[1]
+
+
+def test_a_state_that_begins_anew_midway_is_followed_on_images_not_seen_before() -> None:
+    snntorch = needed("snntorch")
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c, self.fc = nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.Linear(256, 10)
+            self.l1, self.l2 = snntorch.Leaky(0.9), snntorch.Leaky(0.9)
+
+        def forward(self, x: Tensor) -> Tensor:
+            m1, m2, out = self.l1.reset_mem(), self.l2.reset_mem(), []
+            for t in range(5):
+                if t % 2 == 0:
+                    m1 = self.l1.reset_mem()
+                a, m1 = self.l1(3 * self.c(x), m1)
+                b, m2 = self.l2(4 * self.fc(a.flatten(1)), m2)
+                out.append(b)
+            return torch.stack(out).mean(0)
+
+    torch.manual_seed(0)
+    net = Net().eval()
+    model = wrap(net, x=torch.full((6, 1, 8, 8), 0.02))  # too dark to fire
+    x = torch.rand(8, 1, 8, 8)
+    assert torch.equal(model(x), net(x))
+
+
+def test_neurons_in_a_plain_list_are_named() -> None:
+    snntorch = needed("snntorch")
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.cells = nn.Linear(64, 10), [snntorch.Leaky(0.9)]
+
+        def forward(self, x: Tensor) -> Tensor:
+            mem = self.cells[0].reset_mem()
+            return self.cells[0](self.fc(x.flatten(1)), mem)[0]
+
+    model = wrap(Net().eval(), x=torch.rand(4, 1, 8, 8))
+    assert "nn.ModuleList" in model.left_alone["cells"]
+
+
+def test_neurons_of_norse_that_are_not_known_are_named_and_integrators_are_not() -> None:
+    norse = needed("norse.torch")
+
+    class Net(nn.Module):
+        def __init__(self, cell: nn.Module) -> None:
+            super().__init__()
+            self.cell, self.fc = cell, nn.Linear(20, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            state, out = None, []
+            for _ in range(4):
+                z, state = self.cell(20 * x.flatten(1)[:, :20], state)
+                out.append(self.fc(z))
+            return torch.stack(out).mean(0)
+
+    x = torch.rand(4, 1, 8, 8)
+    assert "not known" in wrap(Net(norse.LIFRefracCell()), x=x).left_alone["cell"]
+    assert "cell" not in wrap(Net(norse.LICell()), x=x).left_alone

@@ -78,6 +78,25 @@ def spiking_modules(net: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
+def out_of_sight(net: nn.Module) -> dict[str, str]:
+    """Layers of neurons that are there and cannot be recorded, with the reasons: not known, or in a plain list."""
+    found: dict[str, str] = {}
+    for name, module in net.named_modules():
+        framework, parameters = framework_of(module), getattr(module, "p", None)
+        # Norse: neurons have a threshold among their parameters, or among those of the neuron that they extend.
+        fires = any(hasattr(part, "v_th") for part in (parameters, getattr(parameters, "lif", None)))
+        if framework is not None and fires and not framework.spiking(module):
+            found[name] = f"neurons of the kind {type(module).__name__} are not known"
+        for key, value in vars(module).items():
+            kept = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+            for item in () if key.startswith("_") else kept:
+                other = framework_of(item) if isinstance(item, nn.Module) else None
+                if other is not None and other.spiking(item):
+                    why = "in a plain list or dict, where it is not found; use nn.ModuleList or nn.ModuleDict"
+                    found[f"{name}.{key}".lstrip(".")] = why
+    return found
+
+
 def reset(net: nn.Module) -> None:
     """Forget the state of all layers, and the graph that some keep in what they show of their last pass."""
     for module in net.modules():

@@ -43,9 +43,12 @@ def twin(module: nn.Module, name: str, steps: int) -> Neurons | None:
 
 
 def put(net: nn.Module, name: str, module: nn.Module) -> None:
-    """Set a module of a network, by name."""
-    parent, _, last = name.rpartition(".")
-    setattr(net.get_submodule(parent), last, module)
+    """Set a module of a network, by name, in every place that it has in the network."""
+    before = net.get_submodule(name)
+    for parent in list(net.modules()):
+        for last, child in list(parent.named_children()):
+            if child is before:
+                setattr(parent, last, module)
 
 
 @contextmanager

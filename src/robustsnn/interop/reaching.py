@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.ground.seeds import seeded
-from robustsnn.interop.frameworks import spiking_modules
+from robustsnn.interop.frameworks import out_of_sight, spiking_modules
 from robustsnn.interop.proof import READ, obstacles, put, recorder, sent, twin, unequal
 from robustsnn.interop.steps import Recorded
 from robustsnn.interop.tape import Tape
 from robustsnn.interop.wrapping import Wrapped
 from robustsnn.neurons import Neurons
 
+_CLOSE = 1e-3
+"""Between two gradients that should be one, relative: far above rounding, far below another surrogate."""
 Spikes = dict[str, list[Tensor]]
 """What layers sent out, by name and call by call."""
 
@@ -23,6 +25,7 @@ Spikes = dict[str, list[Tensor]]
 def reach(model: Wrapped, tolerance: float, x: Tensor) -> None:
     """Let rules reach as many layers as can be proven on images x; `how` and `left_alone` of the model tell of it."""
     modules = spiking_modules(model.net)
+    model.left_alone |= out_of_sight(model.net)
     logits, spikes = _asked(model, modules, x)
     tape = _recordable(model, modules, x)
     if tape is not None:
@@ -104,11 +107,33 @@ def _record(model: Wrapped, logits: Tensor, spikes: Spikes, tolerance: float, x:
     passed = {steps.layer.name: steps.outputs for steps in tape.order}
     share = max(unequal(layer.whole(passed[layer.name]), layer.whole(spikes[layer.name])) for layer in layers)
     names = [layer.name for layer in layers]
-    if _accepted(share, tape.logits, logits, tolerance):
-        model.how.append(f"{_names(names)} recorded{_told(share)}")
+    if not _accepted(share, tape.logits, logits, tolerance):
+        why = f"a recorded pass differs{_told(share)}"
+    elif (gap := _gap(model, x)) > _CLOSE:
+        why = f"the gradient of a recorded pass is not the network's own: they are {gap:.1g} of its norm apart"
     else:
-        model.recorded = nn.ModuleList()
-        model.left_alone |= dict.fromkeys(names, f"a recorded pass differs{_told(share)}")
+        model.how.append(f"{_names(names)} recorded{_told(share)}")
+        return
+    model.recorded = nn.ModuleList()
+    model.left_alone |= dict.fromkeys(names, why)
+
+
+def _gap(model: Wrapped, x: Tensor) -> float:
+    """How far the input gradient of a recorded pass is from that of a plain one, over the latter's norm."""
+
+    def gradient(recorded: bool) -> Tensor | None:
+        leaf = x.detach().clone().requires_grad_()
+        with torch.enable_grad(), seeded(0, "reach"):
+            logits = model.tape(leaf).replay(leaf) if recorded else model.wiring.read(model.ask(leaf))
+            if not logits.requires_grad:
+                return None
+            weights = torch.linspace(-1, 1, logits.numel(), device=x.device).view_as(logits).cos()
+            return torch.autograd.grad((logits * weights).sum(), leaf, allow_unused=True)[0]
+
+    own, recorded = gradient(False), gradient(True)
+    if own is None or recorded is None:  # a framework whose neurons have no gradient in eval mode
+        return 0.0
+    return float((recorded - own).norm() / own.norm().clamp_min(1e-30)) if bool(own.any()) else 0.0
 
 
 def _accepted(share: float, now: Tensor, logits: Tensor, tolerance: float) -> bool:

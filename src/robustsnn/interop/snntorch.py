@@ -70,15 +70,17 @@ def listen(module: Any, listener: Listener) -> Iterator[None]:
     before, fired = module.spike_grad, []
 
     def fire(distance: Tensor) -> Tensor:
-        fired.append(listener.fire(distance, before))
-        return fired[-1]
+        fired[:] = [distance.detach(), listener.fire(distance, before)]
+        return fired[1]
 
     def late(mem: Tensor) -> Tensor:
-        """The reset is the last spike: of the same potential, so of the same value."""
-        if fired and getattr(module, "reset_delay", True) and type(module).__name__ not in _RECURRENT:
-            return fired[-1]
+        """The reset is the last spike, if it is asked of the same potential; a network may have begun anew."""
+        distance = mem - module.threshold
+        delayed = getattr(module, "reset_delay", True) and type(module).__name__ not in _RECURRENT
+        if fired and delayed and torch.equal(distance.detach(), fired[0]):
+            return fired[1]
         with torch.no_grad():
-            return before(mem - module.threshold)
+            return before(distance)
 
     module.spike_grad, module.mem_reset = fire, late
     try:

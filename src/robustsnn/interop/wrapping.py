@@ -44,7 +44,7 @@ class Wrapped(nn.Module):
     def ask(self, x: Tensor) -> Any:
         """What the network itself answers to pixels, from fresh state."""
         reset(self.net)
-        mean, std = self.pixel_mean, self.pixel_std
+        mean, std = self.pixel_mean.to(x.dtype), self.pixel_std.to(x.dtype)
         if x.ndim == 2:  # vectors
             mean, std = mean.flatten(), std.flatten()
         return self.wiring.ask(self.net, (x - mean) / std)

@@ -51,12 +51,10 @@ def adopt(
         net = make_for(config, splits)
     _load(net, read_weights(weights), weights)
     model = reached(net).eval()
-    said = {"name": data.name, "options": data.options}
-    said |= {key: value for key, value in asdict(data).items() if value is not None and key not in (*said, "frames")}
     document = {
         "name": run.resolve().name,
         "model": {"name": name},
-        "data": said | {"frames": asdict(data.frames)},
+        "data": {key: value for key, value in asdict(data).items() if value is not None},
     }
     known = {"source": _source(name), "frameworks": _frameworks(model), "weights": str(weights)}
     with claimed(run, overwrite=overwrite):
@@ -78,9 +76,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         # What torch says here tells people to load the file by running its code.
         what = "it is damaged, or holds more than weights, which only running its code could read"
         raise UserError(f"{path} is not read: {what}; save the weights {_CONVERT}") from None
-    for key in _NESTED:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
+    while isinstance(found, Mapping) and (inner := [found[k] for k in _NESTED if isinstance(found.get(k), Mapping)]):
+        found = inner[0]
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise UserError(f"{path} is no state dict, names with tensors; save one {_CONVERT}")
     return {str(key): value for key, value in found.items()}
