@@ -20,18 +20,19 @@ import sys
 import time
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import save_file
 
 from arguments import Parser, context, positive
 from robustsnn.cli import main as command
 from robustsnn.data.batches import batches
 from robustsnn.ground.files import write_json
+from robustsnn.ground.tensors import write_tensors
 from robustsnn.names.config import (
     Config,
     DataConfig,
@@ -42,6 +43,7 @@ from robustsnn.names.config import (
 )
 from robustsnn.neurons import compilation
 from robustsnn.runs import load_run
+from robustsnn.training.checkpoint import load_weights
 
 SMALL, LARGE = TrainingAttackConfig("2/255", 0.01, 5), TrainingAttackConfig("8/255", "2/255", 5)
 """PGD in training: of the SR paper, and at the radius that is judged."""
@@ -60,9 +62,7 @@ RECIPES: dict[str, ObjectiveConfig] = {
 
 def config(options: Namespace, name: str) -> Config:
     """What a network is trained with: small VGG-11, direct coding, T = 4, the released initialisation."""
-    objective = RECIPES[name]
-    if name in options.lam:
-        objective.lam = options.lam[name]
+    objective = replace(RECIPES[name], lam=options.lam.get(name, RECIPES[name].lam))
     size: dict[str, Any] = {"width": options.width, "hidden": options.hidden}
     return Config(
         name,
@@ -87,7 +87,6 @@ class Work:
 
     def __init__(self, options: Namespace) -> None:
         self.options, self.ends = options, time.monotonic() + options.seconds
-        self.running: set[subprocess.Popen[bytes]] = set()
 
     def call(self, log: Path, *arguments: str) -> bool:
         """Whether a command ended well before the end of the time."""
@@ -116,13 +115,6 @@ class Work:
         done = (run / "weights.safetensors").exists() or self.call(
             log, "-m", "robustsnn", "train", str(written), "--out", str(run), "--resume"
         )
-        if not done and not (run / "metrics.jsonl").exists() and self.ends - time.monotonic() > 60:
-            print(f"{name}: failed with graphs, again without", flush=True)
-            shutil.rmtree(run, ignore_errors=True)
-            again = self.call(
-                log, "-m", "robustsnn", "train", str(written), "--out", str(run), "--train.graphs", "false"
-            )
-            done = again
         print(f"{name}: training {'done' if done else 'stopped'} after {time.monotonic() - started:.0f} s", flush=True)
         for suite, eps in judgements(options) if done else ():
             started = time.monotonic()
@@ -139,8 +131,7 @@ def judgements(options: Namespace) -> list[tuple[str, str]]:
 
 def folder(options: Namespace, name: str) -> Path:
     """Of a network's run."""
-    plain = name.replace("*", "star").replace(" ", "-")
-    return options.out / f"{plain}-{options.seed}"
+    return options.out / f"{name.replace('*', 'star')}-{options.seed}"
 
 
 def copied(run: Path, suite: str, eps: str) -> Path:
@@ -174,11 +165,12 @@ def summary(options: Namespace, name: str) -> dict[str, Any]:
     where = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(where).eval()
     (options.out / "weights").mkdir(exist_ok=True)
-    half = {k: (v.half() if v.is_floating_point() else v).cpu().contiguous() for k, v in model.state_dict().items()}
-    save_file(half, options.out / "weights" / f"{run.name}.safetensors")
-    for kind, tensors in (("float32", None), ("float16", half)):
-        if tensors is not None:
-            model.load_state_dict({k: v.to(model.state_dict()[k].dtype) for k, v in tensors.items()})
+    half = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    rounded = options.out / "weights" / f"{run.name}.safetensors"
+    write_tensors(rounded, half, {})
+    for kind in ("float32", "float16"):
+        if kind == "float16":
+            load_weights(rounded, model)
         with torch.no_grad():
             right = sum(int((model(x).argmax(1) == y).sum()) for x, y in batches(data.test, 250, device=where))
         found[f"test_{kind}"] = {"right": right, "n": len(data.test)}
