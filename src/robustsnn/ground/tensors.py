@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,17 +37,12 @@ def _check_header(path: Path | str) -> None:
         raise ValueError(f"its header has {length} bytes; at most {_HEADER} are allowed")
 
 
-def read_tensors(path: Path | str, advice: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and metadata that `write_tensors` wrote; UserError, ending in the advice, for anything else."""
+@contextmanager
+def _readable(path: Path | str, advice: str) -> Iterator[None]:
+    """UserError, ending in the advice, for what goes wrong with a safetensors file inside the block."""
     try:
         _check_header(path)
-        with safe_open(path, framework="pt") as file:
-            metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
-            if list(metadata) == [_ENTRY]:  # older files have an entry for each value
-                metadata = metadata[_ENTRY]
-            if not isinstance(metadata, dict):
-                raise ValueError(f"its metadata are {type(metadata).__name__}")
-            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+        yield
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; {advice}") from None
     except (SafetensorError, ValueError, OSError, RecursionError) as error:  # the last: JSON of many brackets
@@ -53,17 +50,21 @@ def read_tensors(path: Path | str, advice: str) -> tuple[dict[str, Tensor], dict
         raise UserError(f"{path} is not a readable safetensors file ({reason}); {advice}") from None
 
 
+def read_tensors(path: Path | str, advice: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and metadata that `write_tensors` wrote; UserError, ending in the advice, for anything else."""
+    with _readable(path, advice), safe_open(path, framework="pt") as file:
+        metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+        if list(metadata) == [_ENTRY]:  # older files have an entry for each value
+            metadata = metadata[_ENTRY]
+        if not isinstance(metadata, dict):
+            raise ValueError(f"its metadata are {type(metadata).__name__}")
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118
+
+
 def any_tensors(path: Path | str, advice: str) -> dict[str, Tensor]:
     """The tensors of a safetensors file of anybody, whatever its metadata say; UserError as above."""
-    try:
-        _check_header(path)
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; {advice}") from None
-    except (SafetensorError, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} is not a readable safetensors file ({reason}); {advice}") from None
+    with _readable(path, advice), safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def map_arrays(path: Path | str, advice: str) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -72,8 +73,7 @@ def map_arrays(path: Path | str, advice: str) -> tuple[dict[str, np.ndarray], di
     The library's own mapping is one for writing, of which systems refuse more than there is memory; numpy's is not.
     Kinds that numpy has not (bfloat16) are left out.
     """
-    try:
-        _check_header(path)
+    with _readable(path, advice):
         with safe_open(path, framework="np") as file:  # which checks that tensors lie in the file and do not overlap
             metadata = file.metadata() or {}
         with open(path, "rb") as stream:
@@ -85,11 +85,6 @@ def map_arrays(path: Path | str, advice: str) -> tuple[dict[str, np.ndarray], di
                 start = 8 + length + entry["data_offsets"][0]
                 arrays[name] = np.memmap(path, _KINDS[entry["dtype"]], "r", start, tuple(entry["shape"]))
         return arrays, metadata
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; {advice}") from None
-    except (SafetensorError, ValueError, OSError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} is not a readable safetensors file ({reason}); {advice}") from None
 
 
 _KINDS = {"U8": "<u1", "I8": "<i1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8"}
