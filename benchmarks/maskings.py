@@ -4,7 +4,8 @@
 
 Each masking of `masked_models` is put around one small spiking network on digits and evaluated; so is its honest twin,
 which decides as it does. A masking is caught if a sign of masking is raised, or if it is broken anyway: its worst case
-is at most one image above its twin's. Then forty honest evaluations of thirty-three networks, which must raise no
+is at most one image above its twin's. One that answers otherwise when asked again is refused, and measured all the same,
+as whoever insists would (`Stateful`). Then forty honest evaluations of thirty-three networks, which must raise no
 such sign. Rows that are in the JSON file are not measured again. About a quarter of an hour of one core.
 """
 
@@ -23,7 +24,9 @@ from arguments import Parser, context, output, positive
 from masked_models import MASKINGS
 from networks import honest, network
 from robustsnn.data.digits import digits
+from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_json
+from robustsnn.ground.steady import Stateful, check_steady
 
 PARTS = ("maskings", "honest")
 
@@ -32,14 +35,21 @@ def measure(model: nn.Module, options: Any, eps: int) -> dict[str, Any]:
     """What an evaluation on the first test images says: images, no accuracies."""
     x, y = digits().test.floats()
     images = (x[: options.n], y[: options.n])
-    found = robustsnn.evaluate(model.eval(), images, options.suite, f"{eps}/255", seed=options.seed)
+    model, refused = model.eval(), False
+    try:
+        check_steady(model, images[0])
+    except UserError:  # a network with a state between calls; whoever insists is let through
+        model, refused = Stateful(model), True
+    found = robustsnn.evaluate(model, images, options.suite, f"{eps}/255", seed=options.seed)
     raised = {kind: [flag["name"] for flag in found.flags if flag["masking"] is kind] for kind in (True, False)}
     worst, clean = (round(rate.accuracy * options.n) for rate in (found.worst_case, found.clean))
-    return {"n": options.n, "clean": clean, "worst": worst, "masking": raised[True], "notes": raised[False]}
+    counts = {"n": options.n, "clean": clean, "worst": worst, "refused": refused}
+    return {**counts, "masking": raised[True], "notes": raised[False]}
 
 
 def show(name: str, row: dict[str, Any], *more: str) -> None:
-    told = (f"clean {row['clean']:2}", f"worst case {row['worst']:2} of {row['n']}", *more, ", ".join(row["masking"]))
+    signs = ["refused"] * row["refused"] + row["masking"]
+    told = (f"clean {row['clean']:2}", f"worst case {row['worst']:2} of {row['n']}", *more, ", ".join(signs))
     print(f"{name:46}", "  ".join(told), flush=True)
 
 
@@ -69,7 +79,7 @@ def main() -> None:
     def chosen(name: str) -> bool:
         return not options.only or any(name.startswith(beginning) for beginning in options.only)
 
-    caught = raised = broken = silent = evaluations = 0
+    caught = raised = broken = refused = silent = evaluations = 0
     base = network()
     rows = [masking for masking in MASKINGS if "maskings" in options.parts and chosen(masking.name)]
     for masking in rows:
@@ -78,15 +88,17 @@ def main() -> None:
         found = row(masking.name, masking.masked(base), options.eps)
         is_broken = found["worst"] <= truth["worst"] + 1
         raised += bool(found["masking"])
+        refused += found["refused"]
         broken += is_broken
         caught += bool(found["masking"]) or is_broken
         show(f"{masking.hides}: {masking.name}", found, f"twin {truth['worst']:2} ({len(truth['masking'])} signs)")
     if rows:
-        print(f"{caught} of {len(rows)} maskings are caught: {raised} raise a sign, {broken} are broken anyway\n")
+        told = f"{raised} raise a sign, {broken} are broken anyway"
+        print(f"{caught} of {len(rows)} maskings are caught: {told}; {refused} are refused at first\n")
     for recipe in honest() if "honest" in options.parts else ():
         for eps in recipe.radii if chosen(recipe.name) else ():
             found = row(f"honest: {recipe.name}", recipe.build(), eps)
-            silent += not found["masking"]
+            silent += not (found["masking"] or found["refused"])
             evaluations += 1
             show(f"{recipe.name}, {eps}/255", found)
     if evaluations:
