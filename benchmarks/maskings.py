@@ -4,8 +4,8 @@
 
 Each masking of `masked_models` is put around one small spiking network on digits and evaluated; so is its honest twin,
 which decides as it does. A masking is caught if a sign of masking is raised, or if it is broken anyway: its worst case
-is at most one image above its twin's. One that answers otherwise when asked again is refused, and measured all the same,
-as whoever insists would (`Stateful`). Then forty honest evaluations of thirty-three networks, which must raise no
+is at most one image above its twin's. One that answers otherwise when asked again is refused, and measured all the same
+as who insists would (`Stateful`). Then forty honest evaluations of thirty-three networks, which must raise no
 such sign. Rows that are in the JSON file are not measured again. About a quarter of an hour of one core.
 """
 

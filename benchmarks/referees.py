@@ -8,6 +8,7 @@
 
     python benchmarks/referees.py --models vanilla SR AT "SR*" --eps 16/255 --n 100 --json OUT
     python benchmarks/referees.py --models VGG-11 WRN-16-4 --precision bfloat16 --suites quick --referees PGD50
+    python benchmarks/referees.py --runs runs/mine --eps 2/255 8/255 --n 50 --suites quick reliable
 
 The networks are trained into --out/runs, or taken from there: the demo's four and an unusual one ("phase AT") on
 digits, and large ones briefly on drawn images. A referee attacks the test images that are classified correctly: by its
@@ -87,9 +88,9 @@ Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Subject:
-    """A network under test: how it is trained, how many test images are attacked and within which radii."""
+    """A network under test: its training or its folder, how many test images are attacked, and within which radii."""
 
-    config: Config
+    config: Config | Path
     n: int
     eps: tuple[str, ...]
     cost: float = 1.0  # of a forward pass against a digits network, for the estimate of the time left
@@ -277,9 +278,12 @@ class Trial:
     """A trained network, its test images and the folder of outcomes."""
 
     def __init__(self, name: str, subject: Subject, options: argparse.Namespace) -> None:
-        run = options.out / "runs" / name.lower().replace("*", "-at").replace(" ", "-")
-        with Display(20) as display:
-            train_run(subject.config, run, resume=True, progress=display)  # at once, if it is there
+        if isinstance(subject.config, Path):
+            run = subject.config
+        else:
+            run = options.out / "runs" / name.lower().replace("*", "-at").replace(" ", "-")
+            with Display(20) as display:
+                train_run(subject.config, run, resume=True, progress=display)  # at once, if it is there
         _, network, data = load_run(run)
         self.name, self.subject, self.options = name, subject, options
         self.network = network.to(CPU)
@@ -489,7 +493,8 @@ def main() -> None:
     known = subjects()
     names = list(dict.fromkeys(group(referee.name) for referee in referees(0.1, 0)))
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=known, default=list(known), help="default: all")
+    parser.add_argument("--models", nargs="+", choices=known, help="default: all, or none with --runs")
+    parser.add_argument("--runs", nargs="+", type=Path, default=[], help="run folders of your own, each under its name")
     parser.add_argument("--n", type=positive, help="test images; default 360 for digits, 64 for the large networks")
     parser.add_argument("--eps", nargs="+", help='radii such as "8/255"; default: each network\'s own')
     parser.add_argument("--seed", type=int, default=0, help="of referees and ours; default %(default)s")
@@ -502,6 +507,10 @@ def main() -> None:
     parser.add_argument("--threads", type=positive, default=1, help="of torch; default %(default)s")
     parser.add_argument("--json", type=output, metavar="OUT", help="write all figures to this file")
     options = parser.parse_args()
+    options.models = options.models or ([] if options.runs else list(known))
+    for run in options.runs:
+        known[run.resolve().name] = Subject(run, 64, ("8/255",), cost=300)
+        options.models.append(run.resolve().name)
     torch.set_num_threads(options.threads)
     quiet()
     versions = {name: module.__version__ for name, module in PACKAGES.items()}
