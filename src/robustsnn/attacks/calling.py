@@ -11,7 +11,7 @@ from robustsnn.attacks.attempt import Attacker, Attempt
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_call
 from robustsnn.ground.door import check_labels, check_whole
-from robustsnn.ground.modes import undisturbed
+from robustsnn.ground.modes import at_least_float32, undisturbed
 from robustsnn.ground.steady import check_steady
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import check_logits
@@ -59,7 +59,7 @@ class Towards(nn.Module):
     def forward(self, x: Images) -> Logits:
         logits = self.model(x)
         check_logits(logits, torch.full((len(x),), self.target, device=x.device))
-        z = logits.float()
+        z = at_least_float32(logits)
         rest = torch.cat([z[:, : self.target], z[:, self.target + 1 :]], 1).amax(1)
         unit = torch.nextafter(rest.detach(), rest.new_tensor(torch.inf)) - rest.detach()
         return torch.stack([rest + unit, z[:, self.target]], 1)

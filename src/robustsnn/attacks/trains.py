@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from robustsnn.encoders import Direct
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import at_least_float32
 from robustsnn.ground.types import Logits
 from robustsnn.neurons import LIF, Neurons, compilation
 
@@ -102,7 +103,7 @@ def first_layer(model: nn.Module) -> FirstLayer:
     weight, bias, shape = _affine(before, twin.image, name)  # type: ignore[arg-type]
 
     def rest(trains: Tensor) -> Logits:
-        return body[at + 1 :](trains.unflatten(2, shape)).float().mean(0)
+        return at_least_float32(body[at + 1 :](trains.unflatten(2, shape))).mean(0)
 
     return FirstLayer(weight, bias, *cells(neurons.neuron, neurons.steps), rest)
 

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
 
@@ -94,6 +94,11 @@ def batch_statistics(model: nn.Module) -> Iterator[None]:
     finally:
         for norm, training, tracking in before:
             norm.training, norm.track_running_stats = training, tracking
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision becomes float32; float64 stays: where sums and exponentials are taken, of logits for one."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 @contextmanager

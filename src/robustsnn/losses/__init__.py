@@ -12,12 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import at_least_float32
 from robustsnn.ground.types import Labels, Logits, Loss
 
 
 def cross_entropy(logits: Logits, y: Labels) -> Tensor:
     """-log softmax_y(z)."""
-    return F.cross_entropy(logits.float(), y, reduction="none")
+    return F.cross_entropy(at_least_float32(logits), y, reduction="none")
 
 
 def _true_and_rival(logits: Logits, y: Labels) -> tuple[Tensor, Tensor]:
@@ -29,7 +30,7 @@ def _true_and_rival(logits: Logits, y: Labels) -> tuple[Tensor, Tensor]:
 
 def margin(logits: Logits, y: Labels) -> Tensor:
     """max_{j != y} z_j - z_y: negative where the prediction is correct."""
-    true, rival = _true_and_rival(logits.float(), y)
+    true, rival = _true_and_rival(at_least_float32(logits), y)
     return rival - true
 
 
@@ -44,14 +45,14 @@ def dlr(logits: Logits, y: Labels) -> Tensor:
             f"dlr on {logits.shape[1]} classes: it divides by the gap of the first and third largest logit, "
             f"so it needs at least 3; use margin"
         )
-    z = logits.float()
+    z = at_least_float32(logits)
     top = z.topk(3, dim=1).values
     return margin(z, y) / (top[:, 0] - top[:, 2] + 1e-12)
 
 
 def targeted_margin(logits: Logits, y: Labels, target: Labels) -> Tensor:
     """z_t - z_y for a target class t per sample: negative while y is ahead of t."""
-    z = logits.float()
+    z = at_least_float32(logits)
     return (z.gather(1, target[:, None]) - z.gather(1, y[:, None]))[:, 0]
 
 
@@ -62,7 +63,7 @@ def targeted_dlr(logits: Logits, y: Labels, target: Labels) -> Tensor:
             f"targeted_dlr on {logits.shape[1]} classes: it looks at the four largest logits, so it needs at least 4; "
             f"use targeted_margin"
         )
-    top = logits.float().topk(4, dim=1).values
+    top = at_least_float32(logits).topk(4, dim=1).values
     return targeted_margin(logits, y, target) / (top[:, 0] - 0.5 * (top[:, 2] + top[:, 3]) + 1e-12)
 
 
@@ -97,8 +98,8 @@ class Summed:
 
 def divergence(reference: Logits, logits: Logits, temperature: float = 1.0) -> Tensor:
     """KL(p || q) with p = softmax(reference / temperature), q = softmax(logits / temperature); `[B]`, >= 0."""
-    p = F.log_softmax(reference.float() / temperature, 1)
-    q = F.log_softmax(logits.float() / temperature, 1)
+    p = F.log_softmax(at_least_float32(reference) / temperature, 1)
+    q = F.log_softmax(at_least_float32(logits) / temperature, 1)
     return (p.exp() * (p - q)).sum(1)
 
 
@@ -164,4 +165,4 @@ def correct(logits: Logits, y: Labels) -> Tensor:
 
 def true_probability(logits: Logits, y: Labels) -> Tensor:
     """f_y = softmax_y(z), the quantity whose input gradient the sparsity papers study."""
-    return torch.softmax(logits.float(), 1).gather(1, y[:, None])[:, 0]
+    return torch.softmax(at_least_float32(logits), 1).gather(1, y[:, None])[:, 0]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from robustsnn.encoders import Direct
 from robustsnn.ground.door import check_kind, check_list, check_number, check_whole
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import at_least_float32
 from robustsnn.ground.types import Images, Logits
 
 OLD_NAMES = {"mean": "pixel_mean", "std": "pixel_std"}
@@ -75,7 +76,7 @@ class Classifier(nn.Module):
 
     def read(self, code: Tensor) -> Logits:
         """From the encoder's output `[T or 1, B, C, H, W]` to logits."""
-        return self.body((code - self.pixel_mean) / self.pixel_std).float().mean(0)
+        return at_least_float32(self.body((code - self.pixel_mean) / self.pixel_std)).mean(0)
 
 
 def rename(tensors: dict[str, Tensor], prefix: str) -> None:
