@@ -1,4 +1,4 @@
-"""Recipes: every network can be built at both scales, and every exhibit is made of what is found."""
+"""Recipes: every network can be built at every scale, and every exhibit is made of what is found."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from robustsnn_papers import measures, published
 from robustsnn_papers.networks import STAND_IN, Network, radius, sweep
 from robustsnn_papers.readings import READINGS
 
-SCALES = ("digits", "full")
+SCALES = ("digits", "cpu", "full")
 RECIPES = {name: named(name) for name in installed("recipe")}
 SETTING = Setting("digits", (1,), 6, "robustsnn reproduce")
 
@@ -47,7 +47,7 @@ def needs(scale: str) -> list[Need]:
 
 def fake(data: DataConfig) -> Splits:
     """Images of the shape of a data set of the papers, for networks to be built on."""
-    shape = {"cifar10": (3, 32, 32), "cifar100": (3, 32, 32), "cifar10_dvs": (10, 2, 48, 48)}[data.name]
+    shape = {"cifar10": (3, 32, 32), "cifar100": (3, 32, 32), "cifar10_dvs": (data.frames.steps, 2, 48, 48)}[data.name]
     classes = tuple(map(str, range(100 if data.name == "cifar100" else 10)))
     images = torch.zeros(2, *shape, dtype=torch.uint8)
     images[1] = 255
@@ -108,6 +108,22 @@ def test_a_reading_is_another_network_in_another_folder_that_can_be_built(scale)
             assert config.train.precision == "float32"
             assert config.title() == usual.title()
             check(config)
+
+
+def test_cpu_scale_has_the_papers_data_and_radii_and_small_networks():
+    made = Network("CIFAR-10", "VGG-11", "SR*").config("cpu", 0, Path("data"))
+    assert (made.data.name, made.data.root, made.data.validation) == ("cifar10", "data/cifar-10", 26_000)
+    assert made.objective.attack is not None
+    assert (made.objective.attack.eps, made.objective.options) == ("2/255", {"h": 0.01})
+    assert radius(8, "cpu") == "8/255"
+    model = build_model(made.model, fake(made.data), 1)
+    assert sum(weight.numel() for weight in model.parameters()) < 2.2e6
+    for need in needs("cpu"):
+        large, small = (need.network.config(scale, 1, Path("data")) for scale in ("full", "cpu"))  # type: ignore[arg-type]
+        assert (small.data.name, small.objective.name) == (large.data.name, large.objective.name)
+        assert small.train.epochs < large.train.epochs
+    with pytest.raises(UserError, match="scale cpu needs --root"):
+        reproduce(["p1-table2"], Path("nowhere"), scale="cpu")
 
 
 def test_the_released_reading_is_what_the_papers_code_does():

@@ -22,17 +22,20 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_argument(
         "--scale",
-        choices=["digits", "full"],
+        choices=["digits", "cpu", "full"],
         default="digits",
-        help="%(default)s: embedded data; full: the papers' data",
+        help="%(default)s: embedded data; cpu: the papers' data, small networks; full: the papers' data and settings",
     )
     parser.add_argument("--out", type=path, default=Path("runs/reproduce"), help="folder of everything (%(default)s)")
     parser.add_argument("--seeds", type=value(Count), default=1, help="networks of each kind (%(default)s)")
     parser.add_argument(
-        "--limit", type=value(Count), default=None, help="test images to attack; null is 100, or all at full scale"
+        "--limit",
+        type=value(Count),
+        default=None,
+        help="test images to attack; null is 100 at digits, 300 at cpu, all at full scale",
     )
     parser.add_argument(
-        "--root", type=path, default=None, help="at full scale: folder of cifar-10, cifar-100, cifar10-dvs"
+        "--root", type=path, default=None, help="at cpu and full scale: folder of cifar-10, cifar-100, cifar10-dvs"
     )
     parser.add_argument("--workers", type=value(Count), default=None, help="processes; null is one per core")
     parser.add_argument(

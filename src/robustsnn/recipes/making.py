@@ -15,7 +15,7 @@ from robustsnn.recipes.running import find_out
 from robustsnn.records.exhibit import Exhibit
 from robustsnn.reporting.exhibits import write_exhibits
 
-LIMIT = 100
+LIMITS = {"digits": 100, "cpu": 300}
 """Test images that are attacked at digits scale."""
 
 
@@ -46,10 +46,11 @@ def reproduce(
     call continues. Exhibits are kept as `out/SCALE/NAME.json`, the page is `out/SCALE/NAME.html` (all.html).
 
     Args:
-        scale: digits, on embedded data, minutes on a CPU; full, on the papers' data with their settings.
+        scale: digits, on embedded data, minutes on a CPU; cpu, on the papers' data with small networks, hours on two
+            cores; full, on the papers' data with their settings.
         seeds: how many, from 1 on; at digits scale weights were chosen with seed 0.
-        limit: attack and analyse so many first test images; 100 at digits scale, all at full scale.
-        root: folder of the data sets at full scale: cifar-10, cifar-100 and cifar10-dvs in it.
+        limit: attack and analyse so many first test images; 100 at digits, 300 at cpu and all at full scale.
+        root: folder of the data sets at cpu and full scale: cifar-10, cifar-100 and cifar10-dvs in it.
         workers: processes; at full scale on a GPU, 1 is usual.
         reading: how the networks read their paper, see the recipe's package; None is its usual way.
         overwrite: `out` may hold files of others, and those of equal names are replaced.
@@ -65,10 +66,10 @@ def reproduce(
     for what, value in (("seeds", seeds), ("limit", 1 if limit is None else limit)):
         if value < 1:
             raise UserError(f"{what}={value}: at least 1 is needed")
-    if scale == "full" and root is None:
-        raise UserError("scale full needs --root, a folder with cifar-10, cifar-100 and cifar10-dvs in it")
+    if scale != "digits" and root is None:
+        raise UserError(f"scale {scale} needs --root, a folder with cifar-10, cifar-100 and cifar10-dvs in it")
     page = chosen[0].name if len(names) == 1 else "all" if names == every else "some"
-    most = LIMIT if scale == "digits" and limit is None else limit
+    most = LIMITS.get(scale) if limit is None else limit
     command = f"robustsnn reproduce {'all' if page == 'all' else ' '.join(names)} --scale {scale} --seeds {seeds}"
     command += "" if limit is None else f" --limit {limit}"
     command += "" if reading is None else f" --as {reading}"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from robustsnn.models import Classifier
     from robustsnn.names.config import Config
 
-Scale: TypeAlias = Literal["digits", "full"]
+Scale: TypeAlias = Literal["digits", "cpu", "full"]
 """Embedded data, minutes on a CPU; or the data and settings of the paper."""
 WORST = "worst case"
 """The column of what stands under all attacks of a suite."""

@@ -179,7 +179,7 @@ class Exhibit:
         name: as on the command line, "p1-table2".
         title: one line about what it shows.
         source: where the original stands, "table 2 of ...".
-        scale: "digits" or "full".
+        scale: "digits", "cpu" or "full".
         blocks: what is shown, in order.
         claims: what the paper concludes from it.
         notes: what differs from the original, and limits.
