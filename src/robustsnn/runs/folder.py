@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from robustsnn.ground.units import fraction, grid_words, show_fraction
 from robustsnn.models import Classifier
 from robustsnn.models.recompute import recomputed
 from robustsnn.names import find, load
-from robustsnn.names.config import Config, about
+from robustsnn.names.config import Config, DataConfig, about
 from robustsnn.names.parsing import parse_config, read_config
 from robustsnn.records.result import Rate, Results
 from robustsnn.records.typed import record_of
@@ -170,7 +170,13 @@ def is_trained(config: Config, run: Path) -> bool:
 
 def _has_config(config: Config, path: Path) -> bool:
     # To compare, any name may be in it: nothing is made of what it says.
-    return parse_config(read_config(path), str(path), trust_code=True).to_dict() == config.to_dict()
+    known = parse_config(read_config(path), str(path), trust_code=True)
+    return _placeless(known).to_dict() == _placeless(config).to_dict()
+
+
+def _placeless(config: Config) -> Config:
+    """The config without the place of its data: they may be moved, and are compared by what is in them."""
+    return replace(config, data=replace(config.data, root=None, download=DataConfig().download))
 
 
 def weights_digest(run: Path) -> str:
@@ -179,13 +185,15 @@ def weights_digest(run: Path) -> str:
 
 
 def _identity(config: Config, data: Splits) -> dict[str, str]:
-    """Digests of the config (but for its name) and of the images that a run depends on.
-
-    Options at their defaults do not count, so that a run stays valid when the library learns a new option.
-    """
-    plain = json.dumps(_chosen(asdict(config) | {"name": None}, asdict(Config())), sort_keys=True)
+    """Digests of the config (but for its name and where the data lie) and of the images that a run depends on."""
     images = "".join(part.fingerprint() for part in (data.train, data.validation, data.test))
-    return {name: hashlib.sha256(text.encode()).hexdigest() for name, text in (("config", plain), ("data", images))}
+    return {"config": _digest(_placeless(config)), "data": hashlib.sha256(images.encode()).hexdigest()}
+
+
+def _digest(config: Config) -> str:
+    """Options at their defaults do not count, so that a run stays valid when the library learns a new option."""
+    plain = json.dumps(_chosen(asdict(config) | {"name": None}, asdict(Config())), sort_keys=True)
+    return hashlib.sha256(plain.encode()).hexdigest()
 
 
 def _chosen(values: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
@@ -224,8 +232,9 @@ def load_run(run: Path | str, *, trust_code: bool | Collection[str] = False) -> 
     check_model(config, data, 1, pick_device(config.train.device), training=False)
     model = build_model(config.model, data, config.train.seed)
     made_with = load_weights(run / "weights.safetensors", model)
+    with_place = _digest(config)  # as runs of before December 2026 have it
     for name, digest in _identity(config, data).items():
-        if made_with.get(name, digest) != digest:
+        if made_with.get(name, digest) not in (digest, with_place):
             raise UserError(f"{run} was trained with another {name} than its config.yaml gives now; restore it")
     model = model.to(local_device(pick_device(config.train.device))).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     check_witness(run, model.eval())
