@@ -108,7 +108,7 @@ def _named(name: str, *columns: tuple[str, Iterable[Attacker]]) -> Suite:
 
 
 def quick(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source] = ()) -> Suite:
-    """A first look: about a tenth of the cost of `reliable`, and most of what it breaks.
+    """A first look: less than a tenth of the cost of `reliable`, and most of what it breaks.
 
     Ten steps of APGD on the margin under four rules; a short search over corners; SA-PGD under ASSG with 100 steps, as
     published; a longer search from the worst points so far; and a few random corners, which need no model to be honest.
@@ -135,7 +135,7 @@ def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source]
     * long runs: SA-PGD with 300 steps under ASSG with a detached reset, a start for each of `DEGREES`, and by the
       network's own flow; APGD with 100 steps on cross-entropy and DLR under the own rule and a wide one;
     * targets: APGD towards the three strongest rivals under two rules, and a minimum-norm attack;
-    * search: 15,000 queries of the search over corners by the graded margin, and 2,000 by the margin alone;
+    * search: 25,000 queries of the search over corners by the graded margin, and 2,000 by the margin alone;
     * black box: random points, Square with 1000 queries, RayS with 5000 where outputs are quantised, and transfer from
       the sources if any.
     """
@@ -161,7 +161,7 @@ def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source]
         ("long runs", long),
         ("targets", targets),
         ("restarts", restarts),
-        ("search", [*_search(threat, 15_000), CornerSearch(threat, 2000)] if linf else []),
+        ("search", [*_search(threat, 25_000), CornerSearch(threat, 2000)] if linf else []),
         ("black box", blind),
         ("transfer", _transfers(threat, sources, moves, 50)),
     )
