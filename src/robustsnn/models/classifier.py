@@ -26,8 +26,8 @@ class Classifier(nn.Module):
     Encoders so see pixels, and what they emit is in the units of pixels (for direct coding both orders are
     the same).
     Time-averaged outputs of the last linear layer are what the released codes of this field read out;
-    the softmax over summed outputs (eq. 9 of the sparsity-regularisation paper) differs by the
-    temperature T alone.
+    the softmax over summed outputs differs by the temperature T alone. Eq. 9 of the
+    sparsity-regularisation paper sums spikes of a last spiking layer: `SpikeCounts` at the end of the body.
 
     Args:
         body: `[T or 1, B, C, H, W]` -> `[T, B, K]`.
@@ -127,6 +127,22 @@ def classifier(
     model = Classifier(body, Direct() if encoder is None else encoder, image, mean, std)
     initialise(model)
     return model
+
+
+class SpikeCounts(nn.Module):
+    """A spiking last layer: currents `[T, B, K]` -> T times its spikes, so that the mean over time is their number.
+
+        z_k = sum_t s_k[t]
+
+    Eq. 9 of the sparsity-regularisation paper. Logits are whole numbers from 0 to T; a tie is misclassified.
+    """
+
+    def __init__(self, neurons: nn.Module, steps: int) -> None:
+        super().__init__()
+        self.neurons, self.steps = neurons, steps
+
+    def forward(self, current: Tensor) -> Tensor:
+        return self.neurons(current) * self.steps  # type: ignore[no-any-return]
 
 
 Init = Literal["he", "released"]

@@ -142,6 +142,8 @@ class ModelConfig:
         rule: what is done with it.
         init: first weights: he (normal, by fan out) for convolutions and linear layers, or linear layers as PyTorch
             initialises them, as the papers' released code does (released).
+        readout: logits are the last linear layer's outputs, averaged over time (average), as in released code; or it
+            feeds neurons, whose spikes are counted (spikes), as in eq. 9 of the SR paper.
     """
 
     name: str = named("model", "vgg_small")
@@ -152,6 +154,7 @@ class ModelConfig:
     surrogate: SurrogateConfig = field(default_factory=SurrogateConfig)
     rule: RuleConfig = field(default_factory=RuleConfig)
     init: Literal["he", "released"] = "he"
+    readout: Literal["average", "spikes"] = "average"
 
 
 @dataclass

@@ -23,7 +23,8 @@ from robustsnn.ground.units import fraction
 from robustsnn.interop import Wrapped, wrap
 from robustsnn.interop.frameworks import spiking_modules
 from robustsnn.models import Classifier
-from robustsnn.models.classifier import initialise
+from robustsnn.models.classifier import SpikeCounts, initialise
+from robustsnn.models.time import Layers
 from robustsnn.names import Entry, explained, find, load, registered, untwinned
 from robustsnn.names.config import (
     Config,
@@ -39,7 +40,7 @@ from robustsnn.names.config import (
     TrainingAttackConfig,
 )
 from robustsnn.names.things import Thing, resolve
-from robustsnn.neurons import LIF, STBP, GradientRule, Surrogate
+from robustsnn.neurons import LIF, STBP, GradientRule, Neurons, Surrogate
 from robustsnn.objectives import Adversarial, Objective
 from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, OrthogonalRetraction
 from robustsnn.objectives.schedule import Changing, Scheduled
@@ -199,16 +200,23 @@ def make_model(
     config: ModelConfig, image: tuple[int, ...], classes: int, mean: Sequence[float], std: Sequence[float]
 ) -> Classifier:
     """The network for images of that shape."""
-    return _model(config)(
+    neuron, rule = build_neuron(config.neuron), build_rule(config)
+    model = _model(config)(
         image=image,
         classes=classes,
-        neuron=build_neuron(config.neuron),
+        neuron=neuron,
         steps=config.steps,
-        rule=build_rule(config),
+        rule=rule,
         encoder=build_encoder(config.encoder, config.steps, image),
         mean=mean,
         std=std,
     )
+    if config.readout == "spikes":
+        if not isinstance(model, Classifier):
+            raise UserError(f"model.readout=spikes: {type(model).__name__} reads out by itself; use average")
+        layers = [*model.body] if isinstance(model.body, nn.Sequential) else [model.body]
+        model.body = Layers(*layers, SpikeCounts(Neurons(neuron, config.steps, rule), config.steps))
+    return model
 
 
 def build_neuron(config: NeuronConfig) -> LIF:
