@@ -26,11 +26,11 @@ def gradient(current: Tensor, upstream: Tensor, neuron: LIF, rule: Any) -> Tenso
     return torch.autograd.grad(fire(leaf, len(upstream), neuron, rule), leaf, upstream)[0]
 
 
-def spread_by_hand(potentials: list[Tensor], t: int, floor: float) -> Tensor:
+def spread_by_hand(potentials: list[Tensor], t: int, floor: float, per_feature: bool) -> Tensor:
     """Sample by sample and channel by channel, with `torch.var` over all that was seen up to step t."""
     seen = torch.stack(potentials[: t + 1])
     if seen.ndim == 3:
-        seen = seen.unsqueeze(2)  # vectors: one channel
+        seen = seen.unsqueeze(3 if per_feature else 2)  # vectors: one channel, or one for each feature
     sigma = torch.empty(seen.shape[1:], dtype=torch.float64)
     for b in range(seen.shape[1]):
         for c in range(seen.shape[2]):
@@ -41,18 +41,23 @@ def spread_by_hand(potentials: list[Tensor], t: int, floor: float) -> Tensor:
 
 @settings(deadline=None, max_examples=40)
 @given(
-    neuron=neurons(), steps=st.integers(1, 5), shape=shapes, seed=st.integers(0, 2**20), floor=st.sampled_from([0.1, 1])
+    neuron=neurons(),
+    steps=st.integers(1, 5),
+    shape=shapes,
+    seed=st.integers(0, 2**20),
+    floor=st.sampled_from([0.1, 1]),
+    per_feature=st.booleans(),
 )
-def test_pdsg_is_stbp_with_the_gaussian_of_the_spread_so_far(neuron, steps, shape, seed, floor):
+def test_pdsg_is_stbp_with_the_gaussian_of_the_spread_so_far(neuron, steps, shape, seed, floor, per_feature):
     current, upstream = currents(neuron, steps, shape, seed, torch.float64)
     potentials = [potential for potential, _ in neuron.run(current, steps)]
 
     def slope_at(t: int, v: Tensor) -> Tensor:
-        sigma = spread_by_hand(potentials, t, floor * neuron.theta)
+        sigma = spread_by_hand(potentials, t, floor * neuron.theta, per_feature)
         return torch.exp(-((v - sigma / 2) ** 2) / (2 * sigma**2)) / (math.sqrt(2 * math.pi) * sigma)
 
     expected = stepwise_gradient(current, upstream, neuron, slope_at)
-    ours = gradient(current, upstream, neuron, PDSG(floor))
+    ours = gradient(current, upstream, neuron, PDSG(floor, per_feature))
     torch.testing.assert_close(ours, expected, rtol=1e-9, atol=1e-11 * max(1, expected.abs().max().item()))
 
 

@@ -30,13 +30,16 @@ class PDSG:
     backpropagation through time as in `STBP`. Source: Lun et al., CVPR 2025. Three changes: the source also
     pools over the batch, which couples samples; it divides by n - 1, which is NaN for one value; and it takes
     a spread of exactly zero as one, where here `floor` bounds it from below. A layer without positions
-    (`[T, B, F]`) counts as one channel of F positions.
+    (`[T, B, F]`) counts as one channel of F positions, or (`per_feature`) as F channels of one position, as in the
+    source, whose batch is then all that is pooled beside the steps: here the steps alone.
 
     Args:
         floor: least sigma, in units of the threshold.
+        per_feature: a sigma for each feature of a layer without positions.
     """
 
     floor: Positive = 0.1
+    per_feature: bool = False
     elementwise: ClassVar[bool] = False
     connects: ClassVar[Connects] = "later"
 
@@ -46,11 +49,13 @@ class PDSG:
 
     @property
     def label(self) -> str:
-        return "pdsg"
+        return "pdsg-per-feature" if self.per_feature else "pdsg"
 
     def spreads(self, potentials: list[Tensor]) -> list[Tensor]:
-        """sigma after each step, `[B, C, 1, ...]` (or `[B, 1]` for vectors), before the floor."""
+        """sigma after each step, `[B, C, 1, ...]` (of vectors `[B, 1]`, or `[B, F]` per feature), before the floor."""
         first = potentials[0]
+        if self.per_feature and first.ndim == 2:  # each feature is a channel of one position
+            return [spread[..., 0] for spread in self.spreads([potential[..., None] for potential in potentials])]
         over = tuple(range(2 if first.ndim > 2 else 1, first.ndim))
         spreads = []
         n, mean, squares = 0, torch.zeros(()), torch.zeros(())
