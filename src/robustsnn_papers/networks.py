@@ -23,7 +23,10 @@ from robustsnn.recipes.recipe import Scale
 from robustsnn_papers.readings import Reading, read_as
 
 Data: TypeAlias = Literal["CIFAR-10", "CIFAR-100", "CIFAR10-DVS"]
-Defence: TypeAlias = Literal["vanilla", "SR", "AT", "SR*", "RAT", "HIRE", "discretised"]
+Defence: TypeAlias = Literal[
+    "vanilla", "SR", "AT", "SR*", "RAT", "HIRE", "discretised", "one-step AT", "GR", "TRADES", "clean pairing",
+    "adversarial pairing",
+]  # fmt: skip
 
 STAND_IN = {"CIFAR-10": "digits", "CIFAR-100": "turned_digits", "CIFAR10-DVS": "digit_events"}
 """What stands for a data set of the papers at digits scale."""
@@ -67,7 +70,24 @@ LAMBDAS = {
 }
 """The weights of figures 2 and 4; at full scale up to the one that the paper chose. 0 is the vanilla network."""
 
-_UNITS: dict[Defence, float] = {"vanilla": 3, "SR": 7, "AT": 13, "SR*": 17, "RAT": 7, "HIRE": 4, "discretised": 3}
+STEPS = {"digits": (0.1, 0.3, 0.6), "cpu": (0.01, 0.03, 0.06), "full": (0.01, 0.03, 0.06)}
+"""Of appendix G: h of SR, the usual one first, and the radius of one-step adversarial training."""
+
+# Lambda and options of what appendix H compares SR with. The paper gives none; those of digits were chosen on
+# validation images (benchmarks/defences.py --tune), the others are their sources' or follow from digits, and were not
+# tried.
+_RIVALS: dict[Defence, tuple[str, dict[str, float], float, float]] = {
+    "GR": ("gradient", {"h": 0.5}, 0.1, 0.1),
+    "clean pairing": ("clean_pairing", {"noise": 0.1}, 0.01, 0.01),
+    "adversarial pairing": ("adversarial_pairing", {}, 0.1, 0.5),
+    "TRADES": ("trades", {}, 1.0, 6.0),
+}
+"""Objective, options, lambda at digits scale and at the others."""
+
+_UNITS: dict[Defence, float] = {
+    "vanilla": 3, "SR": 7, "AT": 13, "SR*": 17, "RAT": 7, "HIRE": 4, "discretised": 3, "one-step AT": 5, "GR": 8,
+    "TRADES": 16, "clean pairing": 3, "adversarial pairing": 16,
+}  # fmt: skip
 _SIZE = {"VGG-11": 1.0, "WRN-16": 1.6, "18": 2.0, "34": 3.5, "50": 7.0}
 _DATA = {"CIFAR-10": 1.0, "CIFAR-100": 1.0, "CIFAR10-DVS": 0.8}
 
@@ -81,6 +101,7 @@ class Network:
         architecture: VGG-11, WRN-16, SEW-ResNet18/34/50 or Spiking-ResNet18/34/50.
         defence: how it is trained, or what stands before it.
         lam: weight of SR where it is not the paper's choice.
+        step: h of SR where it is not the usual one, and the radius of one-step AT.
         pooling: of the ResNets.
         reading: of the papers, see `readings`.
     """
@@ -91,6 +112,7 @@ class Network:
     lam: float | None = None
     pooling: Pooling = "max"
     reading: Reading = "ours"
+    step: float | None = None
 
     @property
     def residual(self) -> bool:
@@ -102,15 +124,17 @@ class Network:
         if self.residual:
             return self.architecture + ("" if self.pooling == "max" else f", {self.pooling} pooling")
         lam = "" if self.lam is None else f" {self.lam:g}"
-        return f"{self.defence}{lam} {self.architecture}"
+        step = "" if self.step is None else f" {'h' if self.defence == 'SR' else 'eps'} = {self.step:g}"
+        return f"{self.defence}{lam}{step} {self.architecture}"
 
     def folder(self, scale: Scale, seed: int) -> str:
         """Of its run."""
         data = STAND_IN[self.data] if scale == "digits" else self.data
         parts = [data, self.architecture, self.pooling if self.residual else self.defence]
         parts += [] if self.lam is None else [f"{self.lam:g}"]
+        parts += [] if self.step is None else [f"step-{self.step:g}"]
         parts += [] if self.reading == "ours" else [f"as-{self.reading}"]
-        return "-".join([*parts, str(seed)]).lower().replace("*", "-at").replace("_", "-")
+        return "-".join([*parts, str(seed)]).lower().replace("*", "-at").replace("_", "-").replace(" ", "-")
 
     def read_as(self, reading: str) -> Network:
         """The same network by another reading of the papers."""
@@ -157,8 +181,16 @@ def _trained_by(
 ) -> ObjectiveConfig:
     """The objective of a defence; `attack`: radius and step of adversarial training."""
     five, two = (TrainingAttackConfig(attack[0], attack[1], steps) for steps in (5, 2))
-    step = {"h": 0.1 if scale == "digits" else 0.01}
+    step = {"h": network.step or STEPS[scale][0]}
+    if network.defence in _RIVALS:
+        name, options, small, large = _RIVALS[network.defence]
+        lam = small if scale == "digits" else large
+        attacked = network.defence in ("TRADES", "adversarial pairing")
+        return ObjectiveConfig(name, lam=lam, options=dict(options), attack=five if attacked else None)
     match network.defence:
+        case "one-step AT":
+            eps = STEPS[scale][0] if network.step is None else network.step
+            return ObjectiveConfig("adversarial", attack=TrainingAttackConfig(eps, eps, 1))
         case "SR":
             return ObjectiveConfig("sparsity", lam=_lam(network, scale), options=step)
         case "SR*":

@@ -56,7 +56,7 @@ def fake(data: DataConfig) -> Splits:
 
 
 def test_the_command_line_names_every_recipe():
-    assert len(RECIPES) == 15
+    assert len(RECIPES) == 17
     for name, entry in installed("recipe").items():
         assert RECIPES[name].name == name
         assert entry.text.startswith(("SR paper, ", "trail paper, "))
@@ -264,7 +264,7 @@ def test_what_was_measured_is_used_again_but_not_with_other_weights(run):
 
 
 def test_wrong_requests_are_refused_before_anything_is_trained(tmp_path):
-    with pytest.raises(UserError, match=r"recipe=p1-table9: allowed are all, p1-fig1"):
+    with pytest.raises(UserError, match=r"recipe=p1-table9: allowed are all, p1-appg"):
         reproduce(["p1-table9"], tmp_path)
     with pytest.raises(UserError, match=r"seeds=0"):
         reproduce(["p1-table1"], tmp_path, seeds=0)
