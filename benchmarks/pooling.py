@@ -3,7 +3,7 @@
     python benchmarks/pooling.py --seeds 3 --json benchmarks/results/pooling.json
     python benchmarks/pooling.py --unweighted --runs runs/pooling-unweighted     with spikes of one size, as released
 
-trains configs/digits_sew18_phase_max.yaml and its twins from several seeds, attacks all test images by the paper's
+trains the config digits_sew18_phase_max and its twins from several seeds, attacks all test images by the paper's
 FGSM and PGD7 (on pixels, on the phase code, and on the phase code with batch statistics as its released code does)
 and by the suite reliable, and follows the gradient through every operation. Intervals are 95 % t intervals over
 seeds; differences are paired by seed. Nothing was chosen on test images.
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -21,10 +20,11 @@ from torch import nn
 from robustsnn.data.batches import ImageSet
 from robustsnn.names.config import Config
 from robustsnn.names.parsing import parse_config, read_config
+from robustsnn.names.shipped import shipped
 from robustsnn.studies.trail.measure import trail
 from tables import Job, Look, arguments, by_name, measure_all, print_accuracies, show, write_rows
 
-CONFIG = Path(__file__).parents[1] / "configs" / "digits_sew18_phase_max.yaml"
+CONFIG = shipped()["digits_sew18_phase_max"]
 POOLINGS = ("max", "average", "hybrid")  # the hybrid learns its share of max-pooling
 EPS = "8/255"
 LOOKS = (

@@ -178,8 +178,8 @@ WORK = {
 """The function that does the work of a command, where a line is followed up to there alone."""
 
 MEANT = {
-    "CONFIG.yaml": "configs/cifar10_vgg11_sr.yaml",
-    "sweep ...": "sweep configs/cifar10_vgg11_sr.yaml --over objective.lam=0,0.002 --out runs/any",
+    "CONFIG": "cifar10_vgg11_sr",
+    "sweep ...": "sweep cifar10_vgg11_sr --over objective.lam=0,0.002 --out runs/any",
     "reliable": "quick",
     "before.json": str(ROOT / "benchmarks/results/bench-growth-cpu.json"),
     "after.json": str(ROOT / "benchmarks/results/bench-growth-cpu.json"),
@@ -216,7 +216,6 @@ def demo_run(tmp_path_factory) -> Path:
     for name in ("RUN_max", "RUN_average", "RUN_hybrid"):
         shutil.copytree(folder / "RUN", folder / name)
     (folder / "runs/vanilla").symlink_to(folder / "OTHER", target_is_directory=True)
-    (folder / "configs").symlink_to(ROOT / "configs", target_is_directory=True)
     return folder
 
 

@@ -29,6 +29,7 @@ from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.units import fraction
 from robustsnn.names.config import Config
 from robustsnn.names.parsing import parse_config, read_config
+from robustsnn.names.shipped import config_file
 from robustsnn.records.result import Results
 from robustsnn.reporting.card import check_cards, write_cards
 from robustsnn.reporting.page import write_report
@@ -58,13 +59,14 @@ def train(
 ) -> Path:
     """Train as a config says into the folder `out`, as `robustsnn train` does; returns the folder.
 
-    `config` is a YAML file, a mapping as a YAML file has it, or a `Config`. Names that lead outside the registry are
-    trusted if they are given here; in a file they need `trust_code`: True, or the names. With `overwrite` the
-    folder may hold files of others, and those of equal names are replaced.
+    `config` is a YAML file or the name of one that comes with the package, a mapping as a YAML file has it, or a
+    `Config`. Names that lead outside the registry are trusted if they are given here; in a file they need
+    `trust_code`: True, or the names. With `overwrite` the folder may hold files of others, and those of equal names are
+    replaced.
     """
     check_path("out", out)
     if isinstance(config, Path | str):
-        config = parse_config(read_config(Path(config)), str(config), trust_code=trust_code)
+        config = parse_config(read_config(config_file(config)), str(config), trust_code=trust_code)
     elif isinstance(config, Mapping):
         config = parse_config(dict(config), "config", trust_code=True)
     elif isinstance(config, Config):

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,8 +19,8 @@ from robustsnn.cli import COMMANDS, main
 from robustsnn.data import cifar
 from robustsnn.ground.ours import LOCK
 from robustsnn.ground.tensors import read_tensors, write_tensors
+from robustsnn.names.shipped import shipped
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = ["--train.epochs", "1", "--train.batch_size", "8", "--model.steps", "2", "--train.precision", "float32"]
 
 
@@ -286,9 +285,7 @@ def test_a_run_is_valid_still_when_the_library_learns_an_option(trained, capsys,
 
 
 def test_dry_run_prints_a_config_that_is_complete_and_reads_back(capsys, tmp_path):
-    code, out, _ = run(
-        "train", CONFIGS / "cifar10_wrn16_sr_at.yaml", "--objective.lam", 0.5, "--dry_run", capture=capsys
-    )
+    code, out, _ = run("train", "cifar10_wrn16_sr_at", "--objective.lam", 0.5, "--dry_run", capture=capsys)
     assert code == 0
     config = yaml.safe_load(out)
     assert config["objective"] == {
@@ -538,7 +535,7 @@ def binary_layout(root, n=8):
 
 
 # An eighth of VGG-11's channels: the whole takes half a minute.
-CIFAR = [str(CONFIGS / "cifar10_vgg11_sr.yaml"), "--data.validation", "8", "--model.options.width", "0.125", *TINY]
+CIFAR = ["cifar10_vgg11_sr", "--data.validation", "8", "--model.options.width", "0.125", *TINY]
 
 
 @pytest.mark.parametrize("layout", [python_layout, binary_layout])
@@ -597,7 +594,7 @@ def test_bad_cifar_files_get_one_line(tmp_path, capsys, monkeypatch):
     assert run("train", *CIFAR, "--data.root", root, "--out", tmp_path / "run", capture=capsys)[0] == 0
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", shipped().values(), ids=lambda p: p.stem)
 def test_every_config_builds(path):
     from robustsnn.data.procedural import procedural
     from robustsnn.names.parsing import parse_config

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 ALSO = {
     "suites": (
         "NAME-encoded       any of them on the encoder's output instead of the image",
@@ -23,6 +21,7 @@ def run(arguments: list[str]) -> None:
     """Print names and what they stand for."""
     from robustsnn.names import KINDS, installed, registered
     from robustsnn.names.parsing import Parser
+    from robustsnn.names.shipped import headline, shipped
 
     kinds = {"data": "datasets", "loss": "losses", "study": "studies"}
     plurals = {kinds.get(kind, f"{kind}s"): kind for kind in KINDS}
@@ -32,8 +31,8 @@ def run(arguments: list[str]) -> None:
     for plural in [asked] if asked else [*plurals, "configs"]:
         print(plural)
         if plural == "configs":
-            for path in sorted(Path("configs").glob("*.yaml")):
-                print(f"  {path}  {path.read_text('utf-8').partition(chr(10))[0].removeprefix('# ')}")
+            for name, path in shipped().items():
+                print(f"  {name:26} {headline(path)}")
             continue
         kind = plurals[plural]
         for name, entry in registered(kind).items():

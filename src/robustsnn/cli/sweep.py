@@ -10,13 +10,16 @@ from robustsnn.ground.ranges import Count, Seed
 def run(arguments: list[str]) -> None:
     """Train and attack a grid of runs, and show their table."""
     from robustsnn.names.parsing import Parser, add_options, overridden, parse_config, read_config, taken
+    from robustsnn.names.shipped import config_file
     from robustsnn.runs.grid import axes, grid
     from robustsnn.runs.slurm import Slurm
 
     parser = Parser(
         prog="robustsnn sweep", description="Train a grid of runs side by side, and attack their validation images."
     )
-    parser.add_argument("config", type=path, help="YAML file of what all runs share")
+    parser.add_argument(
+        "config", type=path, help="what all runs share: a YAML file or a name, see `robustsnn list configs`"
+    )
     parser.add_argument("--over", type=str, action="append", default=[], help="OPTION=VALUE,VALUE; several make a grid")
     parser.add_argument("--out", type=path, required=True, help="folder of the runs' folders and of sweep.json")
     parser.add_argument("--suite", type=str, default=None, help="attack with this suite; trains alone without")
@@ -44,7 +47,9 @@ def run(arguments: list[str]) -> None:
         raise UserError("--workers is of this machine; with --executor slurm give --slurm.parallel")
     over = axes(options.over)
     first = {key: values[0] for key, values in over.items()}  # which each point replaces by its own
-    base = parse_config(read_config(options.config), str(options.config), first, trust_code=options.trust_code)
+    base = parse_config(
+        read_config(config_file(options.config)), str(options.config), first, trust_code=options.trust_code
+    )
     grid(base, over)  # a wrong value is refused before anything is loaded
     from robustsnn.ground.progress import Display
 

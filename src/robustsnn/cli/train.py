@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from robustsnn.cli.options import overwriting, path, trusting
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import one_voice, speaks
@@ -14,13 +12,12 @@ def run(arguments: list[str]) -> None:
     """Train a run, or say its complete config."""
     from robustsnn.names.config import Config
     from robustsnn.names.parsing import Parser, add_options, parse_config, read_config, taken
+    from robustsnn.names.shipped import config_file
 
     source, document = "the command line", {}
     if arguments and not arguments[0].startswith("-"):
         source, arguments = arguments[0], arguments[1:]
-        if not Path(source).is_file():
-            raise UserError(f"config file {source} does not exist; see configs/ of the project for examples")
-        document = read_config(Path(source))
+        document = read_config(config_file(source))
     parser = Parser(
         prog="robustsnn train",
         usage="robustsnn train [CONFIG.yaml] [--OPTION VALUE ...] --out RUN [--resume]",

@@ -9,6 +9,7 @@ person says that it is trusted. Every config of a file comes through `parse_conf
 from __future__ import annotations
 
 import argparse
+import inspect
 import re
 from collections.abc import Collection, Mapping
 from copy import deepcopy
@@ -304,11 +305,11 @@ def _yaml(value: Any) -> str:
 
 def _explained(kind: type) -> dict[str, str]:
     """{field: its text} of the part "Args:" of a docstring; under "" its first line."""
-    first, _, part = (kind.__doc__ or "").partition("Args:\n")
+    first, _, part = (inspect.getdoc(kind) or "").partition("Args:\n")  # indented alike in every Python
     found = {"": first.strip().split("\n\n")[0]}
     names: list[str] = []
     for line in part.splitlines():
-        begun = re.match(r" {8}(\w+(?:, \w+)*): (.*)", line)
+        begun = re.match(r" {4}(\w+(?:, \w+)*): (.*)", line)
         if begun:
             names = begun[1].split(", ")
             found |= dict.fromkeys(names, begun[2])
