@@ -22,6 +22,7 @@ from robustsnn.objectives.schedule import Changing
 from robustsnn.recipes.recipe import Subject
 from robustsnn.runs.build import build_constraints, build_objective, build_optimiser
 from robustsnn.studies.gradients import measure as of_gradients
+from robustsnn.studies.theory import measure as of_theory
 from robustsnn.studies.trail import measure as of_trail
 from robustsnn.studies.vulnerability import measure as of_vulnerability
 from robustsnn.training.epoch import one_epoch
@@ -30,6 +31,7 @@ from robustsnn_papers.networks import Defence, Network, radius
 REGIMES: tuple[Defence, ...] = ("vanilla", "AT", "RAT", "SR", "SR*")
 _ROUNDS = 5
 _BATCHES = 4
+_SAMPLES = 32
 
 
 def gradients(subject: Subject) -> dict[str, Any]:
@@ -52,6 +54,12 @@ def trail(subject: Subject) -> dict[str, Any]:
     """The gradient sparsity trail of the cross-entropy."""
     found = of_trail.trail(subject.model, subject.images, seed=subject.seed, weights_of=0, progress=subject.progress)
     return found.to_dict()
+
+
+def theorems(subject: Subject) -> dict[str, Any]:
+    """What theorems 4.2 to 4.4 of the trail paper say of a network, or why it cannot be asked."""
+    images = subject.images.take(min(_SAMPLES, len(subject.images)))
+    return of_theory.trade_off(subject.model, images, seed=subject.seed, progress=subject.progress)
 
 
 def pictures(subject: Subject) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def fake(data: DataConfig) -> Splits:
 
 
 def test_the_command_line_names_every_recipe():
-    assert len(RECIPES) == 17
+    assert len(RECIPES) == 18
     for name, entry in installed("recipe").items():
         assert RECIPES[name].name == name
         assert entry.text.startswith(("SR paper, ", "trail paper, "))
@@ -195,7 +195,7 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def measured(run, tmp_path_factory):
     """Every measure of trained networks on a few images; the cost of regimes is made up."""
-    found = _look(Need(SEW, (), (measures.trail, measures.pictures)), SETTING, 1, run, {})
+    found = _look(Need(SEW, (), (measures.trail, measures.pictures, measures.theorems)), SETTING, 1, run, {})
     small = trained(VGG, tmp_path_factory.mktemp("recipes") / "vgg")
     vulnerable = _look(Need(VGG, (), (measures.gradients, measures.vulnerability)), SETTING, 1, small, {})
     steps = {"vanilla": [1.0, 1.1], "AT": [4.4, 4.3], "RAT": [2.4, 2.3], "SR": [2.4, 2.5], "SR*": [6.0, 5.5]}
