@@ -27,6 +27,7 @@ from robustsnn.ground.files import write_atomic
 from robustsnn.ground.progress import Display, part
 from robustsnn.ground.units import show_fraction
 from robustsnn.neurons import IF, STBP, Triangle, neuron_layers
+from robustsnn.records.result import Results
 from robustsnn.reporting.page import write_report
 
 CURVE = (16 / 255, 28 / 255)

@@ -72,7 +72,7 @@ def test_the_wheel_says_where_it_comes_from_and_caps_nothing(wheel):
     assert [line for line in said.get_all("Classifier", []) if line.endswith("Python :: 3.14")]
 
 
-@pytest.mark.parametrize("part", ["tests", "docs", "benchmarks", "examples", "requirements", "src", ".ci"])
+@pytest.mark.parametrize("part", ["tests", "docs", "benchmarks", "examples", "requirements", "src", "website", ".ci"])
 def test_the_sdist_has_what_its_tests_read(sdist, part):
     assert files(sdist / part) == files(ROOT / part)
 

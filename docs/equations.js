@@ -1,0 +1,3 @@
+document$.subscribe(() => renderMathInElement(document.body, {
+  delimiters: [{left: "\\(", right: "\\)", display: false}, {left: "\\[", right: "\\]", display: true}],
+}))
