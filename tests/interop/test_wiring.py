@@ -1,6 +1,7 @@
 """Ways in which a network is asked and answers: each is recognised, or refused in one line that says what to write."""
 
 import warnings
+from threading import Lock
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from robustsnn.ground.errors import Advice, UserError
 from robustsnn.interop import wrap
-from robustsnn.neurons import Neurons, neuron_layers
+from robustsnn.neurons import BPTR, Neurons, gradient_rule, neuron_layers
 
 
 class Body(nn.Module):
@@ -235,3 +236,121 @@ def test_a_network_without_neurons_is_a_model_too():
         model = wrap(net, x=X)
     assert torch.equal(model(X), net(X))
     assert model.left_alone == {}
+
+
+class Two(nn.Module):
+    """Two layers of neurons in a loop; `between` and `behind` say what becomes of their spikes."""
+
+    def __init__(self, kind=IFNode, between=lambda s: s, behind=lambda s: s) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.fc, self.first, self.mid, self.second = nn.Linear(64, 20), kind(), nn.Linear(20, 20), kind()
+        self.out, self.between, self.behind = nn.Linear(20, 5), between, behind
+
+    def forward(self, x):
+        out = []
+        for _ in range(4):
+            s = self.between(self.first(3 * self.fc(x.flatten(1))))
+            out.append(self.out(self.behind(self.second(3 * self.mid(s)))))
+        return torch.stack(out).mean(0)
+
+
+def test_layers_that_are_cut_off_are_left_alone_and_named():
+    model = wrap(Two(between=torch.Tensor.detach).eval(), x=X)
+    assert set(model.left_alone) == {"first", "second"}
+    assert "comes back" in model.left_alone["first"]
+    assert "goes from it to the images" in model.left_alone["second"]
+    model = wrap(Two(behind=torch.Tensor.detach).eval(), x=X)
+    assert set(model.left_alone) == {"first", "second"}
+    assert not model.recorded
+
+
+def test_a_draw_without_a_gradient_cuts_the_images_off():
+    class Drawn(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = Body(IFNode, 1)
+
+        def forward(self, x):
+            return torch.stack([self.body((torch.rand_like(x) < x).float()) for _ in range(4)]).mean(0)
+
+    model = wrap(Drawn().eval(), x=X)
+    assert "to the images" in model.left_alone["body.neurons"]
+
+
+def test_a_layer_that_the_answer_does_not_need_is_no_obstacle():
+    model = wrap(Two(behind=lambda s: 0 * s.detach() + 1).eval(), x=X)
+    assert model.left_alone.keys() <= {"first"}
+    assert any("second: 1 neuron layer without part in the answer" in text for text in model.how)
+
+
+def test_a_step_without_surrogate_is_reached_by_every_rule_but_its_own():
+    """A Heaviside step has no gradient of its own: zeros, and no error."""
+
+    class Bare(nn.Module):
+        def forward(self, v):
+            return (v >= 0).to(v.dtype)
+
+    def kind():
+        node = IFNode()
+        node.surrogate_function = Bare()
+        return node
+
+    model = wrap(Two(kind).eval(), x=X)
+    assert [layer.name for layer in model.recorded] == ["first", "second"]
+    leaf = X.clone().requires_grad_()
+    assert not torch.autograd.grad(model(leaf).sum(), leaf)[0].any()
+    with gradient_rule(model, BPTR()):
+        assert torch.autograd.grad(model(leaf).sum(), leaf)[0].any()
+
+
+def test_a_current_that_is_given_by_name():
+    class Named(Leaky):
+        def forward(self, input_, mem=None):
+            return super().forward(input_, mem)
+
+    class ByName(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = Body(Named, 1)
+            self.body.forward = self.named
+
+        def named(self, x, mem):
+            s, mem = self.body.neurons(input_=3 * self.body.fc(x.flatten(1)), mem=mem)
+            return self.body.out(s), mem
+
+        def forward(self, x):
+            mem, out = self.body.neurons.reset_mem(), []
+            for _ in range(4):
+                z, mem = self.named(x, mem)
+                out.append(z)
+            return torch.stack(out).mean(0)
+
+    model = wrap(ByName().eval(), x=X)
+    assert model.left_alone == {}
+    same(model, steps_of(Body(Leaky, 1).eval(), X).mean(0))
+
+
+def test_what_is_wrapped_is_not_wrapped_again():
+    model = wrap(SINGLE, x=X, steps=4, readout="mean")
+    for net in (model, nn.Sequential(model)):
+        with pytest.raises(UserError, match="wrapped already"):
+            wrap(net)
+
+
+def test_a_network_that_cannot_be_copied_is_used_itself_and_said_to_be():
+    net = Inside(lambda z: z.mean(0)).eval()
+    net.lock = Lock()
+    model = wrap(net, x=X)
+    assert model.net is net
+    assert any("cannot be copied" in text for text in model.how)
+    same(model, WANTED.mean(0))
+
+
+def test_a_network_of_one_size_of_batch_is_refused_in_one_line():
+    class Sixteen(nn.Module):
+        def forward(self, x):
+            return x.reshape(6, 64)[:, :5]
+
+    with pytest.raises(UserError, match="takes 6 images and fails with 3 .*; it must take batches of any size"):
+        wrap(Sixteen(), x=X)

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from robustsnn.cli.commands import COMMANDS, Command, overview
 from robustsnn.cli.options import check_text
 from robustsnn.ground.errors import Advice, Stopped, UserError, exhausted, in_words
 from robustsnn.ground.progress import Display
-from robustsnn.names import came_from_outside, near
+from robustsnn.names import from_outside, near
 from robustsnn.names.values import shown
 
 HELP = f"""usage: robustsnn COMMAND ...
@@ -51,8 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1 if command and command.writes else 0
     except (UserError, OSError) as error:
-        if debug or (isinstance(error, OSError) and came_from_outside(error)):
+        if debug:
             raise
+        if isinstance(error, OSError) and from_outside(error):
+            return _outside(error)
         print(
             f"robustsnn: error: {_short(in_words(error) if isinstance(error, OSError) else str(error))}",
             file=sys.stderr,
@@ -63,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("robustsnn: error: a file's name cannot hold the character NUL; give one without it", file=sys.stderr)
             return 2
         what = exhausted(error)
-        if debug or not what or ("memory" not in what and came_from_outside(error)):
+        theirs = isinstance(error, SyntaxError) or from_outside(error)
+        if not debug and theirs and (not what or "memory" not in what):
+            return _outside(error)
+        if debug or not what:
             raise
         print(f"robustsnn: error: {_too_much(what, error, command)}", file=sys.stderr)
         return 2
@@ -88,6 +94,16 @@ def _stoppable() -> Iterator[None]:
         for number, handler in before.items():
             if handler == signal.SIG_DFL:
                 signal.signal(number, handler)
+
+
+def _outside(error: Exception) -> int:
+    """What somebody's own module raised: one line, and its traceback from there on, without ours."""
+    trace = from_outside(error)
+    traceback.print_exception(type(error), error, trace)
+    said = f"{type(error).__name__}: {_short(str(error))[:200]}"
+    where = f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace else ""
+    print(f"robustsnn: error: your code raised {said}{where}", file=sys.stderr)
+    return 2
 
 
 def _short(message: str) -> str:

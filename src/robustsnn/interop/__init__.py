@@ -52,6 +52,8 @@ def wrap(
             equality, bit by bit.
     """
     check_kind("net", net, nn.Module, "a torch.nn.Module")
+    if any(isinstance(module, Wrapped) for module in net.modules()):
+        raise UserError("net is wrapped already, or a part of it is: give the network as its framework has it")
     if steps is not None:
         check_whole("steps", steps)
     for name, value, allowed in (("layout", layout, LAYOUTS), ("readout", readout, READOUTS)):
@@ -59,13 +61,14 @@ def wrap(
             check_among(name, value, allowed)
     check_number("tolerance", tolerance, above=-1e-9, most=1)
     reset(net)
-    with suppress(Exception):  # what cannot be copied is used itself; `wrap` changes nothing in it but its state
-        net = copy.deepcopy(net)
+    copied = False
+    with suppress(Exception):  # what cannot be copied is used itself, and told; nothing in it changes but its state
+        net, copied = copy.deepcopy(net), True
     there = next((t.device for t in (*net.parameters(), *net.buffers())), torch.device("cpu"))
     of_pixels = [torch.as_tensor(v, dtype=torch.float32, device=there).reshape(-1, 1, 1) for v in (mean, std)]
     if not bool((of_pixels[1] > 0).all()):
         raise UserError(f"std={std}: all must be positive")
-    model = Wrapped(net, partial(settle, Wishes(steps, layout, readout, output, tolerance)), *of_pixels)
+    model = Wrapped(net, partial(settle, Wishes(steps, layout, readout, output, tolerance, copied)), *of_pixels)
     model.eval()
     if x is not None:
         model.meet(x)

@@ -13,10 +13,11 @@ from robustsnn.neurons import STBP, Arctan, Sigmoid, Surrogate, Triangle
 
 
 def slope_of(fire: Callable[[Tensor], Tensor], v: Tensor) -> Tensor:
-    """What the backward pass of a step makes of ones, at v = u - theta."""
+    """What the backward pass of a step makes of ones, at v = u - theta; zeros of a step that has no surrogate."""
     with torch.enable_grad():
         leaf = v.detach().requires_grad_()
-        return torch.autograd.grad(fire(leaf).sum(), leaf)[0]
+        fired = fire(leaf)
+        return torch.autograd.grad(fired.sum(), leaf)[0] if fired.requires_grad else torch.zeros_like(v)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def recorder(name: str, module: nn.Module) -> Recorded:
     framework = framework_of(module)
     assert framework is not None
     rule = OwnSteps(OwnSlope(framework.own(module), f"{type(module).__name__} {name}"))
-    return Recorded(name, framework.nominal(module), rule, *framework.sequence(module))
+    return Recorded(name, framework.nominal(module), rule, framework.sequence, module)
 
 
 def twin(module: nn.Module, name: str, steps: int) -> Neurons | None:
@@ -115,11 +115,21 @@ def obstacles(tape: Tape, logits: Tensor) -> dict[str, str]:
             found[steps.layer.name] = "spikes come back to it, or to a layer before it"
     spikes = {id(leaf): n for n, steps in enumerate(tape.order) for leaf in steps.outputs}
     fired = _leaves([logits, *(call for steps in tape.order for call in steps.inputs)], spikes)
+    membranes = {id(leaf): n for n, steps in enumerate(tape.order) for leaf in steps.currents}
+    read = _leaves([logits, *(call for steps in tape.order for call in steps.inputs)], membranes)
     for n, steps in enumerate(tape.order):
         if n not in fired:
-            found[steps.layer.name] = READ
+            found[steps.layer.name] = READ if n in read else CUT
+    reaching: set[int] = set()  # layers from which a gradient goes on to the images
+    for n, steps in enumerate(tape.order):
+        if before[n] & reaching or _leaves(steps.inputs, {id(tape.leaf): 0}):
+            reaching.add(n)
+        else:
+            found.setdefault(steps.layer.name, "no gradient goes from it to the images (detach, no_grad)")
     return found
 
 
 READ = "it is read out by its membrane"
 """No obstacle to attacks: such a layer is a part of the read-out, and differentiated as its framework does."""
+CUT = "no gradient comes back to it (detach, no_grad)"
+"""From the logits; unless it has no part in them."""

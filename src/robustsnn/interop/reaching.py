@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustsnn.ground.seeds import seeded
 from robustsnn.interop.frameworks import out_of_sight, spiking_modules
-from robustsnn.interop.proof import READ, obstacles, put, recorder, sent, twin, unequal
+from robustsnn.interop.proof import CUT, READ, obstacles, put, recorder, sent, twin, unequal
 from robustsnn.interop.steps import Recorded
 from robustsnn.interop.tape import Tape
 from robustsnn.interop.wrapping import Wrapped
@@ -65,10 +65,24 @@ def _recordable(model: Wrapped, modules: Mapping[str, nn.Module], x: Tensor) -> 
         read = [name for name, why in found.items() if why == READ]
         if read:
             model.how.append(f"{_names(read)} read out by the membrane")
-        model.left_alone |= {name: why for name, why in found.items() if why != READ}
+        idle = [name for name, why in found.items() if why == CUT and _idle(model, modules[name], x)]
+        if idle:
+            model.how.append(f"{_names(idle)} without part in the answer")
+        model.left_alone |= {name: why for name, why in found.items() if why != READ and name not in idle}
         layers = {name: layer for name, layer in layers.items() if name not in found}
     model.recorded = nn.ModuleList()
     return None
+
+
+def _idle(model: Wrapped, layer: nn.Module, x: Tensor) -> bool:
+    """Whether the logits are the same when a layer sends out something else."""
+    other = lambda value: 1 - value if isinstance(value, Tensor) else value  # noqa: E731
+    before, _ = _asked(model, {}, x)
+    hook = layer.register_forward_hook(lambda _, __, out: (*map(other, out),) if type(out) is tuple else other(out))
+    try:
+        return torch.equal(_asked(model, {}, x)[0], before)
+    finally:
+        hook.remove()
 
 
 def _replace(model: Wrapped, tape: Tape, logits: Tensor, spikes: Spikes, tolerance: float, x: Tensor) -> None:

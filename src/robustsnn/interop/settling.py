@@ -22,13 +22,14 @@ PROBED = 16
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the user said of a network; None is for us to find out."""
+    """What the user said of a network; None is for us to find out. Not `copied`: what is asked is the user's own."""
 
     steps: int | None = None
     layout: Layout | None = None
     readout: Readout | None = None
     output: int | str | None = None
     tolerance: float = 0.0
+    copied: bool = True
 
 
 def settle(wishes: Wishes, model: Wrapped, x: Tensor) -> None:
@@ -36,7 +37,8 @@ def settle(wishes: Wishes, model: Wrapped, x: Tensor) -> None:
     x = x.detach()[:PROBED]
     if len(x) < 3:  # two sizes of batches are needed
         x = torch.cat([x, x.flip(-1), 1 - x])
-    model.how, model.left_alone, model.recorded = [], {}, nn.ModuleList()
+    model.how = [] if wishes.copied else ["the network cannot be copied, it is used itself"]
+    model.left_alone, model.recorded = {}, nn.ModuleList()
     with torch.inference_mode(False), torch.no_grad(), evaluating(model), seeded(0, "wrap"):
         x = x.clone()  # a tensor of inference mode has no gradient
         _wire(model, wishes, x)
@@ -60,7 +62,13 @@ def _wire(model: Wrapped, wishes: Wishes, x: Tensor) -> None:
         if wiring.output is not None:
             model.how.append(f"guessed that entry {wiring.output!r} of the output is the answer, say output= otherwise")
     model.wiring = wiring
-    batch, time = dimensions(model.ask, wiring, x)
+    try:
+        batch, time = dimensions(model.ask, wiring, x)
+    except RuntimeError as error:
+        raise UserError(
+            f"{type(model.net).__name__} takes {len(x)} images and fails with 3 ({' '.join(str(error).split())[:120]}); "
+            f"it must take batches of any size (Sinabs: num_timesteps= instead of batch_size=)"
+        ) from None
     model.wiring = replace(wiring, batch=batch, time=time, readout=wishes.readout or "mean")
     if time is not None and wishes.readout is None:
         model.how.append("guessed that time is read out by its mean, say readout= ('sum', 'last', 'max') otherwise")

@@ -57,7 +57,8 @@ def sequence(module: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor]
     """See `Framework.sequence`."""
     if not hasattr(module, "num_timesteps"):
         return (lambda x: x.transpose(0, 1)), (lambda x: x.transpose(0, 1))
-    batch, steps = module.batch_size, module.num_timesteps
+    steps = module.num_timesteps
+    batch = module.batch_size if steps == -1 else -1
     return (
         lambda x: x.reshape(batch, steps, *x.shape[1:]).transpose(0, 1),
         lambda x: x.transpose(0, 1).flatten(0, 1),

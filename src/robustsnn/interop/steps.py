@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
 from robustsnn.interop.own import Own, slope_of
@@ -137,7 +137,8 @@ class Recorded(Neurons):
         name: of the layer in its network.
         neuron: its constants in our words.
         rule: the layer's own rule, STBP with the framework's surrogate.
-        fold, unfold: from what the layer takes and gives in one call to `[t, B, ...]`, and back.
+        sequence: from the foreign layer to `unfold` and `fold`, see `Framework.sequence`.
+        module: the foreign layer.
     """
 
     def __init__(
@@ -145,12 +146,17 @@ class Recorded(Neurons):
         name: str,
         neuron: Nominal,
         rule: OwnSteps,
-        unfold: Callable[[Tensor], Tensor],
-        fold: Callable[[Tensor], Tensor],
+        sequence: Callable[[nn.Module], tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]],
+        module: nn.Module,
     ) -> None:
         super().__init__(neuron, 1, rule)
-        self.name, self.unfold, self.fold = name, unfold, fold
+        self.name, self.sequence = name, sequence
+        self.called(module)
         self.seen: Seen | None = None
+
+    def called(self, module: nn.Module) -> None:
+        """The foreign layer is about to be called: how it takes sequences may have changed since the last time."""
+        self.unfold, self.fold = self.sequence(module)
 
     def whole(self, calls: list[Tensor]) -> Tensor:
         """`[T, B, ...]` of what was given call by call."""

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 import torch
@@ -91,9 +92,13 @@ class Tape:
             yield
 
     def _before(self, steps: Steps) -> Callable[..., Any]:
-        def enter(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+        def enter(module: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
             if steps not in self.order:
                 self.order.append(steps)
+            steps.layer.called(module)
+            if not arguments:  # the current by its name, that of the first parameter
+                first = next(iter(signature(module.forward).parameters))
+                arguments, named = (named[first],), {name: value for name, value in named.items() if name != first}
             current, *state = arguments
             leaf = current.detach().requires_grad_()
             steps.inputs.append(current)

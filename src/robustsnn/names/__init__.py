@@ -19,7 +19,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from traceback import walk_tb
+from types import TracebackType
 from typing import Any
 
 from robustsnn.ground.errors import UserError, shortened
@@ -200,9 +200,12 @@ def load(entry: Entry) -> Any:
         raise UserError(f"{entry.kind} {entry.name}: {found.__name__} has no {attribute}{hint}") from None
 
 
-def came_from_outside(error: BaseException) -> bool:
-    """Whether an error passed through a module of an outside name: then its traceback says where, to its author."""
-    return any(frame.f_globals.get("__name__") in _outside for frame, _ in walk_tb(error.__traceback__))
+def from_outside(error: BaseException) -> TracebackType | None:
+    """The traceback of an error from where it entered a module of an outside name, for its author; None if it did not."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__") not in _outside:
+        trace = trace.tb_next
+    return trace
 
 
 def explained(entry: Entry) -> Entry:
