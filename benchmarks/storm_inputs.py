@@ -2,10 +2,13 @@
 
     python benchmarks/storm_inputs.py --minutes 10 --seed 0 --json OUT   # exit code 1 if anything failed
 
-Every option of every command, as a flag and in a file, with every value of `hostile.VALUES`; and every file of a run
-cut, changed, replaced or said otherwise, under every command that reads it. Each input has a process of its own, which
-is ended after 10 s of processor time. What is printed at the end: inputs, and of these tracebacks, imports of what a
-file names, more than 2 GiB or 10 s, files of the user touched, and folders that a refused training left behind.
+Every option of every command, as a flag and in a file, with every value of `hostile.VALUES`; and every file of a run,
+a sweep, a reproduction, a demo, every format of data, weights of others and figures of `bench`, cut, changed, replaced
+or said otherwise, under every command that reads it. Each input has a process of its own, which is ended after 10 s of
+processor time. What is printed at the end: inputs, and of these tracebacks, imports of what a file names, more than
+2 GiB or 10 s, files of the user touched, and folders that a refused training left behind.
+
+Reproduction and demo are the small ones of `storm.py`. `pip install robustsnn[test]` has what writes the data.
 """
 
 from __future__ import annotations
@@ -31,25 +34,42 @@ from typing import Any
 import torch
 
 import hostile
+import storm
+import storm_sets
 from robustsnn import api
 from robustsnn.cli import main
-from robustsnn.reporting import charts, page, pdf
+from robustsnn.recipes import running
+from robustsnn.reporting import exhibits, page
 from robustsnn.runs import demo, sweep
 from robustsnn.runs.jobs import attempt
 
 SECONDS, BYTES = 10, 2 << 30
-PRELOADED = (torch, api, demo, sweep, page, charts, pdf)
+PRELOADED = (torch, api, demo, sweep, page, exhibits)
 """What every child would import anew."""
 ATTACK = ["--suite", "paper-trail", "--eps", "8/255", "--limit", "2"]
-READERS = (
-    ["evaluate", "run", *ATTACK, "--resume"],
-    ["evaluate", "run", *ATTACK, "--merge"],
-    ["evaluate", "run", "--images", "run/adversarial/paper-trail.safetensors"],
-    ["report", "run", "--out", "page.html", "--card"],
-    ["analyze", "run", "--parts", "energy", "--limit", "2"],
-    ["train", "tiny.yaml", "--out", "run", "--resume"],
-    ["sweep", "tiny.yaml", "--over", "train.seed=0", "--out", "runs", *ATTACK, "--workers", "1"],
-)
+READERS: dict[str, tuple[list[str], ...]] = {
+    "run": (
+        ["evaluate", "run", *ATTACK, "--resume"],
+        ["evaluate", "run", *ATTACK, "--merge"],
+        ["evaluate", "run", *ATTACK, "--shard", "1/2"],
+        ["evaluate", "run", "--images", "run/adversarial/paper-trail.safetensors"],
+        ["evaluate", "kept/run", "--suite", "paper-sr-10", *ATTACK[2:], "--source", "run"],
+        ["report", "run", "--out", "page.html", "--card"],
+        ["analyze", "run", "--parts", "energy", "--limit", "2"],
+        ["train", "tiny.yaml", "--out", "run", "--resume"],
+        ["doctor", "--determinism", "run"],
+    ),
+    "runs": (
+        ["sweep", "tiny.yaml", "--over", "train.seed=0", "--out", "runs", *ATTACK, "--workers", "1"],
+        ["report", "runs/*", "--out", "page.html"],
+    ),
+    "reproduce": (["reproduce", "p1-fig3", "--out", "reproduce", "--limit", "4", "--workers", "1"],),
+    "demo": (["demo", "--out", "demo"],),
+    "bench": (["bench", "--compare", "bench/new.json", "kept/bench/new.json"],),
+}
+"""By the folder of `kept` whose files are damaged: what reads them. Data and weights are added when written."""
+SMALL = ("reproduce", "demo")
+"""Commands whose work is cut, as in `storm.py`."""
 
 
 @dataclass
@@ -113,7 +133,10 @@ def _run(arguments: list[str]) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
         limit = BYTES * 2 + _size()
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        sweep.run_jobs = _here  # type: ignore[assignment]
+        if arguments[0] in SMALL:
+            storm.make_small()
+        for module in (sweep, running, demo):
+            module.run_jobs = _here  # type: ignore[attr-defined]
         out = os.open("said", os.O_WRONLY | os.O_CREAT)
         for stream in (1, 2):
             os.dup2(out, stream)
@@ -139,47 +162,82 @@ def _size() -> int:
 
 
 @contextmanager
-def place() -> Iterator[Path]:
+def place() -> Iterator[None]:
     """A folder with a run of everything, files of a user, and a module that must not be imported."""
     before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as outer:  # so deep that ../.. is in it
+        folder = Path(outer) / "a" / "b" / "c"
+        folder.mkdir(parents=True)
         os.chdir(folder)
         Path("tiny.yaml").write_text(hostile.told(("train", "seed"), 0, "sparsity"))
         Path("hostile_canary.py").write_text("import pathlib\npathlib.Path('imported').touch()\ndef X(**_): pass\n")
         (Path("mine") / "analysis").mkdir(parents=True)
         for name in ("results.json", "samples.npz", "card.md", "notes.txt", "config.yaml", "analysis/own.json"):
             (Path("mine") / name).write_text(f"a user's {name}")
+        Path("mine/link").symlink_to("results.json")
+        Path("kept/bench").mkdir(parents=True)
         for command in (
             ["train", "tiny.yaml", "--out", "kept/run"],
             ["evaluate", "kept/run", *ATTACK, "--save_images"],
             ["analyze", "kept/run", "--parts", "energy,gradients", "--limit", "2"],
             ["sweep", "tiny.yaml", "--over", "train.seed=0", "--out", "kept/runs", *ATTACK, "--workers", "1"],
+            ["reproduce", "p1-fig3", "--out", "kept/reproduce", "--limit", "4", "--workers", "1"],
+            ["demo", "--out", "kept/demo"],
+            ["bench", "--parts", "data", "--rounds", "1", "--images", "1", "--json", "kept/bench/new.json"],
         ):
-            child = os.fork()
-            if child == 0:
-                _run(command)
-            if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-                raise SystemExit(f"{command} failed:\n{Path('said').read_text()}")
+            _must(command)
+        for name, write in storm_sets.WRITERS.items():
+            for inner, command in write(Path("kept") / name).items():
+                READERS[f"{name}/{inner}"] = ([word.format(name) for word in command],)
+                _must([word.format(f"kept/{name}") for word in command], allowed=2 if "archive" in inner else 0)
         try:
-            yield Path(folder)
+            yield
         finally:
             os.chdir(before)
 
 
-def restored() -> None:
-    """The run and the sweep as they were made."""
-    for name in ("run", "runs", "new"):
+def _must(command: list[str], allowed: int = 0) -> None:
+    """Run a command that ends well, or as it must."""
+    child = os.fork()
+    if child == 0:
+        _run(command)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != allowed:
+        raise SystemExit(f"{command} failed:\n{Path('said').read_text()}")
+    for name in ("new", "said"):
+        shutil.rmtree(name) if Path(name).is_dir() else Path(name).unlink(missing_ok=True)
+
+
+def restored(*names: str) -> None:
+    """These folders as they were made, and no other work."""
+    for name in ("new", *{name.split("/")[0] for name in READERS}):
         shutil.rmtree(name, ignore_errors=True)
-    for name in ("run", "runs"):
-        shutil.copytree(f"kept/{name}", name)
+    for name in names:
+        kept = Path("kept") / name
+        Path(name).parent.mkdir(exist_ok=True)
+        shutil.copytree(kept, name) if kept.is_dir() else shutil.copyfile(kept, name)
+
+
+def reader_of(path: Path) -> str:
+    """Which of `READERS` reads a file of `kept`."""
+    below = path.relative_to("kept")
+    return next(str(name) for name in (below, *below.parents) if str(name) in READERS)
 
 
 def inputs(draws: random.Random) -> Iterator[tuple[str, Any]]:
-    """("option", arguments and a config's text) or ("file", its path and a seed), without end, in a random order."""
+    """("option", arguments and a config's text) or ("file", its path and a seed), without end, in a random order.
+
+    A kind of file is drawn first, so that one of hundreds of recordings does not take the place of a run's weights.
+    """
     own = [(path, name) for name, path in hostile.own_options()]
     every = [(path, "natural") for path in hostile.options()] + [(p, "natural" if n == "model" else n) for p, n in own]
     flags = [(c, a) for c, actions in hostile.flags().items() for a in actions if a.option_strings or a.required]
-    files = [path for folder in ("kept/run", "kept/runs") for path in sorted(Path(folder).rglob("*")) if path.is_file()]
+    files: dict[str, list[Path]] = {}
+    for path in sorted(Path("kept").rglob("*")):
+        if path.is_file():
+            files.setdefault(reader_of(path), []).append(path)
+    often = [name for name in files for _ in range(10 if name == "run" else 4 if "/" not in name else 1)]
+    texts = [text for text in hostile.TEXTS if "\0" not in text and "hostile_canary" not in text]
+    texts += ["mine", "mine/results.json", "mine/link", "mine/new/deep"]
     while True:
         kind = draws.randrange(3)
         if kind == 0:
@@ -188,10 +246,10 @@ def inputs(draws: random.Random) -> Iterator[tuple[str, Any]]:
             yield "option", (["train", "hostile.yaml", "--out", "new"], hostile.told(path, value, objective))
         elif kind == 1:
             command, action = draws.choice(flags)
-            text = draws.choice([t for t in hostile.TEXTS if "\0" not in t and "hostile_canary" not in t])
+            text = draws.choice(texts)
             yield "option", (_flagged(command, action, text), "")
         else:
-            yield "file", (draws.choice(files), draws.randrange(1 << 30))
+            yield "file", (draws.choice(files[draws.choice(often)]), draws.randrange(1 << 30))
 
 
 def _flagged(command: str, action: argparse.Action, text: str) -> list[str]:
@@ -211,34 +269,38 @@ def _flagged(command: str, action: argparse.Action, text: str) -> list[str]:
     return [base[0], text, *base[2:]]
 
 
-def storm(minutes: float, seed: int, most: int | None = None) -> Found:
+def storming(minutes: float, seed: int, most: int | None = None) -> Found:
     """All that fits in the time."""
     draws, found = random.Random(seed), Found()
     with place():
         user = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
-        restored()
         until = time.monotonic() + 60 * minutes
         for kind, what in inputs(draws):
             if time.monotonic() > until or found.counts["inputs"] >= (most or sys.maxsize):
                 break
             if kind == "option":
                 arguments, text = what
+                restored("run", "runs")
                 Path("hostile.yaml").write_text(text)
                 code = tried(arguments, found, text.replace("\n", "; ")[-300:] if text else "flag")
                 if code == 2 and Path("new").exists():
                     found.add("folders left", " ".join(arguments)[:200] + text)
-                restored()
-                continue
-            path, number = what
-            bad = random.Random(number)
-            content = hostile.damaged(path.read_bytes(), [p.read_bytes() for p in user], bad)
-            target = Path(*path.parts[1:])
-            for arguments in bad.sample(READERS, 2):
-                restored()
-                target.write_bytes(content)
-                tried(list(arguments), found, f"{target} ({number})")
+                told = " ".join(arguments)[:200]
+            else:
+                path, number = what
+                bad = random.Random(number)
+                content = hostile.damaged(path.read_bytes(), [*user.values()], bad)
+                name = reader_of(path)
+                target = path.relative_to("kept")
+                told = f"{target} ({number})"
+                for arguments in bad.sample(READERS[name], min(2, len(READERS[name]))):
+                    restored(name)
+                    target.write_bytes(content)
+                    tried(list(arguments), found, told)
             if any(not p.exists() or p.read_bytes() != before for p, before in user.items()):
-                found.add("user files touched", str(target))
+                found.add("user files touched", told)
+                for p, before in user.items():
+                    p.write_bytes(before)
     return found
 
 
@@ -257,7 +319,7 @@ if __name__ == "__main__":
     options = parser.parse_args()
     out = None if options.json is None else options.json.absolute()
     torch.set_num_threads(1)
-    made = storm(options.minutes, options.seed)
+    made = storming(options.minutes, options.seed)
     print(table(made))
     if out is not None:
         content = {"counts": made.counts, "failures": made.shown, "messages": sorted(made.messages.values())}
