@@ -39,6 +39,7 @@ import storm
 import storm_sets
 from robustsnn import api
 from robustsnn.cli import main
+from robustsnn.ground.errors import UserError
 from robustsnn.recipes import running
 from robustsnn.reporting import exhibits, page
 from robustsnn.runs import demo, sweep
@@ -92,7 +93,8 @@ class Found:
 
     counts: Counter[str] = field(default_factory=Counter)
     shown: dict[str, list[str]] = field(default_factory=dict)
-    messages: dict[str, str] = field(default_factory=dict)
+    messages: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By the line of the source that raised them, and by form."""
 
     def add(self, kind: str, told: str) -> None:
         self.counts[kind] += 1
@@ -121,8 +123,8 @@ def tried(inputs: list[Input], found: Found) -> None:
             found.counts[f"of {one.arguments[0]}"] += 1
             for kind, more in kinds.items():
                 found.add(kind, f"{_short(one)}{more}")
-            for line in lines:
-                found.messages.setdefault(_form(line), f"{_short(one)}: {line}")
+            for line, site in lines:
+                found.messages.setdefault(site, {}).setdefault(_form(line), f"{_short(one)}: {line}")
         inputs = inputs[len(verdicts) :]
         if inputs and len(verdicts) == 0:
             found.counts["inputs"] += 1
@@ -162,6 +164,7 @@ def _child(inputs: list[Input], log: Path) -> None:
             resource.setrlimit(resource.RLIMIT_CPU, (int(used) + SECONDS + 1, resource.RLIM_INFINITY))
             code, said = _run(one.arguments)
             kinds, lines = _judged(code, said)
+            sites = [[line, Where.last] for line in lines]
             if (code == 2 or "--dry_run" in one.arguments) and Path("new").exists() and not one.file:
                 kinds["folders left"] = f"\n{one.text}"
             shutil.rmtree("new", ignore_errors=True)
@@ -173,7 +176,7 @@ def _child(inputs: list[Input], log: Path) -> None:
             if most > max(BYTES, before):
                 kinds["over 2 GiB"] = f"\n{most >> 20} MiB {said[-300:]}"
             with open(log, "a") as stream:
-                stream.write(json.dumps([kinds, lines]) + "\n")
+                stream.write(json.dumps([kinds, sites]) + "\n")
             if kinds or most > BYTES // 2:  # the next has a process of its own size
                 break
         code = 0
@@ -183,8 +186,21 @@ def _child(inputs: list[Input], log: Path) -> None:
         os._exit(code)
 
 
+class Where:
+    """The line of the source that made the last `UserError`."""
+
+    last = ""
+
+
+def _noted(error: UserError, *words: object) -> None:
+    frame = sys._getframe(1)
+    Where.last = f"{frame.f_code.co_filename.rpartition('robustsnn/')[2]}:{frame.f_lineno}"
+    ValueError.__init__(error, *words)
+
+
 def _run(arguments: list[str]) -> tuple[int, str]:
     """A command's exit code and all that it said."""
+    Where.last, UserError.__init__ = "", _noted  # type: ignore[method-assign]
     out = os.open("said", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(out, stream)
@@ -365,19 +381,29 @@ def table(found: Found) -> str:
     return "\n".join([*lines, f"{'messages':20} {len(found.messages):7}"])
 
 
+def drawn(found: Found, count: int, draws: random.Random) -> list[str]:
+    """So many messages, each of another line of the source as long as there are enough."""
+    sites = draws.sample(sorted(found.messages), min(count, len(found.messages)))
+    return [f"[{site}] {draws.choice(sorted(found.messages[site].values()))}" for site in sites]
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=None, help="counts, failures and one message of each form")
+    parser.add_argument("--show", type=int, default=0, help="print so many messages, drawn at random with the seed")
     options = parser.parse_args()
     out = None if options.json is None else options.json.absolute()
     torch.set_num_threads(1)
     made = storming(options.minutes, options.seed)
     print(table(made))
     if out is not None:
-        content = {"counts": made.counts, "failures": made.shown, "messages": sorted(made.messages.values())}
+        content = {"counts": made.counts, "failures": made.shown, "messages": made.messages}
         out.write_text(json.dumps(content, indent=1))
+    print(
+        "\n".join(drawn(made, options.show, random.Random(options.seed))).encode("utf-8", "backslashreplace").decode()
+    )
     for kind, told in made.shown.items():
         print(f"\n{kind}, the first: {told[0]}")
     sys.exit(bool(made.shown))
