@@ -21,6 +21,7 @@ from robustsnn.names.config import Config
 from robustsnn.names.parsing import Parser, _group, _kinds
 
 CANARY = {"class_path": "hostile_canary.X", "init_args": {}}
+PICKLE = b"\x80\x02chostile_canary\nX\n)R."
 VALUES: tuple[Any, ...] = (
     *(None, True, -1, 0, 1 << 31, 10**18, 10**30, 10**300, 1e30, 1e308, 1e-320, -0.5),
     *(float("nan"), float("inf"), "", "x", "8/0", "1e400", "hostile_canary.X", "hostile_canary:X", "\x00", "\ud800"),
@@ -122,7 +123,7 @@ def damaged(content: bytes, others: list[bytes], draws: random.Random) -> bytes:
     if kind == 2:
         return draws.choice(others)
     if kind == 3:
-        return draws.choice([b"", b"[" * 5000, b"{}", b"null", b"\xff\xfe\x00", b"PK\x03\x04", b"\x00" * 64])
+        return draws.choice([b"", b"[" * 5000, b"{}", b"null", b"\xff\xfe\x00", b"PK\x03\x04", b"\x00" * 64, PICKLE])
     return _said_otherwise(content, draws)
 
 

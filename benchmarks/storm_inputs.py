@@ -2,10 +2,13 @@
 
     python benchmarks/storm_inputs.py --minutes 10 --seed 0 --json OUT   # exit code 1 if anything failed
 
-Every option of every command, as a flag and in a file, with every value of `hostile.VALUES`; and every file of a run
-cut, changed, replaced or said otherwise, under every command that reads it. Each input has a process of its own, which
-is ended after 10 s of processor time. What is printed at the end: inputs, and of these tracebacks, imports of what a
-file names, more than 2 GiB or 10 s, files of the user touched, and folders that a refused training left behind.
+Every option of every command, as a flag and in a file, with every value of `hostile.VALUES`; and every file of a run,
+a sweep, a reproduction, a demo, every format of data, weights of others and figures of `bench`, cut, changed, replaced
+or said otherwise, under every command that reads it. An input that takes 10 s of processor time is ended. What is
+printed at the end: inputs, and of these tracebacks, imports of what a file names, more than 2 GiB or 10 s, files of
+the user touched, and folders that a refused training left behind.
+
+Reproduction and demo are the small ones of `storm.py`. `pip install robustsnn[test]` has what writes the data.
 """
 
 from __future__ import annotations
@@ -25,31 +28,63 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import hostile
+import storm
+import storm_sets
 from robustsnn import api
 from robustsnn.cli import main
-from robustsnn.reporting import charts, page, pdf
+from robustsnn.ground.errors import UserError
+from robustsnn.recipes import running
+from robustsnn.reporting import exhibits, page
 from robustsnn.runs import demo, sweep
 from robustsnn.runs.jobs import attempt
 
-SECONDS, BYTES = 10, 2 << 30
-PRELOADED = (torch, api, demo, sweep, page, charts, pdf)
+SECONDS, BYTES, WAIT = 10, 2 << 30, 300
+PRELOADED = (torch, api, demo, sweep, page, exhibits)
 """What every child would import anew."""
 ATTACK = ["--suite", "paper-trail", "--eps", "8/255", "--limit", "2"]
-READERS = (
-    ["evaluate", "run", *ATTACK, "--resume"],
-    ["evaluate", "run", *ATTACK, "--merge"],
-    ["evaluate", "run", "--images", "run/adversarial/paper-trail.safetensors"],
-    ["report", "run", "--out", "page.html", "--card"],
-    ["analyze", "run", "--parts", "energy", "--limit", "2"],
-    ["train", "tiny.yaml", "--out", "run", "--resume"],
-    ["sweep", "tiny.yaml", "--over", "train.seed=0", "--out", "runs", *ATTACK, "--workers", "1"],
-)
+Readers = dict[str, tuple[list[str], ...]]
+"""By the folder or file of `kept` that is damaged: the commands that read it."""
+READERS: Readers = {
+    "run": (
+        ["evaluate", "run", *ATTACK, "--resume"],
+        ["evaluate", "run", *ATTACK, "--merge"],
+        ["evaluate", "run", *ATTACK, "--shard", "1/2"],
+        ["evaluate", "run", "--images", "run/adversarial/paper-trail.safetensors"],
+        ["evaluate", "kept/run", "--suite", "paper-sr-10", *ATTACK[2:], "--source", "run"],
+        ["report", "run", "--out", "page.html", "--card"],
+        ["analyze", "run", "--parts", "energy", "--limit", "2"],
+        ["train", "tiny.yaml", "--out", "run", "--resume"],
+        ["doctor", "--determinism", "run"],
+    ),
+    "runs": (
+        ["sweep", "tiny.yaml", "--over", "train.seed=0", "--out", "runs", *ATTACK, "--workers", "1"],
+        ["report", "runs/seed-0", "--out", "page.html"],
+    ),
+    "reproduce": (["reproduce", "p1-fig3", "--out", "reproduce", "--limit", "4", "--workers", "1"],),
+    "demo": (["demo", "--out", "demo"],),
+    "bench": (["bench", "--compare", "bench/new.json", "kept/bench/new.json"],),
+}
+SMALL = ("reproduce", "demo")
+"""Commands whose work is cut, as in `storm.py`, in processes of their own."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A command line, with a config's text or a damaged file, whose place is as below `kept`."""
+
+    arguments: list[str]
+    told: str
+    text: str = ""
+    needs: tuple[str, ...] = ("run", "runs")
+    file: Path | None = None
+    content: bytes = b""
 
 
 @dataclass
@@ -58,47 +93,47 @@ class Found:
 
     counts: Counter[str] = field(default_factory=Counter)
     shown: dict[str, list[str]] = field(default_factory=dict)
-    messages: dict[str, str] = field(default_factory=dict)
+    messages: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By the line of the source that raised them, and by form."""
 
-    def add(self, kind: str, told: str = "") -> None:
+    def add(self, kind: str, told: str) -> None:
         self.counts[kind] += 1
-        if told and len(self.shown.setdefault(kind, [])) < 40:
+        if len(self.shown.setdefault(kind, [])) < 40:
             self.shown[kind].append(told)
 
 
-def tried(arguments: list[str], found: Found, what: str) -> int:
-    """Run a command in a child here; counts how it ended, and returns its exit code."""
-    found.counts["inputs"] += 1
-    Path("said").unlink(missing_ok=True)
-    started = time.monotonic()
-    child = os.fork()
-    if child == 0:
-        _run(arguments)
-    while True:
-        done, status, usage = os.wait4(child, os.WNOHANG)
-        if done:
-            break
-        if time.monotonic() - started > 12 * SECONDS:  # it sleeps, or the machine is busy
-            os.kill(child, signal.SIGKILL)
-        time.sleep(0.002)
-    code = os.waitstatus_to_exitcode(status)
-    if code in (-signal.SIGKILL, -signal.SIGXCPU):
-        found.add("over 10 s", f"{what}: {' '.join(arguments)[:200]}")
-        return code
-    said = Path("said").read_text("utf-8", "replace") if Path("said").exists() else ""
-    lines = [line for line in said.splitlines() if line.startswith("robustsnn: error: ")]
-    if usage.ru_maxrss * 1024 > BYTES:
-        found.add("over 2 GiB", f"{what}: {' '.join(arguments)[:200]}")
-    if code not in (0, 2) or "Traceback" in said:
-        found.add("tracebacks", f"{what}: {' '.join(arguments)[:200]}\n{said[-1200:]}")
-    elif code == 2 and len(lines) != 1:
-        found.add("not one line", f"{what}: {' '.join(arguments)[:200]}\n{said[-600:]}")
-    for line in lines:
-        found.messages.setdefault(_form(line), f"{what}: {line}")
-    if Path("imported").exists():
-        found.add("foreign imports", what)
-        Path("imported").unlink()
-    return code
+def tried(inputs: list[Input], found: Found) -> None:
+    """Try inputs one after the other in a child, and those behind one that ended it in the next."""
+    while inputs:
+        log = Path("verdicts")
+        log.write_text("")
+        child = os.fork()
+        if child == 0:
+            _child(inputs, log)
+        last, size = time.monotonic(), 0
+        while not os.waitpid(child, os.WNOHANG)[0]:
+            if log.stat().st_size != size:
+                last, size = time.monotonic(), log.stat().st_size
+            if time.monotonic() - last > WAIT:  # it sleeps
+                os.kill(child, signal.SIGKILL)
+            time.sleep(0.005)
+        verdicts = [json.loads(line) for line in log.read_text().splitlines()]
+        for one, (kinds, lines) in zip(inputs, verdicts, strict=False):
+            found.counts["inputs"] += 1
+            found.counts[f"of {one.arguments[0]}"] += 1
+            for kind, more in kinds.items():
+                found.add(kind, f"{_short(one)}{more}")
+            for line, site in lines:
+                found.messages.setdefault(site, {}).setdefault(_form(line), f"{_short(one)}: {line}")
+        inputs = inputs[len(verdicts) :]
+        if inputs and len(verdicts) == 0:
+            found.counts["inputs"] += 1
+            found.add("over 10 s", _short(inputs[0]))
+            inputs = inputs[1:]
+
+
+def _short(one: Input) -> str:
+    return f"{one.told}: {' '.join(one.arguments)[:250]}"
 
 
 def _form(line: str) -> str:
@@ -106,27 +141,95 @@ def _form(line: str) -> str:
     return "".join("0" if letter.isdigit() else letter for letter in line)[:90]
 
 
-def _run(arguments: list[str]) -> None:
-    """The child: the command, with all it says in the file `said`."""
+def _child(inputs: list[Input], log: Path) -> None:
+    """Try inputs, a verdict each, until one has taken too much."""
     code = 1
     try:
-        resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-        limit = BYTES * 2 + _size()
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-        sweep.run_jobs = _here  # type: ignore[assignment]
-        out = os.open("said", os.O_WRONLY | os.O_CREAT)
-        for stream in (1, 2):
-            os.dup2(out, stream)
-        sys.stdout = os.fdopen(1, "w", encoding="utf-8", errors="backslashreplace")
-        sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace")
+        resource.setrlimit(resource.RLIMIT_AS, (BYTES * 2 + _size(),) * 2)
+        if inputs[0].arguments[0] in SMALL:
+            storm.make_small()
+        for module in (sweep, running, demo):
+            module.run_jobs = _here  # type: ignore[attr-defined]
+        user = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
+        state: tuple[Any, ...] = ()
+        for one in inputs:
+            if not state or state != (one.needs, _state(one.needs)) or one.file:
+                restored(one.needs)
+                state = (one.needs, _state(one.needs))
+            Path("hostile.yaml").write_text(one.text)
+            if one.file is not None:
+                one.file.write_bytes(one.content)
+                state = ()
+            used, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            resource.setrlimit(resource.RLIMIT_CPU, (int(used) + SECONDS + 1, resource.RLIM_INFINITY))
+            code, said = _run(one.arguments)
+            kinds, lines = _judged(code, said)
+            sites = [[line, Where.last] for line in lines]
+            if (code == 2 or "--dry_run" in one.arguments) and Path("new").exists() and not one.file:
+                kinds["folders left"] = f"\n{one.text}"
+            shutil.rmtree("new", ignore_errors=True)
+            if any(not path.exists() or path.read_bytes() != content for path, content in user.items()):
+                kinds["user files touched"] = ""
+                for path, content in user.items():
+                    path.write_bytes(content)
+            most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            if most > max(BYTES, before):
+                kinds["over 2 GiB"] = f"\n{most >> 20} MiB {said[-300:]}"
+            with open(log, "a") as stream:
+                stream.write(json.dumps([kinds, sites]) + "\n")
+            if kinds or most > BYTES // 2:  # the next has a process of its own size
+                break
+        code = 0
+    except BaseException:
+        traceback.print_exc(file=sys.__stderr__)
+    finally:
+        os._exit(code)
+
+
+class Where:
+    """The line of the source that made the last `UserError`."""
+
+    last = ""
+
+
+def _noted(error: UserError, *words: object) -> None:
+    frame = sys._getframe(1)
+    Where.last = f"{frame.f_code.co_filename.rpartition('robustsnn/')[2]}:{frame.f_lineno}"
+    ValueError.__init__(error, *words)
+
+
+def _run(arguments: list[str]) -> tuple[int, str]:
+    """A command's exit code and all that it said."""
+    Where.last, UserError.__init__ = "", _noted  # type: ignore[method-assign]
+    out = os.open("said", os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(out, stream)
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+    try:
         code = main(arguments)
     except BaseException:
         traceback.print_exc()
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        os._exit(code)
+        code = 1
+    for file in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            file.flush()
+    os.close(out)
+    return code, Path("said").read_text("utf-8", "replace")
+
+
+def _judged(code: int, said: str) -> tuple[dict[str, str], list[str]]:
+    """({failure: more about it}, the lines about errors) of a command."""
+    kinds: dict[str, str] = {}
+    lines = [line for line in said.splitlines() if line.startswith("robustsnn: error: ")]
+    if code not in (0, 2) or "Traceback" in said:
+        kinds["tracebacks"] = f"\n{said[-1200:]}"
+    elif code == 2 and len(lines) != 1:
+        kinds["not one line"] = f"\n{said[-600:]}"
+    if Path("imported").exists():
+        kinds["foreign imports"] = ""
+        Path("imported").unlink()
+    return kinds, lines
 
 
 def _here(jobs: Any, **_: Any) -> dict[str, Any]:
@@ -138,60 +241,104 @@ def _size() -> int:
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
+def _state(names: tuple[str, ...]) -> list[tuple[str, int, int]]:
+    """Every file with its size and when it was written."""
+    files = [(path, path.stat()) for name in names for path in (Path(name), *Path(name).rglob("*")) if path.exists()]
+    return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in files]
+
+
+def restored(names: tuple[str, ...]) -> None:
+    """These of `kept` as they were made, and no other work."""
+    for name in ("new", *(path.name for path in Path("kept").iterdir())):
+        shutil.rmtree(name, ignore_errors=True)
+    for name in names:
+        kept = Path("kept") / name
+        Path(name).parent.mkdir(exist_ok=True)
+        shutil.copytree(kept, name) if kept.is_dir() else shutil.copyfile(kept, name)
+
+
 @contextmanager
-def place() -> Iterator[Path]:
-    """A folder with a run of everything, files of a user, and a module that must not be imported."""
-    before = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder:
+def place() -> Iterator[Readers]:
+    """A folder with a run of everything, files of a user, and a module that must not be imported; what reads them."""
+    start, readers = Path.cwd(), dict(READERS)
+    with tempfile.TemporaryDirectory() as outer:  # so deep that ../.. is in it
+        folder = Path(outer) / "a" / "b" / "c"
+        folder.mkdir(parents=True)
         os.chdir(folder)
         Path("tiny.yaml").write_text(hostile.told(("train", "seed"), 0, "sparsity"))
         Path("hostile_canary.py").write_text("import pathlib\npathlib.Path('imported').touch()\ndef X(**_): pass\n")
-        (Path("mine") / "analysis").mkdir(parents=True)
+        Path("mine/analysis").mkdir(parents=True)
         for name in ("results.json", "samples.npz", "card.md", "notes.txt", "config.yaml", "analysis/own.json"):
             (Path("mine") / name).write_text(f"a user's {name}")
+        Path("mine/link").symlink_to("results.json")
+        Path("kept/bench").mkdir(parents=True)
         for command in (
             ["train", "tiny.yaml", "--out", "kept/run"],
             ["evaluate", "kept/run", *ATTACK, "--save_images"],
             ["analyze", "kept/run", "--parts", "energy,gradients", "--limit", "2"],
             ["sweep", "tiny.yaml", "--over", "train.seed=0", "--out", "kept/runs", *ATTACK, "--workers", "1"],
+            ["reproduce", "p1-fig3", "--out", "kept/reproduce", "--limit", "4", "--workers", "1"],
+            ["demo", "--out", "kept/demo"],
+            ["bench", "--parts", "data", "--rounds", "1", "--images", "1", "--json", "kept/bench/new.json"],
         ):
-            child = os.fork()
-            if child == 0:
-                _run(command)
-            if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
-                raise SystemExit(f"{command} failed:\n{Path('said').read_text()}")
+            _must(command)
+        for name, write in storm_sets.WRITERS.items():
+            for inner, command in write(Path("kept") / name).items():
+                readers[f"{name}/{inner}"] = ([word.format(name) for word in command],)
+                _must([word.format(f"kept/{name}") for word in command], allowed=2 if "archive" in inner else 0)
         try:
-            yield Path(folder)
+            yield readers
         finally:
-            os.chdir(before)
+            os.chdir(start)
 
 
-def restored() -> None:
-    """The run and the sweep as they were made."""
-    for name in ("run", "runs", "new"):
-        shutil.rmtree(name, ignore_errors=True)
-    for name in ("run", "runs"):
-        shutil.copytree(f"kept/{name}", name)
+def _must(command: list[str], allowed: int = 0) -> None:
+    """Do a command that ends well, or as it must."""
+    child = os.fork()
+    if child == 0:
+        if command[0] in SMALL:
+            storm.make_small()
+        for module in (sweep, running, demo):
+            module.run_jobs = _here  # type: ignore[attr-defined]
+        os._exit(_run(command)[0])
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != allowed:
+        raise SystemExit(f"{command} failed:\n{Path('said').read_text()}")
+    shutil.rmtree("new", ignore_errors=True)
 
 
-def inputs(draws: random.Random) -> Iterator[tuple[str, Any]]:
-    """("option", arguments and a config's text) or ("file", its path and a seed), without end, in a random order."""
+def inputs(draws: random.Random, readers: Readers) -> Iterator[Input]:
+    """Options and files in a random order, without end.
+
+    A kind of file is drawn first, so that one of hundreds of recordings does not take the place of a run's weights.
+    """
     own = [(path, name) for name, path in hostile.own_options()]
     every = [(path, "natural") for path in hostile.options()] + [(p, "natural" if n == "model" else n) for p, n in own]
     flags = [(c, a) for c, actions in hostile.flags().items() for a in actions if a.option_strings or a.required]
-    files = [path for folder in ("kept/run", "kept/runs") for path in sorted(Path(folder).rglob("*")) if path.is_file()]
+    texts = [text for text in hostile.TEXTS if "\0" not in text and "hostile_canary" not in text]
+    texts += ["mine", "mine/results.json", "mine/link", "mine/new/deep"]
+    others = [path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()]
+    files: dict[str, list[Path]] = {}
+    for path in sorted(Path("kept").rglob("*")):
+        if path.is_file():
+            below = path.relative_to("kept")
+            name = next(str(above) for above in (below, *below.parents) if str(above) in readers)
+            files.setdefault(name, []).append(below)
+    often = [name for name in files for _ in range(10 if name == "run" else 3 if name in READERS else 1)]
     while True:
         kind = draws.randrange(3)
         if kind == 0:
             path, objective = draws.choice(every)
-            value = draws.choice(hostile.VALUES)
-            yield "option", (["train", "hostile.yaml", "--out", "new"], hostile.told(path, value, objective))
+            text = hostile.told(path, draws.choice(hostile.VALUES), objective)
+            yield Input(["train", "hostile.yaml", "--out", "new"], text.replace("\n", "; ")[-300:], text)
         elif kind == 1:
             command, action = draws.choice(flags)
-            text = draws.choice([t for t in hostile.TEXTS if "\0" not in t and "hostile_canary" not in t])
-            yield "option", (_flagged(command, action, text), "")
+            yield Input(_flagged(command, action, draws.choice(texts)), "flag")
         else:
-            yield "file", (draws.choice(files), draws.randrange(1 << 30))
+            name = draws.choice(often)
+            file, number = draws.choice(files[name]), draws.randrange(1 << 30)
+            content = hostile.damaged((Path("kept") / file).read_bytes(), others, random.Random(number))
+            for arguments in draws.sample(readers[name], min(2, len(readers[name]))):
+                yield Input(list(arguments), f"{file} ({number})", "", (name,), file, content)
 
 
 def _flagged(command: str, action: argparse.Action, text: str) -> list[str]:
@@ -211,42 +358,33 @@ def _flagged(command: str, action: argparse.Action, text: str) -> list[str]:
     return [base[0], text, *base[2:]]
 
 
-def storm(minutes: float, seed: int, most: int | None = None) -> Found:
+def storming(minutes: float, seed: int, most: int = sys.maxsize) -> Found:
     """All that fits in the time."""
     draws, found = random.Random(seed), Found()
-    with place():
-        user = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
-        restored()
+    with place() as readers:
         until = time.monotonic() + 60 * minutes
-        for kind, what in inputs(draws):
-            if time.monotonic() > until or found.counts["inputs"] >= (most or sys.maxsize):
-                break
-            if kind == "option":
-                arguments, text = what
-                Path("hostile.yaml").write_text(text)
-                code = tried(arguments, found, text.replace("\n", "; ")[-300:] if text else "flag")
-                if code == 2 and Path("new").exists():
-                    found.add("folders left", " ".join(arguments)[:200] + text)
-                restored()
-                continue
-            path, number = what
-            bad = random.Random(number)
-            content = hostile.damaged(path.read_bytes(), [p.read_bytes() for p in user], bad)
-            target = Path(*path.parts[1:])
-            for arguments in bad.sample(READERS, 2):
-                restored()
-                target.write_bytes(content)
-                tried(list(arguments), found, f"{target} ({number})")
-            if any(not p.exists() or p.read_bytes() != before for p, before in user.items()):
-                found.add("user files touched", str(target))
+        endless = inputs(draws, readers)
+        while time.monotonic() < until and found.counts["inputs"] < most:
+            drawn = list(islice(endless, 60))
+            for small in (False, True):
+                tried([one for one in drawn if (one.arguments[0] in SMALL) == small], found)
     return found
 
 
+FAILURES = ("tracebacks", "not one line", "foreign imports", "over 2 GiB", "over 10 s")
+FAILURES += ("user files touched", "folders left")
+
+
 def table(found: Found) -> str:
-    """The counts, and what failed."""
-    kinds = ("inputs", "tracebacks", "not one line", "foreign imports", "over 2 GiB", "over 10 s")
-    lines = [f"{kind:20} {found.counts[kind]:7}" for kind in (*kinds, "user files touched", "folders left")]
+    """The counts."""
+    lines = [f"{kind:20} {found.counts[kind]:7}" for kind in ("inputs", *FAILURES)]
     return "\n".join([*lines, f"{'messages':20} {len(found.messages):7}"])
+
+
+def drawn(found: Found, count: int, draws: random.Random) -> list[str]:
+    """So many messages, each of another line of the source as long as there are enough."""
+    sites = draws.sample(sorted(found.messages), min(count, len(found.messages)))
+    return [f"[{site}] {draws.choice(sorted(found.messages[site].values()))}" for site in sites]
 
 
 if __name__ == "__main__":
@@ -254,14 +392,18 @@ if __name__ == "__main__":
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=None, help="counts, failures and one message of each form")
+    parser.add_argument("--show", type=int, default=0, help="print so many messages, drawn at random with the seed")
     options = parser.parse_args()
     out = None if options.json is None else options.json.absolute()
     torch.set_num_threads(1)
-    made = storm(options.minutes, options.seed)
+    made = storming(options.minutes, options.seed)
     print(table(made))
     if out is not None:
-        content = {"counts": made.counts, "failures": made.shown, "messages": sorted(made.messages.values())}
+        content = {"counts": made.counts, "failures": made.shown, "messages": made.messages}
         out.write_text(json.dumps(content, indent=1))
+    print(
+        "\n".join(drawn(made, options.show, random.Random(options.seed))).encode("utf-8", "backslashreplace").decode()
+    )
     for kind, told in made.shown.items():
         print(f"\n{kind}, the first: {told[0]}")
     sys.exit(bool(made.shown))

@@ -204,6 +204,13 @@ def test_places_that_cannot_be_written_to(tmp_path, monkeypatch, capsys, out, sa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["circle", "file"]
 
 
+def test_a_run_whose_links_lead_in_a_circle(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    os.symlink("circle", "circle")
+    for command in (["report", "circle"], ["analyze", "circle"]):
+        assert "circle" in refused(command, capsys)
+
+
 # Signals
 
 SLEEPS = """

@@ -110,6 +110,8 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("train:\n  epochs:\n", "train.epochs=null: allowed is a whole number from 1 to 1000000; leave it out for 20"),
         ("train: {lr: .nan}", "train.lr=nan: allowed is a number above 0; leave it out for 0.1"),
         ("trian: {lr: 0.1}", "did you mean train?"),
+        ("train: {lr: 1.0e+300}", "train.lr=1e+300: allowed is a number above 0, of a size from 1e-37 to 1e+37; leave"),
+        ("objective: {name: sparsity, lam: 1, options: {h: 1.0e-300}}", "above 0, of a size from 1e-37 to 1e+37"),
     ],
 )
 def test_files_that_are_no_config(text, words, said):

@@ -178,8 +178,9 @@ def test_page_does_with_results_that_hold_little(runs: list[Path], out: Path) ->
     assert "Against b only X was run (50.0 % left)." in text
 
 
-def test_one_epoch_with_a_loss_that_is_not_a_number(runs: list[Path], out: Path) -> None:
-    line = '{"epoch": 1, "epochs": 3, "seconds": null, "train": {"loss": NaN, "accuracy": 0.1}}\n'
+@pytest.mark.parametrize("loss", ["NaN", "1" + 400 * "0"], ids=["NaN", "more than a float holds"])
+def test_one_epoch_with_a_loss_that_is_not_a_number(loss: str, runs: list[Path], out: Path) -> None:
+    line = f'{{"epoch": 1, "epochs": 3, "seconds": null, "train": {{"loss": {loss}, "accuracy": 0.1}}}}\n'
     (runs[0] / "metrics.jsonl").write_text(line)
     _, text, _ = render(runs[:1], out)
     assert "1 of 3 epochs; 1 training figure not finite" in text

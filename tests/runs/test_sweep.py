@@ -226,7 +226,8 @@ def test_the_command(tmp_path, capsys):
     command = ["sweep", str(config), "--over", "train.lr=0.1,1e30", "--out", str(out), "--workers", "2"]
     assert main([*command, *look]) == 2
     said = capsys.readouterr()
-    assert "robustsnn: error: 1 of 2 points failed" in said.err
+    assert "robustsnn: error: 1 of 2 points failed, " in said.err
+    assert " by: " in said.err
     lines = said.out.splitlines()
     assert lines[0] == "validation images, paper-trail at eps 8/255, 95 % intervals"
     assert lines[2].startswith("lr=0.1 ")

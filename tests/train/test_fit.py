@@ -22,6 +22,7 @@ from robustsnn.ground.tensors import write_tensors
 from robustsnn.objectives import Adversarial, Natural, SparsityRegularised
 from robustsnn.objectives.constraints import OrthogonalRetraction
 from robustsnn.objectives.schedule import ByValidation, Scheduled
+from robustsnn.training.arguments import learned
 from robustsnn.training.checkpoint import load_state, load_weights, save_state, save_weights
 from robustsnn.training.fit import accuracy, constant, cosine, fit
 
@@ -317,3 +318,11 @@ def test_weights_rounded_to_float16_are_read_and_no_other_kind_is(tmp_path) -> N
         write_tensors(tmp_path / "other.safetensors", {**state, "0.weight": state["0.weight"].to(kind)}, {})
         with pytest.raises(UserError, match=r"another shape or dtype for 0\.weight"):
             load_weights(tmp_path / "other.safetensors", model)
+
+
+@pytest.mark.parametrize(("loss", "said"), [(2.3, False), (1e13, True)])
+def test_a_training_that_ends_as_a_guess_with_an_absurd_loss_is_said_to_however_short(loss, said):
+    history = [{"train": {"accuracy": 0.1, "loss": loss}}]
+    assert bool(learned(history, 0.1, 1000, 5)) == said
+    assert learned(history, 0.1, 1000, 30)
+    assert not learned([{"train": {"accuracy": 0.5, "loss": loss}}], 0.1, 1000, 30)

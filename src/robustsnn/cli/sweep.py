@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robustsnn.cli.options import overwriting, path, radius, trusting, value
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, shortened
 from robustsnn.ground.ranges import Count, Seed
 
 
@@ -67,8 +67,13 @@ def run(arguments: list[str]) -> None:
     if look is not None:
         print(f"{look.part} images, {look.suite} at eps {look.eps}, 95 % intervals")
     print("\n".join(table(found, show_rate)))
-    failed = [point["name"] for point in found["points"] if "error" in point]
+    failed = [point for point in found["points"] if "error" in point]
     if failed:
-        raise UserError(f"{len(failed)} of {len(found['points'])} points failed, see {options.out / 'sweep.json'}")
+        first = f"{failed[0]['name']} by: {shortened(failed[0]['error'], 300)}"
+        where = options.out / "sweep.json"
+        raise UserError(
+            f"{len(failed)} of {len(found['points'])} points failed, {first}; all are in {where}: correct what failed, "
+            f"then repeat the command"
+        )
     more = f"; next: robustsnn report {options.out}/*/ --out report.html" if options.part == "test" else ""
     print(f"{options.out / 'sweep.json'}{more}")

@@ -43,7 +43,8 @@ def tensors(root: Path | str, *, validation: int | None = None, test: Count | No
         except (ValueError, RecursionError):
             names = None
         if not isinstance(names, list):
-            raise UserError(f"{path}: its entry classes is no JSON list of names; write it again")
+            said = f"{path}: classes={in_short(metadata['classes'])}"
+            raise UserError(f"{said}: allowed is a JSON list of names; write it again")
         arrays["classes"] = np.array([str(name) for name in names])
     return _arranged(arrays, str(path), "tensors", validation, test, seed)
 

@@ -16,7 +16,7 @@ from robustsnn.data.class_folders import Progress
 from robustsnn.data.events import Events, check_frames
 from robustsnn.data.events import frames as integrate
 from robustsnn.data.reading import content_of
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_short
 
 CLASSES = (
     *("hand clapping", "right hand wave", "left hand wave", "right arm clockwise", "right arm counter-clockwise"),
@@ -76,7 +76,7 @@ def _lines(path: Path) -> list[str]:
     names = [line.strip() for line in text.splitlines() if line.strip()]
     for name in names:
         if Path(name).name != name or not name.endswith(".aedat"):
-            raise UserError(f"{path}: {name!r:.60} is not the name of an .aedat file beside it; get it again")
+            raise UserError(f"{path}: {in_short(name)} is not the name of an .aedat file beside it; get it again")
     return names
 
 

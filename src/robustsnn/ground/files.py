@@ -41,6 +41,11 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
     _sync_folder(path.parent)
 
 
+def own_name(folder: Path | str) -> str:
+    """The name of a folder, also of "." and of a link; `Path.resolve` raises for links that lead in a circle."""
+    return os.path.basename(os.path.realpath(folder))
+
+
 _TEMPORARY = re.compile(r"\.(.{1,40})\.[0-9a-f]{16}\.tmp", re.S)
 
 

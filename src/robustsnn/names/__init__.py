@@ -220,6 +220,7 @@ def explained(entry: Entry) -> Entry:
 
 
 def near(word: str, among: Collection[str]) -> str:
-    """The end of an error about a word that was probably meant to be another."""
-    found = get_close_matches(word.lower(), among, 1)
-    return f"; did you mean {found[0]}?" if found else ""
+    """The end of an error about a word that was probably meant to be another; dashes before it do not count."""
+    words = {one.lstrip("-"): one for one in among}
+    found = get_close_matches(word.lower().lstrip("-"), words, 1)
+    return f"; did you mean {words[found[0]]}?" if found else ""

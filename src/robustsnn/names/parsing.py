@@ -145,7 +145,7 @@ def _read(kind: Any, value: Any, name: str, remedy: str) -> Any:
     try:
         return fitted(value, kind)
     except ValueError:
-        raise UserError(f"{name}={shown(value)}: allowed is {allowed(kind)}; {remedy}") from None
+        raise UserError(f"{name}={shown(value)}: allowed is {allowed(kind, value)}; {remedy}") from None
 
 
 def parse_config(

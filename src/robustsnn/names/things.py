@@ -72,7 +72,8 @@ def _options(option: str) -> str:
 
 def _remedy(parameter: inspect.Parameter) -> str:
     usual = parameter.default
-    return f"; leave it out for {shown(usual)}" if usual is None or isinstance(usual, int | float | str) else ""
+    plain = usual is None or isinstance(usual, int | float | str)
+    return f"; leave it out for {shown(usual)}" if plain else "; give one"
 
 
 def resolve(
@@ -110,6 +111,6 @@ def resolve(
         try:
             made[key] = fitted(value, kinds.get(key, Any))
         except ValueError:
-            said = f"{_options(option)}.{key}={shown(value)} of {name}: allowed is {words(kinds[key])}"
+            said = f"{_options(option)}.{key}={shown(value)} of {name}: allowed is {words(kinds[key], value)}"
             raise UserError(f"{said}{_remedy(parameters[key])}") from None
     return Thing(entry, make, parameters, made, option, given, gives)

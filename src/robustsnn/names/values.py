@@ -50,9 +50,17 @@ def _within(value: Any, kind: Any, misfit: ValueError) -> Any:
         number = fraction(value) if isinstance(value, str) else value
     except UserError:
         raise misfit from None
-    if not all(within.holds(number) for within in get_args(kind)[1:] if isinstance(within, Within)):
+    if not _holds(kind, number):
         raise misfit
     return value
+
+
+def _holds(kind: Any, number: Any) -> bool:
+    return all(within.holds(number) for within in get_args(kind)[1:] if isinstance(within, Within))
+
+
+def _sized(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _float(value: Any, misfit: ValueError) -> float:
@@ -72,17 +80,22 @@ def bare(kind: Any) -> Any:
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
-def allowed(kind: Any) -> str:
-    """An annotation in words, with the range of its numbers: "a whole number from 1 to 4096 or null"."""
+def allowed(kind: Any, instead_of: Any = None) -> str:
+    """An annotation in words, with the range of its numbers: "a whole number from 1 to 4096 or null".
+
+    In the place of a number that its range would hold, but float32 does not, the sizes of float32 are said too.
+    """
     if get_origin(kind) is Annotated:
         base, *rest = get_args(kind)
+        if base is float and _sized(instead_of) and _holds(kind, instead_of):
+            return f"{allowed(kind)}, of a size from {_SMALLEST:g} to {_LARGEST:g}"
         if get_origin(base) in (Union, UnionType):  # of a radius, which may be written as a fraction
             return f"a number {rest[0]}, as 0.03 or 8/255"
         return " ".join([allowed(base).partition(" (")[0], *map(str, rest)])
     if get_origin(kind) is Literal:
         return f"one of {', '.join(map(str, get_args(kind)))}"
     if get_origin(kind) in (Union, UnionType):
-        return " or ".join(allowed(choice) for choice in get_args(kind))
+        return " or ".join(allowed(choice, instead_of) for choice in get_args(kind))
     names = {
         int: "a whole number",
         float: "a number (0, or of size 1e-37 to 1e+37)",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from robustsnn.ground.errors import UserError
-from robustsnn.records.typed import record_of
+from robustsnn.records.typed import is_number, record_of
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,7 @@ class Epoch:
 
 
 def _number(value: Any) -> float:
-    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if known else math.nan
+    return float(value) if is_number(value) else math.nan
 
 
 def read_metrics(path: Path) -> list[Epoch]:

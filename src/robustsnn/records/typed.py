@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -140,16 +141,17 @@ def _at(where: str, name: str) -> str:
     return f"{where}: {name}" if where.endswith(".json") else f"{where}.{name}"
 
 
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: Any) -> bool:
+    """Whether a value is a number of a finite float's size; NaN is none, nor is a whole number of 400 digits."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 _PLAIN: dict[Any, tuple[Callable[[Any], bool], str]] = {
     int: (
-        lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
-        "an integer of at least 0",
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63,
+        "an integer of at least 0 and 64 bits",
     ),
-    float: (_number, "a finite number"),
+    float: (is_number, "a finite number"),
     bool: (lambda value: isinstance(value, bool), "true or false"),
     str: (lambda value: isinstance(value, str), "a string"),
 }

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import write_atomic
+from robustsnn.ground.files import own_name, write_atomic
 from robustsnn.ground.ours import check_files
 from robustsnn.records.metrics import Epoch
 from robustsnn.records.result import Rate, Result
@@ -81,8 +81,8 @@ def _content(run: Run) -> dict[str, Any]:
     saved = run.setting("provenance")
     saved = saved if isinstance(saved, Mapping) else {}
     return {
-        "name": run.setting("name") or run.folder.resolve().name,
-        "folder": run.folder.resolve().name,
+        "name": run.setting("name") or own_name(run.folder),
+        "folder": own_name(run.folder),
         "trained": (run.folder / "weights.safetensors").is_file(),
         "model": _model(run, saved),
         "data": _data(run, saved),

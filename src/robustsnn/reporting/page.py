@@ -10,7 +10,7 @@ from robustsnn.draw.bars import bars_view
 from robustsnn.draw.files import download
 from robustsnn.ground.claim import claimed_files
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import write_atomic
+from robustsnn.ground.files import own_name, write_atomic
 from robustsnn.ground.ours import LATEX, MARKDOWN, check_files
 from robustsnn.reporting import results as shown
 from robustsnn.reporting import wording
@@ -95,7 +95,7 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
         "limits": _limits(runs),
         "citation": _citation(runs),
         "papers": _papers(runs),
-        "folders": wording.listing([run.folder.resolve().name for run in runs]),
+        "folders": wording.listing([own_name(run.folder) for run in runs]),
     }
 
 

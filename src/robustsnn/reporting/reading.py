@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from typing import Any
 from robustsnn import names
 from robustsnn.ground.archives import read_arrays
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import tensors_digest
+from robustsnn.ground.files import own_name, tensors_digest
 from robustsnn.names.documents import read_document
 from robustsnn.names.values import nested
 from robustsnn.records.metrics import Epoch, read_metrics
@@ -58,7 +59,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     """Read run folders. Raises `UserError` for none, one twice, one without config, a corrupt file."""
     if not folders:
         raise UserError("no run folder was given; name at least one folder that holds a config.yaml")
-    twice = [str(folder) for folder, times in Counter(map(Path.resolve, folders)).items() if times > 1]
+    twice = [str(folder) for folder, times in Counter(map(os.path.realpath, folders)).items() if times > 1]
     if twice:
         raise UserError(f"the run {twice[0]} was given more than once; name each run folder once")
     return [_read_run(folder) for folder in folders]
@@ -68,13 +69,13 @@ def models_of(runs: Sequence[Run]) -> list[Model]:
     """The models in the order of the runs; a name that occurs twice gets its folder's name appended."""
     found: list[tuple[str, Run, Result | None, bool]] = []
     for run in runs:
-        own = str(run.config.get("name") or run.folder.resolve().name)
+        own = str(run.config.get("name") or own_name(run.folder))
         results = run.results.models
         if not results:
             found.append((own, run, None, True))
         trained = own if own in results else next(iter(results), own)
         found += [(name, run, result, name == trained) for name, result in results.items()]
-    names = _distinct([(name, run.folder.resolve().name) for name, run, _, _ in found])
+    names = _distinct([(name, own_name(run.folder)) for name, run, _, _ in found])
     return [
         Model(name, colour, run, result, here)
         for colour, (name, (_, run, result, here)) in enumerate(zip(names, found, strict=True))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from robustsnn.ground.files import own_name
 from robustsnn.reporting.reading import Model, Run
 from robustsnn.reporting.wording import count
 
@@ -53,7 +54,7 @@ def provenance_sheet(models: Sequence[Model]) -> Sheet:
         if model.result is not None and model.result.precision.crafting:
             evaluated["attacks"] = f"crafted in {model.result.precision.crafting}, judged in float32"
         parts[model.name] = {
-            "folder": model.run.folder.resolve().name,
+            "folder": own_name(model.run.folder),
             **(saved if isinstance(saved, Mapping) else {}),
             "seed": {key: seed for key, seed in seeds.items() if seed is not None},
             "evaluated": evaluated,

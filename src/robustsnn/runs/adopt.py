@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import own_name
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.tensors import any_tensors
@@ -52,7 +53,7 @@ def adopt(
     _load(net, read_weights(weights), weights)
     model = reached(net).eval()
     document = {
-        "name": run.resolve().name,
+        "name": own_name(run),
         "model": {"name": name},
         "data": {key: value for key, value in asdict(data).items() if value is not None},
     }

@@ -23,7 +23,7 @@ from robustsnn.ground.door import (
     check_whole,
 )
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import write_arrays, write_json
+from robustsnn.ground.files import own_name, write_arrays, write_json
 from robustsnn.ground.modes import evaluating, undisturbed
 from robustsnn.ground.ours import check_files
 from robustsnn.ground.progress import Progress, part, silent
@@ -166,7 +166,7 @@ def _subject(
     """The network, its images and its name; a network that is given makes the folder a run of it."""
     if isinstance(model, Path | str):
         config, network, splits = load_run(model, trust_code=trust_code)
-        return network, splits.test if data is None else data, config.name or Path(model).resolve().name
+        return network, splits.test if data is None else data, config.name or own_name(Path(model))
     assert data is not None
     if run is not None:
         settle(run, model, data.take(1).floats()[0], None)

@@ -12,6 +12,7 @@ from typing import Any
 from robustsnn.ground.errors import UserError
 from robustsnn.names.config import Config, TrainingAttackConfig
 from robustsnn.names.parsing import overridden
+from robustsnn.names.values import shown
 
 LONGEST = 150
 """Letters of a folder's name."""
@@ -35,13 +36,13 @@ def axes(over: Sequence[str]) -> dict[str, list[str]]:
     for text in over:
         key, equals, given = text.partition("=")
         if not equals:
-            raise UserError(f"--over {text}: write it as OPTION=VALUE,VALUE, for example objective.lam=0,0.002")
+            raise UserError(f"--over {shown(text)}: write it as OPTION=VALUE,VALUE, for example objective.lam=0,0.002")
         _check_option(key)
         if key in found:
             raise UserError(f"--over {key} is given twice; give all its values at once")
         found[key] = _split(given)
         if not all(found[key]):
-            raise UserError(f"--over {text}: a value is empty; write it as {key}=VALUE,VALUE")
+            raise UserError(f"--over {shown(text)}: a value is empty; write it as {key}=VALUE,VALUE")
     if not found:
         raise UserError("a sweep needs --over OPTION=VALUE,VALUE, for example --over objective.lam=0,0.002")
     return found

@@ -13,6 +13,9 @@ from robustsnn.ground.errors import UserError
 from robustsnn.objectives.schedule import Changing
 from robustsnn.training.epoch import Updating
 
+_ABSURD = 1e4
+"""No loss of a training that goes well; a cross-entropy begins at the logarithm of the number of classes."""
+
 
 def check_arguments(
     model: Any,
@@ -45,13 +48,15 @@ def check_arguments(
 def learned(history: list[dict[str, Any]], chance: float, images: int, updates: int) -> str:
     """What to say of a training that ended as if it had guessed: "" for others, and for very short ones.
 
-    `chance` is the share of the commonest class.
+    However short, a loss beyond `_ABSURD` is said. `chance` is the share of the commonest class.
     """
     found = history[-1]["train"].get("accuracy")
     noise = 3 * math.sqrt(chance * (1 - chance) / images)
-    if found is None or updates < 30 or found > chance + noise:
+    loss = history[-1]["train"].get("loss", 0.0)
+    if found is None or (updates < 30 and loss < _ABSURD) or found > chance + noise:
         return ""
     return (
-        f"training ended at {100 * found:.1f} % of the training images, as a guess does ({100 * chance:.1f} %): "
+        f"training ended at {100 * found:.1f} % of the training images, as a guess does ({100 * chance:.1f} %), and a "
+        f"loss of {loss:.3g}: "
         "nothing was learned; lower the learning rate (train.lr), or train for more epochs"
     )

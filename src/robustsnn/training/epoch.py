@@ -24,8 +24,6 @@ from robustsnn.training.distributed import average_statistics, go_on, over_the_b
 from robustsnn.training.graphs import Graphs, recordable
 from robustsnn.training.log import Means
 
-_ADVICE = "try a lower learning rate, a smaller lambda, or float32"
-
 
 @runtime_checkable
 class Updating(Protocol):
@@ -125,7 +123,7 @@ def one_epoch(
                 loss = torch.stack([term.mean() for term in terms.values()]).sum()
                 figures, hits = over_the_batch(loss, terms, correct(logits.detach(), y).sum(), processes, share)
                 if not math.isfinite(figures["loss"]):
-                    raise UserError(_diverged(epoch, step, figures))
+                    raise UserError(f"{_diverged(epoch, step, figures)}; {_advice(optimiser, autocast)}")
                 if not record and not loss.requires_grad:
                     raise UserError(
                         f"the loss of {objective!r:.80} does not depend on the weights of {type(model).__name__}: "
@@ -145,13 +143,16 @@ def one_epoch(
                 tell(step + 1, figures["loss"])
             go_on(draws, own, processes, device)
     if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
-        raise UserError(f"the weights are not finite after epoch {epoch + 1}; {_ADVICE}")
+        raise UserError(f"the weights are not finite after epoch {epoch + 1}; {_advice(optimiser, autocast)}")
     return means()
 
 
 def _diverged(epoch: int, step: int, figures: dict[str, float]) -> str:
     bad = [name for name, mean in figures.items() if name != "loss" and not math.isfinite(mean)]
-    return (
-        f"the loss is not finite in epoch {epoch + 1}, batch {step + 1} (terms: {', '.join(bad) or 'their sum'}); "
-        f"{_ADVICE}"
-    )
+    return f"the loss is not finite in epoch {epoch + 1}, batch {step + 1} (terms: {', '.join(bad) or 'their sum'})"
+
+
+def _advice(optimiser: torch.optim.Optimizer, autocast: str) -> str:
+    rates = ", ".join(dict.fromkeys(f"{group['lr']:.3g}" for group in optimiser.param_groups))
+    precise = ", or take train.precision=float32" if autocast == "bfloat16" else ""
+    return f"the learning rate was {rates}: lower train.lr, or objective.lam and the numbers of its options{precise}"

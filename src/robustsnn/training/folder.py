@@ -15,7 +15,7 @@ import yaml
 from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import write_atomic
+from robustsnn.ground.files import own_name, write_atomic
 from robustsnn.ground.modes import evaluating
 from robustsnn.ground.provenance import provenance
 from robustsnn.ground.seeds import seeded
@@ -38,7 +38,7 @@ def write_config(run: Path, config: Mapping[str, Any] | None, model: nn.Module, 
             to load it. What it leaves out is not claimed. A config with `provenance` is written as it is.
         known: what else is to stand in the provenance.
     """
-    config = {"name": run.resolve().name, **(config or {})}
+    config = {"name": own_name(run), **(config or {})}
     if "provenance" not in config:
         parsed = parse_config(config, "config", trust_code=True)
         said = {
@@ -73,7 +73,7 @@ def settle(run: Path, model: nn.Module, x: Tensor, config: Mapping[str, Any] | N
     for name, value in (config or {}).items():
         if document.get(name) != value:
             raise UserError(f"{run / 'config.yaml'} has another {name} than config says; leave it out, or correct one")
-    return str(document.get("name") or run.resolve().name)
+    return str(document.get("name") or own_name(run))
 
 
 def check_named(document: Mapping[str, Any], run: Path) -> None:
