@@ -352,5 +352,5 @@ def test_a_network_of_one_size_of_batch_is_refused_in_one_line():
         def forward(self, x):
             return x.reshape(6, 64)[:, :5]
 
-    with pytest.raises(UserError, match="takes 6 images and fails with 3 .*; it must take batches of any size"):
+    with pytest.raises(UserError, match=r"takes 6 images and fails with 3 .*; it must take batches of any size"):
         wrap(Sixteen(), x=X)

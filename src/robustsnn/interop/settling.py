@@ -66,7 +66,7 @@ def _wire(model: Wrapped, wishes: Wishes, x: Tensor) -> None:
         batch, time = dimensions(model.ask, wiring, x)
     except RuntimeError as error:
         raise UserError(
-            f"{type(model.net).__name__} takes {len(x)} images and fails with 3 ({' '.join(str(error).split())[:120]}); "
+            f"{type(model.net).__name__} takes {len(x)} images and fails with 3 ({' '.join(str(error).split())[:99]}); "
             f"it must take batches of any size (Sinabs: num_timesteps= instead of batch_size=)"
         ) from None
     model.wiring = replace(wiring, batch=batch, time=time, readout=wishes.readout or "mean")
