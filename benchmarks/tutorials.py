@@ -19,6 +19,7 @@ from robustsnn.data.digits import digits
 from robustsnn.models import Classifier, Plan, vgg
 from robustsnn.neurons import IF, Neurons
 from robustsnn.objectives import Adversarial
+from robustsnn.training.fit import cosine
 
 STEPS = 4
 
@@ -29,9 +30,7 @@ def trained() -> Classifier:
     model = vgg(Plan(((16,),), ()), image=(1, 8, 8), classes=10, neuron=IF(), steps=STEPS)
     optimiser = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
     attack = Adversarial(pgd("16/255", 5, alpha="8/255", keep="last"))
-    robustsnn.fit(
-        model, digits().train, attack, optimiser, epochs=8, batch_size=64, schedule=robustsnn.training.fit.cosine
-    )
+    robustsnn.fit(model, digits().train, attack, optimiser, epochs=8, batch_size=64, schedule=cosine)
     return model.eval()
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from robustsnn.cli import main
+from robustsnn.runs.adopt import _load
 
 BUILDER = """
 from torch import nn
@@ -135,3 +136,14 @@ def test_what_is_missing_or_too_much_is_said(here: Path, capsys: Any, arguments:
     Path("run").mkdir()
     assert main(["evaluate", *arguments]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_state_of_the_last_batch_is_no_weight(tmp_path: Path) -> None:
+    """Sinabs saves membranes with the weights, in the shape of the batch that it saw last."""
+    kept = type("IAF", (nn.Module,), {"__module__": "sinabs.layers.iaf", "reset_states": lambda self: None})()
+    kept.register_buffer("v_mem", torch.zeros(1, 10))
+    net = nn.Sequential(nn.Linear(64, 10), kept)
+    state = net.state_dict() | {"1.v_mem": torch.ones(32, 10), "0.bias": torch.ones(10)}
+    _load(net, state, tmp_path)
+    assert net.get_parameter("0.bias").eq(1).all()
+    assert not kept.v_mem.numel()

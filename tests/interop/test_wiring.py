@@ -161,7 +161,7 @@ REFUSED = {
         r"output=2: the network's output has \[0, 1\]",
     ),
     "a layout without steps": (SINGLE, {"layout": "step"}, "needs steps"),
-    "another layout": (SINGLE, {"layout": "BTC"}, "allowed are 'images', 'TB', 'BT', 'step'"),
+    "another layout": (SINGLE, {"layout": "BTC"}, "allowed are 'images', 'TB', 'BT', 'squeezed', 'step'"),
     "another readout": (SINGLE, {"readout": "rate"}, "allowed are 'mean'"),
 }
 
@@ -193,7 +193,8 @@ def test_state_that_no_framework_resets_is_named_and_refused():
 @pytest.mark.parametrize("kind", [IFNode, Leaky])
 def test_a_forgotten_reset_is_made_up_for(kind):
     body = Body(kind, 1).eval()
-    model = wrap(body, x=X)
+    with pytest.warns(Advice, match="shown for one step, say steps="):
+        model = wrap(body, x=X)
     with torch.no_grad():
         first = model(X)
         model(1 - X)
@@ -352,5 +353,19 @@ def test_a_network_of_one_size_of_batch_is_refused_in_one_line():
         def forward(self, x):
             return x.reshape(6, 64)[:, :5]
 
-    with pytest.raises(UserError, match="takes 6 images and fails with 3 .*; it must take batches of any size"):
+    with pytest.raises(UserError, match=r"takes 6 images and fails with 3 .*; it must take batches of any size"):
         wrap(Sixteen(), x=X)
+
+
+def test_a_network_that_wants_batch_and_time_in_one():
+    class Squeezed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = Body(lambda: IFNode("m"), 2)
+
+        def forward(self, x):
+            return self.body(x.unflatten(0, (-1, 4)).transpose(0, 1)).transpose(0, 1).flatten(0, 1)
+
+    same(wrap(Squeezed().eval(), x=X, steps=4, layout="squeezed", readout="mean"), WANTED.mean(0))
+    with pytest.raises(UserError, match=r"Squeezed fails when it is asked with images, logits \(.*; give layout="):
+        wrap(Squeezed().eval(), x=X)

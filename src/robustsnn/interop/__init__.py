@@ -44,7 +44,8 @@ def wrap(
         net: the network; it is copied, unless it cannot be.
         x: images to find out with; None waits for the first call.
         steps: T, if the network is to be called with time. Without it, it is called with images, once.
-        layout: "images", "TB", "BT", or "step" (one image per step, a loop of ours); a guess is made from the neurons.
+        layout: "images", "TB", "BT", "squeezed" (`[B T, ...]`), or "step" (one image per step, a loop of ours); a guess
+            is made from the neurons.
         readout: of time in the output: "mean", "sum", "last" or "max".
         output: which entry of a tuple or dict is the answer.
         mean, std: per channel, of pixels in [0, 1], for a network that does not normalise by itself.

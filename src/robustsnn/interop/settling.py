@@ -13,8 +13,9 @@ from robustsnn.ground.modes import evaluating
 from robustsnn.ground.seeds import seeded
 from robustsnn.interop.frameworks import framework_of, reset, spiking_modules
 from robustsnn.interop.reaching import reach
-from robustsnn.interop.wiring import Layout, Readout, Wiring, dimensions, entry_of
+from robustsnn.interop.wiring import LAYOUTS, Layout, Readout, Wiring, dimensions, entry_of
 from robustsnn.interop.wrapping import Wrapped
+from robustsnn.neurons import neuron_layers
 
 PROBED = 16
 """How many images are looked at."""
@@ -44,6 +45,9 @@ def settle(wishes: Wishes, model: Wrapped, x: Tensor) -> None:
         _wire(model, wishes, x)
         _forgets(model, x)
         reach(model, wishes.tolerance, x)
+    layers = neuron_layers(model)
+    if wishes.steps is None and x.ndim < 5 and layers and all(layer.steps == 1 for layer in layers):
+        model.how.append("guessed that an image is shown for one step, say steps= if it is shown for more")
     for text in model.how:
         if text.startswith("guessed"):
             warnings.warn(text, Advice, stacklevel=4)
@@ -55,7 +59,13 @@ def _wire(model: Wrapped, wishes: Wishes, x: Tensor) -> None:
         raise UserError(f"layout={layout!r} needs steps, the number of time steps that an image is shown")
     wiring = Wiring(layout, None if frames else wishes.steps, wishes.output)
     model.wiring = wiring
-    raw = model.ask(x)
+    try:
+        raw = model.ask(x)
+    except RuntimeError as error:
+        raise UserError(
+            f"{type(model.net).__name__} fails when it is {wiring} ({' '.join(str(error).split())[:99]}); give layout= "
+            f"({', '.join(LAYOUTS)}) and steps= as it wants its input"
+        ) from error
     if wishes.output is None:
         first = raw[0] if wiring.layout == "step" else raw
         wiring = replace(wiring, output=entry_of(first))
@@ -66,7 +76,7 @@ def _wire(model: Wrapped, wishes: Wishes, x: Tensor) -> None:
         batch, time = dimensions(model.ask, wiring, x)
     except RuntimeError as error:
         raise UserError(
-            f"{type(model.net).__name__} takes {len(x)} images and fails with 3 ({' '.join(str(error).split())[:120]}); "
+            f"{type(model.net).__name__} takes {len(x)} images and fails with 3 ({' '.join(str(error).split())[:99]}); "
             f"it must take batches of any size (Sinabs: num_timesteps= instead of batch_size=)"
         ) from None
     model.wiring = replace(wiring, batch=batch, time=time, readout=wishes.readout or "mean")
@@ -81,7 +91,7 @@ def _layout(net: nn.Module, wishes: Wishes) -> Layout:
         return wishes.layout or "images"
     modules = spiking_modules(net).values()
     if any(type(module).__module__.startswith("sinabs") for module in modules):
-        return "BT"
+        return "squeezed" if any(hasattr(module, "num_timesteps") for module in modules) else "BT"
     return "TB" if any(_whole(module) for module in modules) else "step"
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from robustsnn.ground.errors import UserError
 
-Layout = Literal["images", "TB", "BT", "step"]
+Layout = Literal["images", "TB", "BT", "squeezed", "step"]
 Readout = Literal["mean", "sum", "last", "max"]
-LAYOUTS, READOUTS = ("images", "TB", "BT", "step"), ("mean", "sum", "last", "max")
+LAYOUTS, READOUTS = ("images", "TB", "BT", "squeezed", "step"), ("mean", "sum", "last", "max")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class Wiring:
 
     Args:
         layout: what the network is called with: images `[B, ...]` once (it has its own loop or encoder), sequences
-            `[T, B, ...]` or `[B, T, ...]`, or one step after the other by a loop of ours ("step").
+            `[T, B, ...]`, `[B, T, ...]` or `[B T, ...]` ("squeezed", Sinabs has it), or one step after the other by a
+            loop of ours ("step").
         steps: T, of what is not called with images; None where the images have it.
         output: which entry of a tuple, list or dict the answer is; None for a tensor.
         batch, time: the dimensions of the answer; time is None where it has none.
@@ -43,6 +44,8 @@ class Wiring:
         frames = x.transpose(0, 1) if self.steps is None else x.expand(self.steps, *x.shape)
         if self.layout == "step":
             return [net(frame) for frame in frames]
+        if self.layout == "squeezed":
+            return net(frames.transpose(0, 1).flatten(0, 1)).unflatten(0, (len(x), len(frames)))
         return net(frames if self.layout == "TB" else frames.transpose(0, 1))
 
     def answer(self, raw: Any) -> Tensor:
@@ -62,7 +65,9 @@ class Wiring:
         return over.amax(0) if self.readout == "max" else getattr(over, self.readout)(0)
 
     def __str__(self) -> str:
-        asked = {"images": "images", "step": "one image per step"}.get(self.layout, f"[{', '.join(self.layout)}, ...]")
+        asked = {"images": "images", "step": "one image per step", "squeezed": "[B T, ...]"}.get(
+            self.layout, f"[{', '.join(self.layout)}, ...]"
+        )
         steps = f", {self.steps} steps" if self.steps else ""
         entry = "" if self.output is None else f", entry {self.output!r} of its output"
         return f"asked with {asked}{steps}{entry}, " + ("logits" if self.time is None else f"{self.readout} over time")

@@ -201,7 +201,7 @@ def load(entry: Entry) -> Any:
 
 
 def from_outside(error: BaseException) -> TracebackType | None:
-    """The traceback of an error from where it entered a module of an outside name, for its author; None if it did not."""
+    """The traceback of an error from where it entered a module of an outside name, for its author; else None."""
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_globals.get("__name__") not in _outside:
         trace = trace.tb_next

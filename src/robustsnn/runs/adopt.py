@@ -19,6 +19,7 @@ from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.tensors import any_tensors
 from robustsnn.interop import KNOWN, Wrapped
+from robustsnn.interop.frameworks import reset
 from robustsnn.names import find, load
 from robustsnn.names.config import DataConfig, ModelConfig
 from robustsnn.runs.build import build_data, make_for, reached
@@ -89,6 +90,9 @@ def _load(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     inner = next((module.net for module in net.modules() if isinstance(module, Wrapped)), net)
     if tensors and all(name.startswith("module.") for name in tensors):
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    reset(inner)
+    # Sinabs keeps the membranes of its last batch among the weights, in the shape of that batch.
+    tensors = tensors | {name: b for name, b in inner.named_buffers() if name in tensors and not b.numel()}
     try:
         inner.load_state_dict(tensors)
     except RuntimeError as error:
