@@ -75,7 +75,7 @@ def _npy(folder: Path) -> dict[str, np.ndarray]:
         try:
             found[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
         except Exception as error:  # whatever a damaged header makes of the reader
-            said = " ".join(str(error).split())[:120]
+            said = "it holds pickled objects" if "pickle" in str(error) else " ".join(str(error).split())[:120]
             raise UserError(f"{path} is no readable npy file ({said}); write it again") from None
     return found
 

@@ -61,8 +61,9 @@ class Parser(argparse.ArgumentParser):
             return super()._get_value(action, arg_string)
         except argparse.ArgumentError as error:
             usual = action.default
-            if action.option_strings and not action.required and isinstance(usual, int | float | str):
-                error.message += f"; leave it out for {_yaml(usual)}" if usual != "" else ""
+            if action.option_strings and not action.required:
+                known = isinstance(usual, int | float | str) and usual != ""
+                error.message += f"; leave it out for {_yaml(usual)}" if known else "; leave it out"
             raise
 
     def error(self, message: str) -> NoReturn:
