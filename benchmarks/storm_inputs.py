@@ -66,7 +66,7 @@ READERS: Readers = {
     ),
     "runs": (
         ["sweep", "tiny.yaml", "--over", "train.seed=0", "--out", "runs", *ATTACK, "--workers", "1"],
-        ["report", "runs/seed-0", "--out", "page.html"],
+        ["report", "runs/seed=0", "--out", "page.html"],
     ),
     "reproduce": (["reproduce", "p1-fig3", "--out", "reproduce", "--limit", "4", "--workers", "1"],),
     "demo": (["demo", "--out", "demo"],),
