@@ -60,8 +60,7 @@ def _read_hdf5(path: Path) -> tuple[np.ndarray, ...]:
             group: Any = file.get("events", file)
             arrays = [group[key] for key in _KEYS]
             if any(not isinstance(a, h5py.Dataset) or a.dtype.kind not in "iub" or a.ndim != 1 for a in arrays):
-                found = ", ".join(f"{array.dtype}{list(array.shape)}" for array in (t, x, y, p))
-        raise UserError(f"{path}: t, x, y and p ({found}) are not integers of one shape [n]; write it again")
+                raise UserError(f"{path}: t, x, y and p are not integers of one shape [n]; write it again")
             if any(a.nbytes > _MOST_BYTES or a.is_virtual or a.external for a in arrays):
                 raise UserError(f"{path}: its arrays have more than {_MOST_BYTES} bytes, or lie in other files")
             return tuple(a[()] for a in arrays)
