@@ -1,6 +1,7 @@
 """Kill everything at any moment, go on, and compare every bit.
 
     python benchmarks/storm.py kills --minutes 20 --json storm-kills.json
+    python benchmarks/storm.py pairs --json storm-pairs.json   # two of everything at once on one folder
 
 does small forms of training, evaluation (whole and in shards), analyze, report, sweep, reproduce and the demo, each
 once undisturbed. Then each is killed (SIGKILL) at every one of its file operations, and at random instants until the
@@ -234,7 +235,18 @@ class Count:
 
 def in_a_copy(work: Callable[[Path], None], out: Path, kill: Kill | None = None) -> int:
     """Do a work in a copy of this process; its exit code, or minus the signal that ended it."""
-    log = out.with_suffix(".log")
+    child = begun(work, out, out.with_suffix(".log"), kill)
+    if kill is not None and kill.seconds:
+        time.sleep(kill.seconds)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL) if kill.group else os.kill(child, signal.SIGKILL)
+    ended = waited(child, SLOWEST)
+    emptied(child)
+    return ended
+
+
+def begun(work: Callable[[Path], None], out: Path, log: Path, kill: Kill | None = None) -> int:
+    """Begin a work in a copy of this process, in a group of its own; its number."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -253,13 +265,7 @@ def in_a_copy(work: Callable[[Path], None], out: Path, kill: Kill | None = None)
         finally:
             sys.stderr.flush()
             os._exit(code)
-    if kill is not None and kill.seconds:
-        time.sleep(kill.seconds)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child, signal.SIGKILL) if kill.group else os.kill(child, signal.SIGKILL)
-    ended = waited(child, SLOWEST)
-    emptied(child)
-    return ended
+    return child
 
 
 def waited(child: int, most: float) -> int:
@@ -456,6 +462,76 @@ def kills(works: list[str], seconds: float, most: int | None = None, seed: int =
     return counts
 
 
+# --------------------------------------------------------------------------------------------- two at once
+
+
+@dataclass
+class Both:
+    """What became of two works that began at once on one folder."""
+
+    tries: int = 0
+    refused: int = 0
+    waited: int = 0
+    failed: int = 0
+    differ: int = 0
+    found: list[str] = field(default_factory=list)
+
+
+def both(first: str, second: str, trained: Path, out: Path, tries: int) -> Both:
+    """Begin both at once; each ends well or is told who writes. Then both once more: the files of one after the other.
+
+    How much later the second begins goes from 0 to a second, so that it meets the first one anywhere.
+    """
+    (one, _), (other, _) = WORKS[first], WORKS[second]
+    start, count = (trained if any(WORKS[name][1] for name in (first, second)) else None), Both()
+
+    def after() -> dict[str, str]:
+        if in_a_copy(one, out) != 0 or in_a_copy(other, out) != 0:
+            count.failed += 1
+        return contents(out)
+
+    fresh(out, start)
+    after()
+    wanted = after()
+    for number in range(tries):
+        fresh(out, start)
+        logs = [out.with_suffix(f".{k}.log") for k in (1, 2)]
+        children = [begun(one, out, logs[0])]
+        time.sleep(number / max(tries - 1, 1))
+        children.append(begun(other, out, logs[1]))
+        ended = [waited(child, SLOWEST) for child in children]
+        count.tries += 1
+        told = ["is being written by" in log.read_text() for log in logs]
+        for code, refused, log in zip(ended, told, logs, strict=True):
+            count.refused += refused
+            count.waited += code == 0
+            if code != 0 and not refused:
+                count.failed += 1
+                count.found.append(f"{first} and {second}: {log.read_text().strip().splitlines()[-1:]}")
+        now = after()
+        count.differ += sum(wanted.get(name) != now.get(name) for name in {**wanted, **now})
+    return count
+
+
+def pairs(tries: int) -> dict[str, Both]:
+    """Every two works that write into one run, and two of those that make a folder of their own."""
+    with tempfile.TemporaryDirectory() as place:
+        train(fresh(Path(place) / "warm", None))
+        trained = fresh(Path(place) / "trained", None)
+        if in_a_copy(train, trained) != 0:
+            raise SystemExit(f"storm.py: training fails:\n{trained.with_suffix('.log').read_text()}")
+        names = [(a, b) for k, a in enumerate(ALONE) for b in ALONE[k:]]
+        names += [(name, name) for name in WORKS if name not in ALONE]
+        return {f"{a} + {b}": both(a, b, trained, Path(place) / "out", tries) for a, b in names}
+
+
+def pairs_table(found: dict[str, Both]) -> str:
+    """A line per pair."""
+    keys = ["tries", "refused", "waited", "failed", "differ"]
+    rows = [["pair", *keys], *([name, *(getattr(count, key) for key in keys)] for name, count in found.items())]
+    return "\n".join("  ".join(f"{cell!s:>{24 if k == 0 else 8}}" for k, cell in enumerate(row)) for row in rows)
+
+
 ALONE = ("train", "evaluate", "shards", "analyze", "report")
 """Works of one process."""
 
@@ -482,9 +558,19 @@ def main() -> int:
     part.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS))
     part.add_argument("--seed", type=positive, default=1, help="of the instants (%(default)s)")
     part.add_argument("--json", type=output, default=None, help="write the counts to this file")
+    part = parts.add_parser("pairs", help="begin two works at once on one folder, compare their files")
+    part.add_argument("--tries", type=positive, default=3, help="of each pair (%(default)s)")
+    part.add_argument("--json", type=output, default=None, help="write the counts to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)  # a copy of a process has one thread
     make_small()
+    if options.part == "pairs":
+        found_both = pairs(options.tries)
+        print(pairs_table(found_both))
+        print("\n".join([line for count in found_both.values() for line in count.found][:20]))
+        if options.json is not None:
+            write_json(options.json, {name: asdict(count) for name, count in found_both.items()})
+        return 1 if any(count.failed or count.differ for count in found_both.values()) else 0
     counts = kills(options.works, 60 * options.minutes, options.kills, options.seed)
     print(table(counts))
     found = [line for count in counts.values() for line in count.found]

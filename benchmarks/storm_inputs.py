@@ -14,6 +14,7 @@ Reproduction and demo are the small ones of `storm.py`. `pip install robustsnn[t
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import random
@@ -26,7 +27,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -65,7 +66,7 @@ READERS: Readers = {
     ),
     "runs": (
         ["sweep", "tiny.yaml", "--over", "train.seed=0", "--out", "runs", *ATTACK, "--workers", "1"],
-        ["report", "runs/seed-0", "--out", "page.html"],
+        ["report", "runs/seed=0", "--out", "page.html"],
     ),
     "reproduce": (["reproduce", "p1-fig3", "--out", "reproduce", "--limit", "4", "--workers", "1"],),
     "demo": (["demo", "--out", "demo"],),
@@ -272,10 +273,16 @@ def place() -> Iterator[Readers]:
             (Path("mine") / name).write_text(f"a user's {name}")
         Path("mine/link").symlink_to("results.json")
         Path("kept/bench").mkdir(parents=True)
-        for command in (
+        for command in (  # here, so that what is loaded at first use is there for all children
             ["train", "tiny.yaml", "--out", "kept/run"],
             ["evaluate", "kept/run", *ATTACK, "--save_images"],
             ["analyze", "kept/run", "--parts", "energy,gradients", "--limit", "2"],
+            ["report", "kept/run", "--out", "page.html"],
+        ):
+            with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+                if main(command):
+                    raise SystemExit(f"{command} failed")
+        for command in (
             ["sweep", "tiny.yaml", "--over", "train.seed=0", "--out", "kept/runs", *ATTACK, "--workers", "1"],
             ["reproduce", "p1-fig3", "--out", "kept/reproduce", "--limit", "4", "--workers", "1"],
             ["demo", "--out", "kept/demo"],

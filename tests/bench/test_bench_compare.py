@@ -90,3 +90,10 @@ def test_a_file_that_is_no_measurement_is_refused(tmp_path, content):
     (tmp_path / "some.json").write_text(content)
     with pytest.raises(UserError, match=r"some\.json"):
         read(tmp_path / "some.json")
+
+
+@pytest.mark.parametrize("figure", [{"min": 1, "median": {}, "max": 2}, {"min": 1, "median": None, "max": 2}, 10**400])
+def test_figures_that_are_none_are_refused_by_name(tmp_path, figure):
+    (tmp_path / "new.json").write_text(json.dumps(document(step={"vgg": {"forward_ms": figure}})))
+    with pytest.raises(UserError, match=r"new.json: step / vgg / forward_ms=.*allowed is a number"):
+        read(tmp_path / "new.json")

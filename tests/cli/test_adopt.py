@@ -129,7 +129,7 @@ def test_weights_that_do_not_fit_are_refused(here: Path, capsys: Any, state: Any
     [
         (["adopted:build", "--suite", "quick", "--eps", "0.1"], "--weights, --data, --out"),
         (["adopted:nothing", "--weights", "w", "--data", "digits", "--out", "run", "--suite", "quick"], "--eps"),
-        (["run", "--weights", "w", "--suite", "quick", "--eps", "0.1"], "--weights: for a network of yours"),
+        (["run", "--weights", "w", "--suite", "quick", "--eps", "0.1"], "--weights goes with a network of yours"),
     ],
 )
 def test_what_is_missing_or_too_much_is_said(here: Path, capsys: Any, arguments: list[str], said: str) -> None:

@@ -204,7 +204,7 @@ def test_names_of_classes_that_are_no_list(names: str, sets, tmp_path: Path) -> 
     form = next(form for form in IMAGES if form.id == "tensors")
     held = {name: torch.from_numpy(array.copy()) for name, array in named(*sets(form)).items()}
     save_file(held, tmp_path / "a.safetensors", {"classes": names})
-    assert "its entry classes is no JSON list" in refused(form, tmp_path)
+    assert "allowed is a JSON list of names" in refused(form, tmp_path)
 
 
 def test_floats_that_are_bytes_are_taken_as_such(sets, tmp_path: Path) -> None:

@@ -169,13 +169,14 @@ def test_damaged_figures_are_made_again_and_not_passed_as_trained(tmp_path, here
         json.dumps(kept | {"results": None}),
         json.dumps(kept | {"results": {**kept["results"], "clean": {"accuracy": "high", "n": 1, "interval": [0, 1]}}}),
         json.dumps(kept["results"]),
+        json.dumps(kept | {"results": kept["results"] | {"more": float("nan")}}),
         "[" * 5000,
         "",
     ):
         path.write_text(text)
         assert sweep(BASE, over, tmp_path, look=LOOK)["points"] == found["points"]
         assert path.read_text() == whole
-    assert len(here) == 6
+    assert len(here) == 7
 
 
 def test_test_images_make_results_to_report_and_another_look_is_taken_anew(tmp_path, here):

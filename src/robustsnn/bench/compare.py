@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_short
+from robustsnn.records.typed import is_number
 
 Figure: TypeAlias = float | dict[str, float]
 """A number, or {"min", "median", "max"}."""
 
+_RANGE = ("min", "median", "max")
 _NO_FIGURE = ("preemptions_per_round", "units", "published_over_vanilla", "images", "spikes_equal")
 _MACHINE = ("cpu", "cores", "threads", "clock", "device")
 _VERSIONS = ("torch", "python", "spikingjelly")
@@ -33,14 +35,20 @@ def read(path: Path) -> dict[str, Any]:
     """A document of `bench`; UserError if the file is none."""
     try:
         document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as a measurement: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        said = f"{path} cannot be read as a measurement ({error})"
+        raise UserError(f"{said}; give a file that `robustsnn bench --json` wrote") from None
     if (
         not isinstance(document, dict)
         or not isinstance(document.get("results"), dict)
         or not isinstance(document.get("machine"), dict)
     ):
         raise UserError(f"{path} is no measurement of `robustsnn bench --json`; give files that it wrote")
+    for name, figure in _figures(document["results"]):
+        if not all(map(is_number, (figure[end] for end in _RANGE) if isinstance(figure, dict) else (figure,))):
+            raise UserError(
+                f"{path}: {name}={in_short(figure)}: allowed is a number, or a min, a median and a max; measure again"
+            )
     return document
 
 
@@ -79,7 +87,7 @@ def _figures(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple
         here = (*path, name)
         if name in _NO_FIGURE:
             continue
-        if isinstance(value, dict) and not {"min", "median", "max"} <= value.keys():
+        if isinstance(value, dict) and not {*_RANGE} <= value.keys():
             yield from _figures(value, here)
         elif isinstance(value, dict | int | float) and not isinstance(value, bool):
             yield " / ".join(here), value

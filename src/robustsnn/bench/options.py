@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.ranges import Seed, Within
-from robustsnn.names import registered
+from robustsnn.names import near, registered
 
 PARTS = {
     "neuron": "a layer of neurons against a copy of its bytes, and against SpikingJelly",
@@ -127,7 +127,7 @@ def _whole(name: str, value: Any) -> int:
     """A whole number from 1 that a program can bear."""
     text = str(value).strip()
     if not text.isdecimal() or not 1 <= int(text) <= _MOST:
-        raise UserError(f"--{name} {text}: a whole number from 1 to {_MOST} is needed")
+        raise UserError(f"--{name} {text}: a whole number from 1 to {_MOST} is needed; give one, or leave --{name} out")
     return int(text)
 
 
@@ -138,6 +138,7 @@ def _shape(name: str, text: str) -> tuple[int, ...]:
 def _among(name: str, items: list[str], allowed: Any) -> None:
     for item in items:
         if item not in allowed:
-            raise UserError(f"--{name} {item}: allowed are {', '.join(allowed)}")
+            hint = near(item, allowed) or "; give some of them"
+            raise UserError(f"--{name} {item}: allowed are {', '.join(allowed)}{hint}")
     if not items:
         raise UserError(f"--{name}: nothing is named; allowed are {', '.join(allowed)}")

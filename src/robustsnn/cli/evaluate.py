@@ -116,7 +116,8 @@ def _built(options: argparse.Namespace) -> str | None:
     if options.run.exists() or ":" not in name:
         given = [f"--{key}" for key, value in {**own, "root": options.root}.items() if value is not None]
         if given:
-            raise UserError(f"{', '.join(given)}: for a network of yours, module:attribute; {name} is a run")
+            said = f"{', '.join(given)} goes with a network of yours, named module:attribute, and {name} is none"
+            raise UserError(f"{said}; leave it out, or name your network in the place of {name}")
         return None
     lacks = [f"--{key}" for key, value in own.items() if value is None]
     if lacks:

@@ -42,7 +42,8 @@ def run(arguments: list[str]) -> None:
     if options.suite is None and (options.limit is not None or options.part != "validation"):
         raise UserError("--limit and --part are of the attack; give --suite and --eps too")
     if options.executor == "local" and cluster:
-        raise UserError("--slurm options need --executor slurm")
+        said = ", ".join(f"--slurm.{key}" for key in cluster)
+        raise UserError(f"{said} need --executor slurm; give it too, or leave these out")
     if options.executor == "slurm" and options.workers is not None:
         raise UserError("--workers is of this machine; with --executor slurm give --slurm.parallel")
     over = axes(options.over)

@@ -59,7 +59,8 @@ def read_npz_events(content: bytes, name: str) -> Events:
     """The events of an npz file with integer arrays t, x, y and p [n], see `Events`."""
     t, x, y, p = read_npz(content, ("t", "x", "y", "p"), name)
     if t.ndim != 1 or t.dtype.kind not in "iu" or not t.shape == x.shape == y.shape == p.shape:
-        raise UserError(f"{name}: t, x, y and p are not integers of one shape [n]; write it again")
+        found = ", ".join(f"{array.dtype}{list(array.shape)}" for array in (t, x, y, p))
+        raise UserError(f"{name}: t, x, y and p ({found}) are not integers of one shape [n]; write it again")
     order = in_order(t, name)
     return Events(t[order], x[order], y[order], p[order], SENSOR, name)
 
@@ -82,12 +83,14 @@ def _array(archive: zipfile.ZipFile, member: str, name: str) -> np.ndarray:
     with archive.open(f"{member}.npy") as stream:
         content = stream.read(_MOST_BYTES + 1)
     if len(content) > _MOST_BYTES:
-        raise UserError(f"{name}: {member} has more than {_MOST_BYTES} bytes; no recording of this kind is so long")
+        said = f"{name}: {member} has more than {_MOST_BYTES} bytes"
+        raise UserError(f"{said}; no recording of this kind is so long: cut it, or write it again")
     head = io.BytesIO(content)
     version = np.lib.format.read_magic(head)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, by_columns, dtype = read(head)
     values = content[head.tell() :]
     if dtype.kind not in "iubf" or prod(shape) * dtype.itemsize != len(values):
-        raise UserError(f"{name}: {member} is not an array of numbers of the shape that it tells; write it again")
+        said = f"{name}: {member} ({dtype}{list(shape)}, {len(values)} bytes)"
+        raise UserError(f"{said} is not an array of numbers of the shape that it tells; write it again")
     return np.frombuffer(values, dtype).reshape(shape, order="F" if by_columns else "C")

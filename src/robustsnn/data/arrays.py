@@ -75,7 +75,7 @@ def _npy(folder: Path) -> dict[str, np.ndarray]:
         try:
             found[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
         except Exception as error:  # whatever a damaged header makes of the reader
-            said = " ".join(str(error).split())[:120]
+            said = "it holds pickled objects" if "pickle" in str(error) else " ".join(str(error).split())[:120]
             raise UserError(f"{path} is no readable npy file ({said}); write it again") from None
     return found
 
@@ -98,6 +98,10 @@ def parts_of(arrays: Mapping[str, np.ndarray], place: str) -> dict[str, Part]:
     for images, labels in pairs.values():
         if labels not in arrays:
             raise UserError(f"{place}: {images} have no labels; add {labels}")
+        # Before labels of a byte become ones of eight.
+        if arrays[images].ndim and arrays[labels].ndim and len(arrays[images]) != len(arrays[labels]):
+            counts = f"{len(arrays[images])} images and {len(arrays[labels])} labels"
+            raise UserError(f"{place}: {images}: {counts}; give one to each")
     return {
         part: Part(pixels(arrays[x], f"{place}: {x}"), whole_labels(arrays[y], f"{place}: {y}"), f"{place}: {x}")
         for part, (x, y) in pairs.items()

@@ -24,7 +24,8 @@ def columns(path: Path) -> tuple[np.ndarray, ...]:
         or not t.shape == x.shape == y.shape == p.shape
         or any(a.dtype.kind not in "iub" for a in (t, x, y, p))
     ):
-        raise UserError(f"{path}: t, x, y and p are not integers of one shape [n]; write it again")
+        found = ", ".join(f"{array.dtype}{list(array.shape)}" for array in (t, x, y, p))
+        raise UserError(f"{path}: t, x, y and p ({found}) are not integers of one shape [n]; write it again")
     if not len(t):
         raise UserError(f"{path} holds no events; it is truncated or damaged, get it again")
     return t, x, y, (p > 0 if p.dtype.kind == "i" and p.min() == -1 else p)

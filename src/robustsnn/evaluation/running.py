@@ -98,7 +98,10 @@ def run_suite(
     own = model_digest(model)
     for source in {id(a.source): a.source for _, a in suite.members() if isinstance(a, Transfer)}.values():
         if model_digest(source.model) == own:
-            raise UserError(f"the source {source.name} is the attacked model itself, which makes no black box")
+            raise UserError(
+                f"the source {source.name or 'run'} is the attacked model itself, which makes no black box; "
+                f"name a run of other weights"
+            )
     suite = fit_to(model, suite, x, judge)
     members = suite.members()
     # Attacks that go on from the worst points find them in the files too, after an interruption.

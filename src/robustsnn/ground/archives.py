@@ -42,7 +42,8 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
                 warnings.simplefilter("ignore")  # numpy warns of odd headers that it can read
                 return {name: arrays[name] for name in arrays.files}
         except (*_BROKEN, RuntimeError, SyntaxError, MemoryError, RecursionError) as error:  # of header text, too
-            raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ValueError("it holds pickled objects" if "pickle" in said else said) from None
 
 
 def _check(archive: zipfile.ZipFile) -> None:

@@ -170,7 +170,7 @@ def find(kind: str, name: str, option: str = "", more: Collection[str] = ()) -> 
     others = installed(kind)
     if name in others and _CODE.fullmatch(others[name].target):
         return others[name]
-    among = [*more, *registered(kind), *others]
+    among = list(dict.fromkeys([*more, *registered(kind), *others]))
     shorts = [short for entry in registered(kind).values() for short in entry.short]
     hint = near(name, [*among, *shorts]) or "; or module:attribute of your own"
     raise UserError(f"{option or kind}={shortened(name)}: allowed are {', '.join(among)}{hint}")

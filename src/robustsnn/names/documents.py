@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_words
 from robustsnn.names.values import shown
 
 _BYTES, _DEPTH, _VALUES = 1 << 20, 20, 10_000
@@ -56,7 +56,9 @@ def read_document(path: Path, use: str) -> dict[str, Any]:
         if not isinstance(document, dict):
             raise ValueError("it is not a mapping of options, written as NAME: VALUE")
         return document
-    except (OSError, ValueError) as error:  # a wrong byte of UTF-8 is a ValueError
+    except OSError as error:
+        raise UserError(in_words(error)) from None
+    except ValueError as error:  # of a wrong byte of UTF-8, too
         said = " ".join(str(error).split())[:300]
         raise UserError(f"{path} cannot be read as {use}: {said}; correct or restore it") from None
 

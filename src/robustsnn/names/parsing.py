@@ -54,16 +54,14 @@ class Parser(argparse.ArgumentParser):
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             choices = [str(choice) for choice in action.choices]
-            said = f"{shown(value)}: allowed are {', '.join(choices)}{near(str(value), choices)}"
+            said = f"{shown(value)}: allowed are {', '.join(choices)}{near(str(value), choices) or _without(action)}"
             raise argparse.ArgumentError(action, said)
 
     def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
         try:
             return super()._get_value(action, arg_string)
         except argparse.ArgumentError as error:
-            usual = action.default
-            if action.option_strings and not action.required and isinstance(usual, int | float | str):
-                error.message += f"; leave it out for {_yaml(usual)}" if usual != "" else ""
+            error.message += _without(action)
             raise
 
     def error(self, message: str) -> NoReturn:
@@ -81,6 +79,15 @@ class Parser(argparse.ArgumentParser):
         """A required argument with the words of its help: "--out (folder of the runs)"."""
         action = next((a for a in self._actions if name in (*a.option_strings, a.dest, a.metavar)), None)
         return f"{name} ({action.help})" if action is not None and action.help else name
+
+
+def _without(action: argparse.Action) -> str:
+    """What holds without an argument, as the end of an error about its value."""
+    if not action.option_strings or action.required:
+        return "; give one of them" if action.choices else "; give one"
+    usual = action.default
+    known = isinstance(usual, int | float | str) and usual != ""
+    return f"; leave it out for {_yaml(usual)}" if known else "; leave it out"
 
 
 def _one_line(message: str) -> str:
@@ -101,7 +108,7 @@ def _fill(kind: type, values: dict[str, Any], prefix: str) -> Any:
     missing = [f.name for f in fields(kind) if f.name not in made and not _has_default(f)]
     if missing:
         wanted = f"{prefix}{missing[0]}"
-        raise UserError(f"{wanted} is needed and not given; allowed is {allowed(kinds[missing[0]])}")
+        raise UserError(f"{wanted} is needed and not given; give it, allowed is {allowed(kinds[missing[0]])}")
     return kind(**made)
 
 

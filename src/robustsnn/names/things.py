@@ -107,7 +107,7 @@ def resolve(
     for key, value in (options or {}).items():
         if key not in allowed:
             wrong = f"{_options(option)}.{shown(key)[1:-1]} is no option of {name}"
-            raise UserError(f"{wrong}; allowed: {', '.join(allowed) or 'none'}{near(key, allowed)}")
+            raise UserError(f"{wrong}; allowed: {', '.join(allowed) or 'none'}{near(key, allowed) or '; leave it out'}")
         try:
             made[key] = fitted(value, kinds.get(key, Any))
         except ValueError:

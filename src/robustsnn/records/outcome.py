@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from robustsnn.ground.archives import read_arrays
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_arrays
-from robustsnn.records.arrays import read_arrays
 from robustsnn.statistics.binomial import clopper_pearson
 
 

@@ -42,7 +42,8 @@ PAIR = object()
 
 def remedy(where: str) -> str:
     """What makes the file anew that `where` names."""
-    return f"{'analyse' if _ANALYSIS.search(where) else 'evaluate'} the run again"
+    what = "analyse" if _ANALYSIS.search(where) else "train" if "metrics.jsonl" in where else "evaluate"
+    return f"{what} the run again"
 
 
 def refuse(where: str, value: Any, wanted: str) -> UserError:

@@ -131,6 +131,7 @@ def _kept(path: Path) -> dict[str, Any] | None:
     """What `measure` wrote to a file; None where it is damaged, and then it is made again."""
     try:
         kept = json.loads(path.read_text("utf-8"))
+        json.dumps(kept, allow_nan=False)  # it is written again, and NaN cannot be
         found = kept["results"]
         rates = [rate[name] for rate in (found["clean"], found["worst_case"]) for name in ("accuracy", "n")]
         rates += [end for rate in (found["clean"], found["worst_case"]) for end in rate["interval"]]
