@@ -10,13 +10,26 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import one_voice, speaks
 from robustsnn.ground.ranges import Count, Seed
 
+SECTIONS = {
+    "the attack": ("--suite", "--eps", "--norm", "--curve", "--source", "--flags", "--seed"),
+    "images and cost": ("--limit", "--batch_size", "--precision"),
+    "a network of your own": ("--weights", "--data", "--root", "--out"),
+    "going on, and parts on several machines": ("--resume", "--shard", "--merge"),
+    "files": ("--save_images", "--images", "--overwrite", "--trust-code"),
+}
+
 
 @one_voice()
 def run(arguments: list[str]) -> None:
     """Attack a run, or judge saved images, and say how it did."""
     from robustsnn.names.parsing import Parser
 
-    parser = Parser(prog="robustsnn evaluate", description="Attack a run's test images and judge the results.")
+    parser = Parser(
+        prog="robustsnn evaluate",
+        usage="robustsnn evaluate RUN --suite SUITE --eps EPS [OPTION ...]",
+        description="Attack a run's test images and judge the results.",
+        sections=SECTIONS,
+    )
     parser.add_argument(
         "run", type=path, help="folder made by train; or module:attribute that builds your network, with --weights"
     )
@@ -24,8 +37,10 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--data", type=str, default=None, help="of your network, see `robustsnn list datasets`")
     parser.add_argument("--root", type=str, default=None, help="folder of the data's files")
     parser.add_argument("--out", type=path, default=None, help="of your network: folder that becomes its run")
-    parser.add_argument("--suite", type=str, help="which attacks, see `robustsnn list suites`; several with commas")
-    parser.add_argument("--eps", type=radius, help="radius of the threat, as 0.03 or 8/255")
+    parser.add_argument(
+        "--suite", type=str, help="required: quick, reliable, ..., see `robustsnn list suites`; several with commas"
+    )
+    parser.add_argument("--eps", type=radius, help="required: radius of the threat, as 0.03 or 8/255")
     parser.add_argument("--norm", choices=["Linf", "L2"], default="Linf", help="%(default)s, or L2")
     parser.add_argument("--curve", type=radii, default=[], help="further radii for accuracy against eps, with commas")
     parser.add_argument("--source", type=str, default="", help="runs to craft black-box attacks on, with commas")

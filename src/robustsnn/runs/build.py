@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from dataclasses import replace as changed
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -287,13 +287,23 @@ def _statistics(data: ImageSet) -> tuple[list[float], list[float]]:
     return means, deviations
 
 
+def _objective(name: str, options: Mapping[str, Any] | None = None) -> Thing:
+    places = {"lam": "objective.lam", "attack": "objective.attack.eps, for example 2/255", "over": ""}
+    return resolve("objective", name, options, option="objective.name", given=places)
+
+
+def own_options(kind: Literal["model", "objective"], name: str) -> dict[str, Any]:
+    """The options that a network or an objective has of its own, and their defaults."""
+    thing = _model(ModelConfig(name)) if kind == "model" else _objective(name)
+    return {key: at.default for key, at in thing.parameters.items() if key not in thing.given}
+
+
 def build_objective(config: ObjectiveConfig) -> Objective | Updating | Changing:
     """The training objective; UserError where an option is missing or would have no effect."""
     attack = None if config.attack is None else build_attack(config.attack)
     # Radii may be written as 8/255 here too.
     options = {n: _fraction(v) if isinstance(v, str) and "/" in v else v for n, v in config.options.items()}
-    places = {"lam": "objective.lam", "attack": "objective.attack.eps, for example 2/255", "over": ""}
-    make = resolve("objective", config.name, options, option="objective.name", given=places)
+    make = _objective(config.name, options)
     given: dict[str, Any] = {} if config.lam is None else {"lam": config.lam}
     if attack is not None:
         # An objective without an attack of its own is put over adversarial training.
