@@ -17,6 +17,7 @@ SECTIONS = {
     "going on, and parts on several machines": ("--resume", "--shard", "--merge"),
     "files": ("--save_images", "--images", "--overwrite", "--trust-code"),
 }
+"""The page `--help`: every option, in its order."""
 
 
 @one_voice()
