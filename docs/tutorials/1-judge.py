@@ -4,9 +4,8 @@
 # You have a trained spiking network, and want to know how much of its accuracy is left when somebody attacks it. You
 # need to know PyTorch; nothing about this project.
 #
-# A network here is any `torch.nn.Module` that maps images with pixels in [0, 1] to logits. We make a small one with
-# plain PyTorch: integrate-and-fire neurons whose derivative is a narrow triangle. Yours may come from SpikingJelly,
-# snnTorch, Sinabs or Norse.
+# A network here is any `torch.nn.Module` that maps images with pixels in [0, 1] to logits. A small one of this package
+# stands in for yours, which may come from SpikingJelly, snnTorch, Sinabs or Norse.
 
 import torch
 from torch import nn
@@ -19,7 +18,7 @@ x, y = data.test.take(32).floats()
 print("images", tuple(x.shape), "pixels from", x.min().item(), "to", x.max().item())
 
 # %%
-# A network and a short training stand in for yours.
+# The network, and a short training.
 
 torch.manual_seed(0)
 net = robustsnn.models.vgg("vgg_small", image=(1, 8, 8), classes=10, neuron=robustsnn.neurons.IF(), steps=4, width=0.5)

@@ -42,7 +42,7 @@ TABLE = (
     ),
     Command(
         "train",
-        "CONFIG.yaml [--objective.lam 0.002 ...] --out RUN [--resume]",
+        "CONFIG [--objective.lam 0.002 ...] --out RUN [--resume]",
         again=RESUME,
         lower=f"{TRAINING}, or train with train.recompute=true",
     ),
@@ -60,7 +60,7 @@ TABLE = (
     ),
     Command(
         "sweep",
-        "CONFIG.yaml --over objective.lam=0,0.002 [--over ...] --out DIR [--suite quick --eps 8/255]",
+        "CONFIG --over objective.lam=0,0.002 [--over ...] --out DIR [--suite quick --eps 8/255]",
         again=SAME,
         lower=f"{TRAINING}, or --workers",
     ),

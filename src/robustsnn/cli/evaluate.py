@@ -10,13 +10,27 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import one_voice, speaks
 from robustsnn.ground.ranges import Count, Seed
 
+SECTIONS = {
+    "the attack": ("--suite", "--attack", "--steps", "--eps", "--norm", "--curve", "--source", "--flags", "--seed"),
+    "images and cost": ("--limit", "--batch_size", "--precision"),
+    "a network of your own": ("--weights", "--data", "--root", "--out"),
+    "going on, and parts on several machines": ("--resume", "--shard", "--merge"),
+    "files": ("--save_images", "--images", "--overwrite", "--trust-code"),
+}
+"""The page `--help`: every option, in its order."""
+
 
 @one_voice()
 def run(arguments: list[str]) -> None:
     """Attack a run, or judge saved images, and say how it did."""
     from robustsnn.names.parsing import Parser
 
-    parser = Parser(prog="robustsnn evaluate", description="Attack a run's test images and judge the results.")
+    parser = Parser(
+        prog="robustsnn evaluate",
+        usage="robustsnn evaluate RUN --suite SUITE --eps EPS [OPTION ...]",
+        description="Attack a run's test images and judge the results.",
+        sections=SECTIONS,
+    )
     parser.add_argument(
         "run", type=path, help="folder made by train; or module:attribute that builds your network, with --weights"
     )
@@ -24,8 +38,12 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--data", type=str, default=None, help="of your network, see `robustsnn list datasets`")
     parser.add_argument("--root", type=str, default=None, help="folder of the data's files")
     parser.add_argument("--out", type=path, default=None, help="of your network: folder that becomes its run")
-    parser.add_argument("--suite", type=str, help="which attacks, see `robustsnn list suites`; several with commas")
-    parser.add_argument("--eps", type=radius, help="radius of the threat, as 0.03 or 8/255")
+    parser.add_argument(
+        "--suite", type=str, help="required: quick, reliable, ..., see `robustsnn list suites`; several with commas"
+    )
+    parser.add_argument("--attack", type=str, default=None, help="one attack of `robustsnn list attacks` in its place")
+    parser.add_argument("--steps", type=value(Count), default=None, help="of that attack")
+    parser.add_argument("--eps", type=radius, help="required: radius of the threat, as 0.03 or 8/255")
     parser.add_argument("--norm", choices=["Linf", "L2"], default="Linf", help="%(default)s, or L2")
     parser.add_argument("--curve", type=radii, default=[], help="further radii for accuracy against eps, with commas")
     parser.add_argument("--source", type=str, default="", help="runs to craft black-box attacks on, with commas")
@@ -58,6 +76,7 @@ def run(arguments: list[str]) -> None:
         if speaks():
             _rejudge(options.run, options.images, options.trust_code)
         return
+    _single(options)
     for name, example in (("suite", "reliable"), ("eps", "8/255")):
         if getattr(options, name) is None:
             raise UserError(f"evaluate needs --{name}, for example --{name} {example}")
@@ -124,6 +143,20 @@ def _built(options: argparse.Namespace) -> str | None:
         raise UserError(f"{name} builds a network; give {', '.join(lacks)} too (data: cifar10, out: runs/mine)")
     options.run = options.out
     return name
+
+
+def _single(options: argparse.Namespace) -> None:
+    """`--attack pgd --steps 50` is the suite pgd-50."""
+    if options.steps is not None and options.attack is None:
+        raise UserError("--steps is of --attack; suites have steps of their own")
+    if options.attack is None:
+        return
+    if options.suite is not None:
+        raise UserError("--suite and --attack exclude each other; give one")
+    from robustsnn.names import find
+
+    name = find("attack", options.attack, "--attack").name
+    options.suite = name if options.steps is None else f"{name}-{options.steps}"
 
 
 def _rejudge(run: Path, images: Path, trust_code: bool) -> None:

@@ -23,6 +23,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.names import Entry, find, near
 from robustsnn.names.config import Config, names
 from robustsnn.names.documents import check_plain, plain, read_document
+from robustsnn.names.helping import HelpfulParser
 from robustsnn.names.values import allowed, bare, fitted, shown
 
 T = TypeVar("T")
@@ -30,11 +31,8 @@ FREE = "options"
 """Fields of this name are mappings whose keys are known when what they are options of is made."""
 
 
-class Parser(argparse.ArgumentParser):
+class Parser(HelpfulParser):
     """An argument parser whose errors are one line, `UserError`, instead of a usage page and an exit."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(allow_abbrev=False, **options)
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """As argparse does it; UserError for an argument that there is no place for."""
@@ -285,7 +283,8 @@ def add_options(parser: Parser, kind: type, prefix: str = "", skip: Collection[s
         if inner is not None:
             within.append((inner, f"{name}."))
             continue
-        text = f"{texts.get(field.name, '')} ({_default(field)}{_span(of)})"
+        text = f"{texts.get(field.name, '')} ({_default(field)})"
+        parser.spans[name] = _span(of).replace("%", "%%")
         group.add_argument(
             f"--{name}", metavar=field.name.upper(), default=argparse.SUPPRESS, help=text.replace("%", "%%")
         )
@@ -296,7 +295,7 @@ def add_options(parser: Parser, kind: type, prefix: str = "", skip: Collection[s
 def _span(kind: Any) -> str:
     """What help says of the allowed values, where the type alone says too little."""
     kinds = [kind, *get_args(kind)]
-    return f"; {allowed(kind)}" if any(get_origin(one) in (Literal, Annotated) for one in kinds) else ""
+    return allowed(kind) if any(get_origin(one) in (Literal, Annotated) for one in kinds) else ""
 
 
 def _default(field: Field[Any]) -> str:

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from dataclasses import replace as changed
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ from robustsnn.interop.frameworks import spiking_modules
 from robustsnn.models import Classifier
 from robustsnn.models.classifier import SpikeCounts, initialise
 from robustsnn.models.time import Layers
-from robustsnn.names import Entry, explained, find, load, registered, untwinned
+from robustsnn.names import Entry, explained, find, known, load, registered, untwinned
 from robustsnn.names.config import (
     Config,
     DataConfig,
@@ -58,12 +58,23 @@ def flag(name: str) -> Callable[..., Any]:
 def suite(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> Callable[[float | str], Suite]:
     """The suite of that name, still to be given eps.
 
-    NAME-encoded is its twin in encoded space, NAME-8bit the one whose images are on the grey levels of 8 bits.
+    NAME-encoded is its twin in encoded space, NAME-8bit the one whose images are on the grey levels of 8 bits. The
+    name of an attack, with its steps behind it or without (pgd-50, fgsm), is the suite of this attack alone.
     """
     base = untwinned(name)
     twins = {base: lambda made: made, f"{base}-encoded": Suite.encoded, f"{base}-8bit": Suite.on_grid}
     if name not in twins:
         raise UserError(f"suite {name!r}: give one of -encoded and -8bit")
+    alone, steps = _alone(base)
+    if alone:
+        if sources:
+            raise UserError(f"suite {name!r} has no black-box columns; leave out the sources")
+
+        def single(eps: float | str) -> Suite:
+            made = attacker(alone, eps, norm=norm, steps=steps)
+            return twins[name](Suite(base, ((made.label, (made,)),)))
+
+        return single
     try:
         make = resolve("suite", base, option="suite", gives=Suite)
     except UserError as error:
@@ -84,15 +95,28 @@ def suite(name: str, sources: Sequence[Source] = (), norm: str = "Linf") -> Call
 
 
 def about_suite(name: str) -> dict[str, Any]:
-    """What the entry of a suite says, of its twins too."""
-    return explained(find("suite", untwinned(name))).facts()
+    """What the entry of a suite says, of its twins too; or of the attack that is one."""
+    alone, _ = _alone(untwinned(name))
+    return explained(find("attack", alone) if alone else find("suite", untwinned(name))).facts()
 
 
-def attacker(name: str, eps: float | str) -> Attacker:
-    """The attack of that name within eps, Linf: made of the radius or of the threat, and of 10 steps if it asks."""
-    make = resolve("attack", name, option="--attack")
-    steps = {"steps": 10} if make.takes("steps") and make.parameters["steps"].default is inspect.Parameter.empty else {}
-    return make(**steps, **({"threat": ball("Linf", eps)} if make.takes("threat") else {"eps": fraction(eps)}))
+def _alone(name: str) -> tuple[str, int | None]:
+    """(attack, its steps) of a suite that is one attack, as pgd-50 or fgsm say it; "" for any other."""
+    word, _, steps = name.rpartition("-")
+    if steps.isdecimal() and known("attack", word):
+        return word, int(steps)
+    return (name, None) if known("attack", name) and not known("suite", name) else ("", None)
+
+
+def attacker(name: str, eps: float | str, *, norm: str = "Linf", steps: int | None = None) -> Attacker:
+    """The attack of that name within eps: made of the radius or of the threat, and of 10 steps if it asks for some."""
+    given: dict[str, str] = dict.fromkeys(("eps", "threat", "norm"), "")
+    make = resolve("attack", name, {} if steps is None else {"steps": steps}, option="--attack", given=given)
+    if norm != "Linf" and not (make.takes("norm") or make.takes("threat")):
+        raise UserError(f"{name} is for Linf alone; leave out norm={norm}")
+    asks = steps is None and make.takes("steps") and make.parameters["steps"].default is inspect.Parameter.empty
+    threat = ball(norm, eps)  # type: ignore[arg-type]
+    return make(threat=threat, eps=threat.eps, norm=norm, **({"steps": 10} if asks else {}))
 
 
 def rule_named(name: str) -> GradientRule:
@@ -295,13 +319,23 @@ def _statistics(data: ImageSet) -> tuple[list[float], list[float]]:
     return means, deviations
 
 
+def _objective(name: str, options: Mapping[str, Any] | None = None) -> Thing:
+    places = {"lam": "objective.lam", "attack": "objective.attack.eps, for example 2/255", "over": ""}
+    return resolve("objective", name, options, option="objective.name", given=places)
+
+
+def own_options(kind: Literal["model", "objective"], name: str) -> dict[str, Any]:
+    """The options that a network or an objective has of its own, and their defaults."""
+    thing = _model(ModelConfig(name)) if kind == "model" else _objective(name)
+    return {key: at.default for key, at in thing.parameters.items() if key not in thing.given}
+
+
 def build_objective(config: ObjectiveConfig) -> Objective | Updating | Changing:
     """The training objective; UserError where an option is missing or would have no effect."""
     attack = None if config.attack is None else build_attack(config.attack)
     # Radii may be written as 8/255 here too.
     options = {n: _fraction(v) if isinstance(v, str) and "/" in v else v for n, v in config.options.items()}
-    places = {"lam": "objective.lam", "attack": "objective.attack.eps, for example 2/255", "over": ""}
-    make = resolve("objective", config.name, options, option="objective.name", given=places)
+    make = _objective(config.name, options)
     given: dict[str, Any] = {} if config.lam is None else {"lam": config.lam}
     if attack is not None:
         # An objective without an attack of its own is put over adversarial training.
