@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "src"), str(ROOT / "website")]
 
 from rooms import ROOMS, page_of  # noqa: E402
+
 from tutorials import executed  # noqa: E402
 
 KATEX = "katex@0.16"
