@@ -352,7 +352,7 @@ def test_a_bad_curve_is_refused_before_anything_is_deleted(trained, capsys, tmp_
 
 def test_divergence_is_one_line_with_advice(capsys, tmp_path):
     line = refused("train", *TINY, "--train.lr", "1e30", "--out", tmp_path / "x", capture=capsys)
-    assert "lower learning rate" in line
+    assert "lower train.lr" in line
 
 
 def test_debug_shows_the_traceback(monkeypatch):

@@ -74,6 +74,7 @@ def close(a, b, relative=1e-6):
 
 @pytest.mark.parametrize("kind", [IFNode, Leaky, lambda: IFNode(detach=True), lambda: IFNode(soft=True)])
 @pytest.mark.parametrize(("steps", "n", "seed"), [(1, 3, 0), (3, 5, 1), (7, 4, 2)])
+@pytest.mark.filterwarnings("ignore:guessed that an image is shown for one step")  # T = 1 is what is meant here
 def test_the_gradient_by_the_framework_s_own_surrogate_is_its_own_autograd(kind, steps, n, seed):
     net, x = made(kind, seed, steps=steps), images(n, seed)
     model = wrap(net, x=x)

@@ -207,7 +207,7 @@ def test_a_diverged_loss_stops_with_advice_and_keeps_the_last_epoch(tmp_path):
                 "cross_entropy": super().terms(logits, y)["cross_entropy"] * (float("nan") if self.calls > 7 else 1)
             }
 
-    with pytest.raises(UserError, match=r"epoch 3, batch 2 .*cross_entropy.*lower learning rate"):
+    with pytest.raises(UserError, match=r"epoch 3, batch 2 .*cross_entropy.*lower train.lr"):
         train(objective=Diverges(), run=tmp_path)
     model = spiking(7)
     state = load_state(tmp_path / "state" / "last.safetensors", model, optimiser(model))
