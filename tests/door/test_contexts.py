@@ -175,6 +175,7 @@ def test_a_model_of_inference_mode_is_refused():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it looks into a function of autograd
+@pytest.mark.slow
 def test_a_compiled_model_is_attacked_as_it_is(plain):
     """Under the backend that changes no number; gradient rules are swapped inside."""
     _, expected = plain

@@ -110,6 +110,7 @@ def test_a_constant_current_is_compiled_in_seconds():
 
 @needs_a_compiler
 @quiet
+@pytest.mark.slow
 def test_a_kernel_has_its_dynamics_as_constants_and_is_looked_up_alone(monkeypatch):
     """One frame each, without Python floats among its inputs; a size of 1 needs another, and is right too.
 

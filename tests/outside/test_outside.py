@@ -226,6 +226,7 @@ def test_an_installed_package_adds_names(garden, capsys):
     assert main(["evaluate", "run", "--suite", "pair", "--eps", "0.2", "--limit", "6", "--trust-code"]) == 0
 
 
+@pytest.mark.slow
 def test_a_recipe_is_made_again_by_name(garden, capsys):
     """Trained, attacked and measured in processes of their own, which import it too."""
     assert main(["reproduce", "willow.recipes:twig", "--out", "made"]) == 2

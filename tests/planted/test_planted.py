@@ -97,6 +97,7 @@ def test_rounding_is_not_taken_for_coupling(wrapped):
     assert not raised(entry) & {"coupled", "state", "random"}
 
 
+@pytest.mark.slow
 def test_attacks_in_encoded_space_pass_through_all_checks():
     entry = evaluate(spiking(), data(10), lambda eps: quick(eps).encoded(), 0.03).to_dict()
     assert {check["name"] for check in entry["checks"]} == set(FLAGS)

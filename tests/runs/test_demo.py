@@ -8,6 +8,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.runs.demo import configs, demo
 
 
+@pytest.mark.slow
 def test_demo_writes_results_and_report_and_continues(tmp_path):
     told = []
     results = demo(tmp_path, epochs=1, limit=10, progress=lambda done, total, text: told.append((done, total)))
