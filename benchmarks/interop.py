@@ -24,6 +24,7 @@ from torch import Tensor, nn
 import robustsnn
 from arguments import Parser, context, output, positive
 from robustsnn.data.digits import digits
+from robustsnn.ground.files import write_json
 from robustsnn.interop import wrap
 from robustsnn.losses import margin
 from robustsnn.neurons import STBP, Arctan, gradient_rule
@@ -91,7 +92,7 @@ def main() -> None:
             parser.error(f"{options.out} is of another suite, eps or n")
 
     def written() -> None:
-        options.out.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(options.out, result)
 
     if not result["native"]:
         of_pass = {"seconds of a pass": seconds(model, x, y, STBP(Arctan(2.0)))}

@@ -52,7 +52,7 @@ from robustsnn.bench.machine import quiet
 from robustsnn.bench.show import heading
 from robustsnn.evaluation import run_suite
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import write_arrays, write_json
+from robustsnn.ground.files import own_name, write_arrays, write_json
 from robustsnn.ground.modes import frozen, precision
 from robustsnn.ground.progress import Display, Progress
 from robustsnn.ground.units import fraction, show_fraction
@@ -508,9 +508,9 @@ def main() -> None:
     parser.add_argument("--json", type=output, metavar="OUT", help="write all figures to this file")
     options = parser.parse_args()
     options.models = options.models or ([] if options.runs else list(known))
-    for run in options.runs:
-        known[run.resolve().name] = Subject(run, 64, ("8/255",), cost=300)
-        options.models.append(run.resolve().name)
+    own = {own_name(run): Subject(run, 64, ("8/255",), cost=300) for run in options.runs}
+    known |= own
+    options.models += own
     torch.set_num_threads(options.threads)
     quiet()
     versions = {name: module.__version__ for name, module in PACKAGES.items()}

@@ -147,10 +147,7 @@ def _child(inputs: list[Input], log: Path) -> None:
     code = 1
     try:
         resource.setrlimit(resource.RLIMIT_AS, (BYTES * 2 + _size(),) * 2)
-        if inputs[0].arguments[0] in SMALL:
-            storm.make_small()
-        for module in (sweep, running, demo):
-            module.run_jobs = _here  # type: ignore[attr-defined]
+        _alone(inputs[0].arguments[0])
         user = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
         state: tuple[Any, ...] = ()
         for one in inputs:
@@ -233,6 +230,14 @@ def _judged(code: int, said: str) -> tuple[dict[str, str], list[str]]:
     return kinds, lines
 
 
+def _alone(command: str) -> None:
+    """Make this process one that does all jobs of a command itself, and those of the large ones cut."""
+    if command in SMALL:
+        storm.make_small()
+    for module in (sweep, running, demo):
+        module.run_jobs = _here  # type: ignore[attr-defined]
+
+
 def _here(jobs: Any, **_: Any) -> dict[str, Any]:
     """A sweep's jobs one after the other in this process: a new one for each would load all libraries again."""
     return {job.name: attempt(job) for job in jobs}
@@ -303,10 +308,7 @@ def _must(command: list[str], allowed: int = 0) -> None:
     """Do a command that ends well, or as it must."""
     child = os.fork()
     if child == 0:
-        if command[0] in SMALL:
-            storm.make_small()
-        for module in (sweep, running, demo):
-            module.run_jobs = _here  # type: ignore[attr-defined]
+        _alone(command[0])
         os._exit(_run(command)[0])
     if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != allowed:
         raise SystemExit(f"{command} failed:\n{Path('said').read_text()}")

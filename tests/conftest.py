@@ -11,14 +11,6 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 
 
-LONG = ("test_distributed", "test_demo", "test_storm", "test_planted", "test_sweep", "test_recipes")
-"""Files of tests that take tens of seconds: they begin first, so that no worker is left with one at the end."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.stem not in LONG)  # stable: the order is kept otherwise
-
-
 @pytest.fixture(autouse=True)
 def _leave_torch_as_it_was():
     """No test leaves a changed global generator or gradient mode to the next."""

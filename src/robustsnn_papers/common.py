@@ -40,6 +40,8 @@ def quick(eps: int = 8) -> tuple[str, Look]:
     return WORST, Look("quick", eps)
 
 
+PGD10 = Look("paper-sr-10", 8)
+"""The SR paper's attacks, of which the iterative ones take ten steps."""
 CLEAN_CELL: tuple[str, Look | None] = (CLEAN, None)
 
 

@@ -181,7 +181,7 @@ def _trained_by(
 ) -> ObjectiveConfig:
     """The objective of a defence; `attack`: radius and step of adversarial training."""
     five, two = (TrainingAttackConfig(attack[0], attack[1], steps) for steps in (5, 2))
-    step = {"h": network.step or STEPS[scale][0]}
+    step = STEPS[scale][0] if network.step is None else network.step
     if network.defence in _RIVALS:
         name, options, small, large = _RIVALS[network.defence]
         lam = small if scale == "digits" else large
@@ -189,12 +189,11 @@ def _trained_by(
         return ObjectiveConfig(name, lam=lam, options=dict(options), attack=five if attacked else None)
     match network.defence:
         case "one-step AT":
-            eps = STEPS[scale][0] if network.step is None else network.step
-            return ObjectiveConfig("adversarial", attack=TrainingAttackConfig(eps, eps, 1))
+            return ObjectiveConfig("adversarial", attack=TrainingAttackConfig(step, step, 1))
         case "SR":
-            return ObjectiveConfig("sparsity", lam=_lam(network, scale), options=step)
+            return ObjectiveConfig("sparsity", lam=_lam(network, scale), options={"h": step})
         case "SR*":
-            return ObjectiveConfig("sparsity", lam=_lam(network, scale), options=step, attack=five)
+            return ObjectiveConfig("sparsity", lam=_lam(network, scale), options={"h": step}, attack=five)
         case "AT":
             return ObjectiveConfig("adversarial", attack=five)
         case "RAT":

@@ -10,24 +10,23 @@ from typing import Any
 import numpy as np
 
 from robustsnn.draw.png import png
-from robustsnn.recipes.cells import CLEAN, accuracy, difference, mean_interval, together, value
-from robustsnn.recipes.recipe import Found, Look, Need, Recipe, Results, Scale, Setting
+from robustsnn.recipes.cells import CLEAN, above_zero, accuracy, difference, mean_interval, together, value
+from robustsnn.recipes.recipe import Found, Need, Recipe, Results, Scale, Setting
 from robustsnn.records.exhibit import Chart, Claim, Exhibit, Interval, Line, Picture, Pictures, Row, Table, Verdict
 from robustsnn.reporting.panels import diverging, shown
 from robustsnn_papers import measures
-from robustsnn_papers.common import data_name, eps_words, exhibit
+from robustsnn_papers.common import PGD10, data_name, eps_words, exhibit
 from robustsnn_papers.networks import Data, Network, sweep
 from robustsnn_papers.published import SR_PAPER
 
 _DATA: tuple[Data, ...] = ("CIFAR-10", "CIFAR-100")
-_PGD10 = Look("paper-sr-10", 8)
 
 
 def _sweep(data: Data, name: str, figure: str, results: Results, setting: Setting) -> Exhibit:
     points = sweep(data, setting.scale)
     lams, networks = tuple(lam for lam, _ in points), [network for _, network in points]
     lines = []
-    for label, column, look in (("clean", CLEAN, None), ("PGD10", "PGD10", _PGD10), ("FGSM", "FGSM", _PGD10)):
+    for label, column, look in (("clean", CLEAN, None), ("PGD10", "PGD10", PGD10), ("FGSM", "FGSM", PGD10)):
         cells = [accuracy(results[n], column, look) for n in networks]
         y = tuple((cell.ours or 0.0) / 100 for cell in cells)
         band = tuple(None if c.interval is None else (c.interval[0] / 100, c.interval[1] / 100) for c in cells)
@@ -55,7 +54,7 @@ def _sweep(data: Data, name: str, figure: str, results: Results, setting: Settin
         y_log=all(min(v) > 0 for v in means.values()),
     )
     top, none = networks[-1], networks[0]
-    robust = difference(results, top, none, "PGD10", _PGD10)
+    robust = difference(results, top, none, "PGD10", PGD10)
     clean = difference(results, none, top, CLEAN)
     claims = (
         _signed("A larger lambda makes the network more robust to PGD10.", *robust, f"lambda {lams[-1]:g} against 0"),
@@ -93,12 +92,11 @@ def _norm_band(found: Sequence[Found], norm: str) -> Interval | None:
 
 
 def _signed(text: str, mean: float, interval: Interval, what: str) -> Claim:
-    verdict: Verdict = "holds" if interval[0] > 0 else "does not hold" if interval[1] < 0 else "undecided"
-    return Claim(text, verdict, f"{what}: {mean:+.1f} [{interval[0]:.1f}, {interval[1]:.1f}] points.")
+    return Claim(text, above_zero(interval), f"{what}: {mean:+.1f} [{interval[0]:.1f}, {interval[1]:.1f}] points.")
 
 
 def _sweep_needs(data: Data, scale: Scale) -> list[Need]:
-    return [Need(network, (_PGD10,), (measures.gradients,)) for _, network in sweep(data, scale)]
+    return [Need(network, (PGD10,), (measures.gradients,)) for _, network in sweep(data, scale)]
 
 
 _APART = "Decided where the 95 % intervals, over images or seeds, do not overlap."

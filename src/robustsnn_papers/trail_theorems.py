@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from robustsnn.models.pooling import Pooling
-from robustsnn.recipes.cells import together
+from robustsnn.recipes.cells import above_zero, together
 from robustsnn.recipes.recipe import Need, Recipe, Results, Setting
 from robustsnn.records.exhibit import Cell, Claim, Exhibit, Interval, Row, Table, Verdict
 from robustsnn_papers import measures
@@ -14,8 +13,7 @@ from robustsnn_papers.common import data_name, exhibit
 from robustsnn_papers.networks import Network
 from robustsnn_papers.published import TRAIL_PAPER
 
-_POOLINGS: tuple[Pooling, ...] = ("max", "average")
-_NETWORKS = tuple(Network("CIFAR-10", "SEW-ResNet18", pooling=pooling) for pooling in _POOLINGS)
+_NETWORKS = (Network("CIFAR-10", "SEW-ResNet18"), Network("CIFAR-10", "SEW-ResNet18", pooling="average"))
 
 
 def _cell(estimate: dict[str, Any] | None) -> Cell:
@@ -30,11 +28,9 @@ def _interval(estimate: dict[str, Any]) -> Interval | None:
     return None if ends is None else (ends[0], ends[1])
 
 
-def _sign(interval: Interval | None, wanted: int) -> Verdict:
-    """Whether an interval lies on one side of zero: the wanted one (+1, -1), the other one, or neither."""
-    if interval is None or interval[0] <= 0 <= interval[1]:
-        return "undecided"
-    return "holds" if (interval[0] > 0) == (wanted > 0) else "does not hold"
+def _turned(interval: Interval | None) -> Interval | None:
+    """Of the value with the other sign."""
+    return None if interval is None else (-interval[1], -interval[0])
 
 
 def _all(results: Results, part: str) -> list[tuple[str, dict[str, Any]]]:
@@ -59,7 +55,7 @@ def _signal(results: Results) -> tuple[Table, Claim]:
         rows += [Row(f"T = {at['steps']}", (_cell(at["network"]["sup"]["snr"]),), name) for at in found["at"]]
         for pair in found["pairs"]:
             gap = pair["difference"]
-            verdicts.append(_sign(_interval(gap), +1))
+            verdicts.append(above_zero(_interval(gap)))
             said.append(f"{name}, T = {pair['before']} to {pair['after']}: {gap['value']:+.3f}")
     table = Table("Theorem 4.2: SNR in the sup norm of the weight gradient", ("sup SNR",), tuple(rows), "", 3, "steps")
     text = "More time steps do not make the weight gradient's signal-to-noise ratio smaller (theorem 4.2)."
@@ -73,7 +69,7 @@ def _sharing(results: Results) -> tuple[Table, Claim]:
         for where, tensor in (("nearest to the input", nearest), ("farthest", farthest)):
             rows.append(Row(where, (Cell(100 * tensor["sparsity"], n=found["n"]), _cell(tensor["pearson"])), name))
         trend = found["trend"]
-        verdicts.append("undecided" if trend is None else _sign(_interval(trend), -1))
+        verdicts.append("undecided" if trend is None else above_zero(_turned(_interval(trend))))
         why = "no image's input gradient has another share of zeros than the next one's"
         said.append(f"{name}: " + (why if trend is None else f"rank correlation with depth {trend['value']:+.2f}"))
     columns = ("zeros, %", "correlation with the input's")

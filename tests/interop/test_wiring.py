@@ -202,16 +202,20 @@ def test_a_forgotten_reset_is_made_up_for(kind):
         assert torch.equal(steps_of(body, X, 1)[0], first)
 
 
+class Drawn(nn.Module):
+    """A loop over draws of spikes from the image, with a way for the gradient past the draw or without one."""
+
+    def __init__(self, past: bool) -> None:
+        super().__init__()
+        self.body, self.past = Body(IFNode, 1), past
+
+    def forward(self, x):
+        codes = [(torch.rand_like(x) < x).float() for _ in range(4)]
+        return torch.stack([self.body(code + 0 * x if self.past else code) for code in codes]).mean(0)
+
+
 def test_numbers_drawn_inside_are_the_same_in_each_pass_that_is_compared():
-    class Drawn(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = Body(IFNode, 1)
-
-        def forward(self, x):
-            return torch.stack([self.body((torch.rand_like(x) < x).float() + 0 * x) for _ in range(4)]).mean(0)
-
-    model = wrap(Drawn().eval(), x=X)
+    model = wrap(Drawn(past=True).eval(), x=X)
     assert len(neuron_layers(model)) == 1
     assert not torch.equal(model(X), model(X))
 
@@ -267,15 +271,7 @@ def test_layers_that_are_cut_off_are_left_alone_and_named():
 
 
 def test_a_draw_without_a_gradient_cuts_the_images_off():
-    class Drawn(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.body = Body(IFNode, 1)
-
-        def forward(self, x):
-            return torch.stack([self.body((torch.rand_like(x) < x).float()) for _ in range(4)]).mean(0)
-
-    model = wrap(Drawn().eval(), x=X)
+    model = wrap(Drawn(past=False).eval(), x=X)
     assert "to the images" in model.left_alone["body.neurons"]
 
 

@@ -59,10 +59,15 @@ def read_npz_events(content: bytes, name: str) -> Events:
     """The events of an npz file with integer arrays t, x, y and p [n], see `Events`."""
     t, x, y, p = read_npz(content, ("t", "x", "y", "p"), name)
     if t.ndim != 1 or t.dtype.kind not in "iu" or not t.shape == x.shape == y.shape == p.shape:
-        found = ", ".join(f"{array.dtype}{list(array.shape)}" for array in (t, x, y, p))
-        raise UserError(f"{name}: t, x, y and p ({found}) are not integers of one shape [n]; write it again")
+        raise no_columns(name, t, x, y, p)
     order = in_order(t, name)
     return Events(t[order], x[order], y[order], p[order], SENSOR, name)
+
+
+def no_columns(name: str, *arrays: np.ndarray) -> UserError:
+    """The error of a file whose t, x, y and p are no columns of events."""
+    found = ", ".join(f"{array.dtype}{list(array.shape)}" for array in arrays)
+    return UserError(f"{name}: t, x, y and p ({found}) are not integers of one shape [n]; write it again")
 
 
 def read_npz(content: bytes, members: tuple[str, ...], name: str) -> list[np.ndarray]:

@@ -11,7 +11,7 @@ import numpy as np
 from robustsnn.data.arrange import Part, arrange
 from robustsnn.data.batches import Splits
 from robustsnn.data.pixels import pixels, whole_labels
-from robustsnn.ground.archives import read_arrays
+from robustsnn.ground.archives import read_arrays, what_numpy_says
 from robustsnn.ground.errors import UserError, in_short
 from robustsnn.ground.ranges import Count
 from robustsnn.ground.tensors import map_arrays
@@ -75,8 +75,7 @@ def _npy(folder: Path) -> dict[str, np.ndarray]:
         try:
             found[path.stem] = np.load(path, mmap_mode="r", allow_pickle=False)
         except Exception as error:  # whatever a damaged header makes of the reader
-            said = "it holds pickled objects" if "pickle" in str(error) else " ".join(str(error).split())[:120]
-            raise UserError(f"{path} is no readable npy file ({said}); write it again") from None
+            raise UserError(f"{path} is no readable npy file ({what_numpy_says(error)}); write it again") from None
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from robustsnn.data.aedat import read_npz
+from robustsnn.data.aedat import no_columns, read_npz
 from robustsnn.data.reading import content_of
 from robustsnn.ground.errors import UserError
 
@@ -24,8 +24,7 @@ def columns(path: Path) -> tuple[np.ndarray, ...]:
         or not t.shape == x.shape == y.shape == p.shape
         or any(a.dtype.kind not in "iub" for a in (t, x, y, p))
     ):
-        found = ", ".join(f"{array.dtype}{list(array.shape)}" for array in (t, x, y, p))
-        raise UserError(f"{path}: t, x, y and p ({found}) are not integers of one shape [n]; write it again")
+        raise no_columns(str(path), t, x, y, p)
     if not len(t):
         raise UserError(f"{path} holds no events; it is truncated or damaged, get it again")
     return t, x, y, (p > 0 if p.dtype.kind == "i" and p.min() == -1 else p)

@@ -42,8 +42,13 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
                 warnings.simplefilter("ignore")  # numpy warns of odd headers that it can read
                 return {name: arrays[name] for name in arrays.files}
         except (*_BROKEN, RuntimeError, SyntaxError, MemoryError, RecursionError) as error:  # of header text, too
-            said = " ".join(str(error).split())[:200] or type(error).__name__
-            raise ValueError("it holds pickled objects" if "pickle" in said else said) from None
+            raise ValueError(what_numpy_says(error)) from None
+
+
+def what_numpy_says(error: BaseException) -> str:
+    """Why its loader does not read a file, in short; its advice to unpickle is left out."""
+    said = " ".join(str(error).split())[:200] or type(error).__name__
+    return "it holds pickled objects" if "pickle" in said else said
 
 
 def _check(archive: zipfile.ZipFile) -> None:

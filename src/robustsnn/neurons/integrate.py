@@ -16,6 +16,7 @@ from torch import Tensor
 
 from robustsnn.ground.door import check_among, check_kind, check_number
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.modes import at_least_float32
 from robustsnn.ground.ranges import Positive, Share
 from robustsnn.neurons.surrogate import Surrogate
 
@@ -75,7 +76,7 @@ class LIF:
 
     def charge(self, current: Tensor) -> Tensor:
         """k I, in the membrane's dtype."""
-        charge = current.to(torch.promote_types(current.dtype, torch.float32))
+        charge = at_least_float32(current)
         return charge if self.gain == 1 else charge * self.gain
 
     def discharge(self, gradient: Tensor) -> Tensor:

@@ -76,7 +76,7 @@ def more(
         where = f" ({a.data} rows)" if several else ""
         for column in columns:
             mean, (low, high) = difference(results, a, b, column, look)
-            verdicts.append("holds" if low > 0 else "does not hold" if high < 0 else "undecided")
+            verdicts.append(above_zero((low, high)))
             said.append(f"{a.name()} against {b.name()}{where}, {column}: {mean:+.1f} [{low:.1f}, {high:.1f}]")
     counts = [verdicts.count(kind) for kind in ("holds", "does not hold", "undecided")]
     head = (
@@ -87,6 +87,12 @@ def more(
         )
     )
     return Claim(text, together(verdicts), head + "; ".join(said) + " points.")
+
+
+def above_zero(interval: Interval | None) -> Verdict:
+    """Whether what an interval is of is above zero: it holds or not where all of the interval is on one side."""
+    low, high = interval or (0.0, 0.0)
+    return "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
 
 
 def together(verdicts: Sequence[str]) -> Verdict:

@@ -16,7 +16,7 @@ from robustsnn.records.exhibit import Exhibit
 from robustsnn.reporting.exhibits import write_exhibits
 
 LIMITS = {"digits": 100, "cpu": 300}
-"""Test images that are attacked at digits scale."""
+"""Test images that are attacked, by scale; all where it is not said."""
 
 
 def named(name: str) -> Recipe:

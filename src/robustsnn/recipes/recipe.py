@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from robustsnn.names.config import Config
 
 Scale: TypeAlias = Literal["digits", "cpu", "full"]
-"""Embedded data, minutes on a CPU; or the data and settings of the paper."""
+"""Embedded data, minutes on a CPU; the data of the paper and small networks, hours; or its data and settings."""
 WORST = "worst case"
 """The column of what stands under all attacks of a suite."""
 

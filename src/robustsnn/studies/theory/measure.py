@@ -17,11 +17,14 @@ from robustsnn.studies.theory.difference import finite_difference
 from robustsnn.studies.theory.sharing import sharing
 from robustsnn.studies.theory.signal import signal_to_noise
 
+SAMPLES = 32
+"""Of how many images the gradients are taken one by one."""
+
 
 def theory(task: Task) -> dict[str, Any]:
     """What each says, or why it cannot be asked."""
     images = task.some(80, 4)
-    images = images.take(min(32, len(images)))
+    images = images.take(min(SAMPLES, len(images)))
     model, options = task.model, {"rule": task.rule, "seed": task.seed}
     tell = [part(task.progress, before, weight, 8) for before, weight in ((0, 6), (6, 1), (7, 1))]
     return {
@@ -39,7 +42,7 @@ def theory(task: Task) -> dict[str, Any]:
 def trade_off(model: nn.Module, images: ImageSet, *, progress: Progress = silent, **options: Any) -> dict[str, Any]:
     """Theorems 4.2 to 4.4 of the trail paper: "signal", "sharing" and "density", each found or refused."""
     tell = [part(progress, before, weight, 6) for before, weight in ((0, 4), (4, 1), (5, 1))]
-    options["samples"] = len(images)
+    options["samples"] = min(SAMPLES, len(images))
     return {
         "signal": _asked(signal_to_noise, model, images, steps=(1, 2, 4, 8), progress=tell[0], **options),
         "sharing": _asked(sharing, model, images, progress=tell[1], **options),
