@@ -143,9 +143,9 @@ def copied(run: Path, suite: str, eps: str) -> Path:
 
 
 def judge(options: Namespace) -> None:
-    """`robustsnn evaluate` of one run; on a GPU neurons run eagerly, because compiling every rule takes longer."""
+    """`robustsnn evaluate` of one run; on a GPU only forward passes are compiled: every rule would take longer."""
     asked = {"--suite": options.suites[0], "--eps": options.eps[0], "--limit": str(options.n), "--batch_size": "256"}
-    with compilation("never" if torch.cuda.is_available() else "auto"):
+    with compilation("forward" if torch.cuda.is_available() else "auto"):
         raise SystemExit(command(["evaluate", str(options.judge), "--resume", *chain.from_iterable(asked.items())]))
 
 

@@ -22,7 +22,8 @@ The network is wrapped before a referee sees it, to count passes. The wrapper is
 torchattacks takes images for normalised ones if the network has attributes `mean` and `std`, as ours has.
 
 Outcomes are kept in --out/outcomes, named by all that they depend on; an interrupted call continues. With
---precision bfloat16 it is the network under autocast that is attacked, by referees and by us.
+--precision bfloat16 it is the network under autocast that is attacked, by referees and by us. With --device cuda all of
+them run on a GPU; on its own it then compiles forward passes, for the referees too.
 """
 
 from __future__ import annotations
@@ -66,6 +67,7 @@ from robustsnn.names.config import (
     SurrogateConfig,
     TrainConfig,
 )
+from robustsnn.neurons import compilation
 from robustsnn.runs import demo
 from robustsnn.runs.build import suite
 from robustsnn.runs.folder import load_run, train_run
@@ -79,7 +81,6 @@ try:
 except ImportError as error:
     sys.exit(f"referees.py: a referee cannot be used ({error}); see the first lines of this file for the installation")
 
-CPU = torch.device("cpu")
 PACKAGES = {"torchattacks": torchattacks, "pyautoattack": pyautoattack, "foolbox": foolbox, "eagerpy": eagerpy}
 
 Attack = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -129,7 +130,7 @@ class Counted(nn.Module):
         self.forwards = self.backwards = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        with precision(self.precision, CPU):
+        with precision(self.precision, x.device):
             logits = self.model(x).float()
         self.forwards += len(x)
         self.tell(self.forwards)
@@ -173,7 +174,7 @@ def subjects() -> dict[str, Subject]:
     return made | {name: Subject(config, 64, eps, cost=300) for name, (config, eps) in large.items()}
 
 
-def referees(eps: float, seed: int) -> list[Referee]:
+def referees(eps: float, seed: int, device: str = "cpu") -> list[Referee]:
     """All referees for Linf balls of radius eps."""
 
     def pgd(steps: int) -> Attack:
@@ -185,7 +186,7 @@ def referees(eps: float, seed: int) -> list[Referee]:
 
     def auto(part: str) -> Attack:
         def run(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            made = pyautoattack.AutoAttack(model, norm="Linf", eps=eps, seed=seed, version="standard")
+            made = pyautoattack.AutoAttack(model, norm="Linf", eps=eps, seed=seed, version="standard", device=device)
             made.verbose, made.attacks_to_run = False, [part]
             return made.run_standard_evaluation(x, y, batch_size=len(x))[0]
 
@@ -193,7 +194,7 @@ def referees(eps: float, seed: int) -> list[Referee]:
 
     def fool(make: Callable[..., Any], **settings: Any) -> Attack:
         def run(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-            seen = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
+            seen = foolbox.PyTorchModel(model, bounds=(0, 1), device=device)
             attack = make(random_start=True, **settings)
             return attack(seen, x, foolbox.criteria.Misclassification(y), epsilons=eps)[1]
 
@@ -207,7 +208,7 @@ def referees(eps: float, seed: int) -> list[Referee]:
         return Referee(name, key, attack, 1.5 * steps * (1 + len(scales)))
 
     def square(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        attack = SquareAttack(model, norm="Linf", n_queries=20000, eps=eps, seed=seed, device="cpu")
+        attack = SquareAttack(model, norm="Linf", n_queries=20000, eps=eps, seed=seed, device=device)
         return attack.perturb(x, y)
 
     made = [
@@ -238,7 +239,7 @@ def digest(*parts: Any) -> str:
     made = hashlib.sha256()
     for part in parts:
         if isinstance(part, Tensor):
-            made.update(part.detach().contiguous().flatten().view(torch.uint8).numpy().data)
+            made.update(part.detach().contiguous().flatten().view(torch.uint8).cpu().numpy().data)
         else:
             made.update(repr(part).encode())
     return made.hexdigest()
@@ -253,7 +254,7 @@ def judge(model: nn.Module, z: Tensor, x: Tensor, y: Tensor, eps: float, name: s
         print(f"{name}: {int((~allowed).sum())} images outside the threat, not counted", file=sys.stderr)
     with torch.no_grad():
         logits = model(z)
-    return (~correct(logits, y) & allowed).numpy(), margin(logits, y).numpy(), distance.numpy()
+    return tuple(values.cpu().numpy() for values in (~correct(logits, y) & allowed, margin(logits, y), distance))
 
 
 class Watch:
@@ -286,11 +287,11 @@ class Trial:
                 train_run(subject.config, run, resume=True, progress=display)  # at once, if it is there
         _, network, data = load_run(run)
         self.name, self.subject, self.options = name, subject, options
-        self.network = network.to(CPU)
-        self.x, self.y = data.test.take(options.n or subject.n).floats()
+        self.network = network.to(options.device)
+        self.x, self.y = (given.to(options.device) for given in data.test.take(options.n or subject.n).floats())
         judged = Counted(self.network, options.precision)
         with frozen(judged):
-            self.standing = correct(judged(self.x), self.y)
+            self.standing = correct(judged(self.x), self.y).cpu()
         weights = [value for _, value in sorted(self.network.state_dict().items())]
         self.key = digest(self.x, self.y, *weights, options.precision, torch.__version__)
 
@@ -357,7 +358,9 @@ class Trial:
 
     def compare(self, eps: float, progress: Progress) -> dict[str, Any]:
         """All referees, then ours."""
-        chosen = [r for r in referees(eps, self.options.seed) if group(r.name) in self.options.referees]
+        chosen = [
+            r for r in referees(eps, self.options.seed, self.options.device) if group(r.name) in self.options.referees
+        ]
         total = sum(referee.cost for referee in chosen) + OURS * len(self.options.suites)
         done = 0.0
         verdicts: dict[str, Verdict] = {}
@@ -503,6 +506,7 @@ def main() -> None:
     )
     parser.add_argument("--referees", nargs="+", choices=names, default=MUST, help="default: %(default)s")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32", help="default %(default)s")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default %(default)s")
     parser.add_argument("--out", type=Path, default=Path("runs/referees"), help="runs, outcomes; default %(default)s")
     parser.add_argument("--threads", type=positive, default=1, help="of torch; default %(default)s")
     parser.add_argument("--json", type=output, metavar="OUT", help="write all figures to this file")
@@ -514,14 +518,19 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     quiet()
     versions = {name: module.__version__ for name, module in PACKAGES.items()}
-    document = {**context(CPU), **versions, "precision": options.precision, "seed": options.seed}
+    document = {
+        **context(torch.device(options.device)),
+        **versions,
+        "precision": options.precision,
+        "seed": options.seed,
+    }
     print(heading(document), flush=True)
     rows: list[dict[str, Any]] = []
     try:
         options.suites = existing(options.suites)
         jobs = [(name, fraction(eps)) for name in options.models for eps in options.eps or known[name].eps]
         weights = [known[name].cost * (options.n or known[name].n) for name, _ in jobs]
-        with Display(15) as display:
+        with compilation("forward" if options.device == "cuda" else "auto"), Display(15) as display:
             for i, (name, eps) in enumerate(jobs):
                 if i == 0 or jobs[i - 1][0] != name:
                     trial = Trial(name, known[name], options)

@@ -13,6 +13,7 @@ from robustsnn.attacks import Linf, Square, apgd, pgd
 from robustsnn.bench.trainee import REGIMES, Trainee
 from robustsnn.data.digits import digits
 from robustsnn.models import vgg
+from robustsnn.models.pooling import Halving
 from robustsnn.neurons import BPTR, HART, IF, LIF, RGA, STBP, Arctan, Neurons, compilation, fire
 from robustsnn.neurons.normed import fire_normed
 
@@ -63,6 +64,19 @@ def test_norms_with_neurons(training):
     assert (found[0][0] != found[1][0]).float().mean() < 1e-3
     for one, other in zip(found[0][1:], found[1][1:], strict=True):
         assert (one - other).abs().mean() < 0.02 * other.abs().mean()
+
+
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("size", [6, 7])
+def test_halving(layout, size):
+    x = (torch.rand(5, 16, size, size, device="cuda") < 0.3).float().contiguous(memory_format=layout).requires_grad_()
+    upstream = torch.randn(5, 16, 3, 3, device="cuda")
+    with compilation("always"):
+        halved = Halving()(x)
+        (gradient,) = torch.autograd.grad(halved, x, upstream)
+    expected = nn.functional.avg_pool2d(x, 2)
+    assert torch.equal(halved, expected)
+    assert torch.equal(gradient, torch.autograd.grad(expected, x, upstream)[0])
 
 
 @pytest.mark.parametrize("regime", REGIMES)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from robustsnn.ground.errors import UserError
-from robustsnn.models import HybridPool, pool
+from robustsnn.models import HybridPool, pool, pooling
 
 KINDS = [("max", None), ("average", None), ("hybrid", None), ("hybrid", 0.25), ("none", None)]
 
@@ -161,3 +161,27 @@ def test_no_pooling_changes_nothing():
 def test_pooling_that_does_not_exist_is_refused(arguments, message):
     with pytest.raises(UserError, match=message):
         pool(kernel=2, **arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_halving_as_compiled_on_a_gpu_is_the_average_of_spikes_to_the_bit(dtype):
+    x = (torch.rand(3, 6, 4, 5) < 0.4).to(dtype).requires_grad_()
+    halved, upstream = pooling._AvgPool2D.apply(x).permute(0, 3, 1, 2), torch.randn(3, 5, 3, 2).to(dtype)
+    expected = nn.AvgPool2d(2)(x.permute(0, 3, 1, 2))
+    assert torch.equal(halved, expected)
+    assert torch.equal(*(torch.autograd.grad(y, x, upstream, retain_graph=True)[0] for y in (halved, expected)))
+    # Linear: its gradient can be differentiated again, and what that finds is the average.
+    again = upstream.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(halved, x, again, create_graph=True)
+    (second,) = torch.autograd.grad(gradient, again, x.detach())
+    torch.testing.assert_close(second, halved.detach())
+
+
+def test_halving_is_torchs_on_a_cpu(monkeypatch):
+    used = []
+    monkeypatch.setattr(pooling, "compiles", lambda size, device: True)
+    monkeypatch.setattr(pooling._AvgPool2D, "apply", used.append)
+    x = torch.rand(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    assert torch.equal(pooling.Halving()(x), nn.AvgPool2d(2)(x))
+    assert used == []
+    assert str(pooling.Halving()) == str(nn.AvgPool2d(2))

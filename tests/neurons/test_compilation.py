@@ -341,3 +341,8 @@ def test_rules_that_are_not_elementwise_are_never_compiled(entries, rule):
     entries.clear()
     both_passes("always", current, upstream, IF(), BPTR())
     assert entries == ["forward", "backward"]
+
+
+def test_forward_alone_is_compiled_where_many_rules_follow(entries):
+    both_passes("forward", *drive(24), IF(), STBP())
+    assert entries == ["forward"]

@@ -12,6 +12,7 @@ from robustsnn.ground.door import check_kind, check_list, check_number, check_wh
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.ranges import Factor
 from robustsnn.models.classifier import Classifier, check_classes, check_image, classifier, pad_hint
+from robustsnn.models.pooling import Halving
 from robustsnn.models.time import Fold, Layers
 from robustsnn.neurons import LIF, GradientRule, Neurons
 
@@ -92,7 +93,7 @@ def vgg(
     layers: list[nn.Module] = []
     for i, stage in enumerate(plan.stages):
         if i:
-            layers.append(Fold(nn.AvgPool2d(2)))
+            layers.append(Fold(Halving()))
         for out in stage:
             layers.append(Fold(nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out)))
             layers.append(Neurons(neuron, steps, rule))

@@ -34,7 +34,7 @@ from robustsnn.neurons.rules import GradientRule
 from robustsnn.neurons.surrogate import Surrogate
 
 COMPILE_FROM = 1 << 21
-Mode = Literal["auto", "always", "never"]
+Mode = Literal["auto", "always", "never", "forward"]
 _mode: Mode = "auto"
 _failed = False  # a compiler that failed once is not asked again
 _kernels: dict[Any, Callable[..., Any]] = {}
@@ -43,7 +43,10 @@ _kernels: dict[Any, Callable[..., Any]] = {}
 
 @contextmanager
 def compilation(mode: Mode) -> Iterator[None]:
-    """Compile the neuron kernels "always", "never" or by size ("auto", the default) inside the block."""
+    """Compile the neuron kernels "always", "never" or by size ("auto", the default) inside the block.
+
+    "forward" compiles forward passes alone, which all rules share: for a suite of many rules, each used briefly.
+    """
     global _mode
     previous, _mode = _mode, mode
     try:
@@ -73,7 +76,7 @@ def _through(rule: GradientRule, neuron: LIF, steps: int, upstream: Tensor, curr
 
 def compiles(size: int, device: torch.device) -> bool:
     """Whether a layer of so many elements over all steps runs compiled there: mode, size and machine say so."""
-    wanted = _mode == "always" or (_mode == "auto" and size >= COMPILE_FROM)
+    wanted = _mode in ("always", "forward") or (_mode == "auto" and size >= COMPILE_FROM)
     return wanted and not _failed and compiler_available(device.type)
 
 
@@ -94,7 +97,7 @@ def _compile(kernel: Callable[..., Any], values: tuple[Any, ...], constant: bool
 def run(size: int, kernel: Callable[..., Any], values: tuple[Any, ...], *tensors: Tensor) -> Any:
     """`kernel(*values, *tensors)`; compiled, where `compiles` says so, once for each kernel and (hashable) values."""
     device = tensors[0].device
-    if not compiles(size, device):
+    if not compiles(size, device) or (_mode == "forward" and any(isinstance(value, GradientRule) for value in values)):
         return kernel(*values, *tensors)
     # Whether a tensor needs a gradient, is a parameter or a view of another, and autocast, would each be a kernel more.
     tensors = tuple(x.data for x in tensors)
