@@ -53,6 +53,7 @@ RECIPES: dict[str, ObjectiveConfig] = {
     "SR-released": ObjectiveConfig("sparsity", lam=0.002, options={"form": "reference-code"}),
     "AT-2": ObjectiveConfig("adversarial", attack=SMALL),
     "AT-8": ObjectiveConfig("adversarial", attack=LARGE),
+    "RAT-2": ObjectiveConfig("adversarial", attack=TrainingAttackConfig("2/255", "1/255", 2), retraction=5e-4),
     "SR*-2": ObjectiveConfig("sparsity", lam=0.02, attack=SMALL),
     "SR*-8": ObjectiveConfig("sparsity", lam=0.02, attack=LARGE),
     "one-step-SR*-8": ObjectiveConfig("one_step", lam=0.05, options={"eps": "8/255"}),
@@ -75,6 +76,7 @@ def config(options: Namespace, name: str) -> Config:
             lr=options.lr,
             crop=4,
             flip=True,
+            weight_decay=0.0 if objective.retraction else 5e-4,  # as its source has it
             precision="bfloat16",
             seed=options.seed,
             graphs=torch.cuda.is_available(),
