@@ -319,6 +319,14 @@ def every_other(gradient: Tensor) -> Tensor:
     return kept
 
 
+def rounded_directions(x: Tensor) -> Tensor:
+    """Half of the coefficients of the image in a random basis rounded to sixths: they have no gradient."""
+    basis = torch.linalg.qr(torch.randn(64, 64, generator=torch.Generator().manual_seed(5)))[0]
+    spectrum = x.flatten(1) @ basis
+    kept = torch.where(torch.arange(64) < 32, ((6 * spectrum).round() / 6).detach(), spectrum)
+    return (kept @ basis.T).view_as(x)
+
+
 def near(x: Tensor) -> Tensor:
     """x; the gradient turns round for images farther than 0.7 EPS from all clean ones."""
     known = data()[0].flatten(1)
@@ -419,6 +427,7 @@ PLANTED = (
         "misplaced-gradient", "a gradient of the next pixel", front(lambda x: backward(x, lambda g: g.roll(1, -1)))
     ),
     Planted("lost-entries", "a gradient of every other column", front(lambda x: backward(x, every_other))),
+    Planted("lost-entries", "half of the directions of an image rounded", front(rounded_directions)),
     Planted("unsteady-gradient", "every second gradient of the wrong sign", Alternating),
     Planted("unsteady-gradient", "a gradient that turns round for the margin alone", output(picky)),
     Planted("rules-without-effect", "neurons with a forward pass of their own", neurons(Stubborn), spiking, two_rules),

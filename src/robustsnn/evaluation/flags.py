@@ -131,10 +131,12 @@ _ALL = (
         "lost-entries",
         True,
         "moving only the entries of the images whose gradient is below a thousandth of the largest (under the own and "
-        "each reference rule, at a corner of the threat and at the opposite one) changes the margin by more than half "
-        "of what moving all entries does, for 8 images or more",
+        "each reference rule, at a corner of the threat and at the opposite one), or only such coefficients of the "
+        "images' cosine transform, or only directions of blocks of 8x8 pixels that no gradient has a part in (1e-4 of "
+        "the largest), changes the margin by more than half of what moving all does, for 8 images or more",
         "An attack leaves alone what it has no gradient for, so the budget there is not spent.",
-        "Look for masks, detached branches and dropped gradients between the image and the first layer.",
+        "Look for masks, detached branches, dropped gradients and rounded transforms (JPEG is one) between the image "
+        "and the first layer.",
     ),
     Flag(
         "unsteady-gradient",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from robustsnn.attacks.threat import per_sample
 from robustsnn.evaluation.alignment import alignment
 from robustsnn.evaluation.flags import FLAGS, Check
+from robustsnn.evaluation.lost import lost
 from robustsnn.evaluation.points import FEWEST, Differences, climbed, corner, crossing, differences, reach
 from robustsnn.evaluation.probe import Probe
 from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule
@@ -51,33 +51,7 @@ def relation(probe: Probe) -> list[Check]:
         text += f" ({', '.join(blind)})" if blind else ""
         most = 2 * len(blind) + ("own" in blind) > len(rules)
         checks.append(Check(FLAGS["blind-rules"], most, text, len(blind) / len(rules)))
-    return [*checks, *alignment(probe, rules), _lost(probe, rules)]
-
-
-def _lost(probe: Probe, rules: list[GradientRule | None]) -> Check:
-    """Flag lost-entries: how far the margin moves with entries that no gradient reacts to, against all entries.
-
-    An entry is lost if it is below 1e-3 of the image's largest under all rules, at a corner and at the opposite one: a
-    pixel that is cut to the range, and so cannot move on at one of them, can at the other.
-    """
-    lost = torch.ones_like(probe.x, dtype=torch.bool)
-    for z in (corner(probe), corner(probe, -1)):
-        for rule in rules:
-            gradient = probe.gradient(rule, at=z).nan_to_num().abs()
-            lost &= gradient <= 1e-3 * per_sample(gradient.flatten(1).amax(1), gradient)
-    if bool(lost.flatten(1).all(1).any()):  # zero-gradient speaks of those
-        lost &= ~per_sample(lost.flatten(1).all(1), lost)
-    size = reach(probe)
-    those, every = (
-        float(differences(probe, probe.x, size, "entries", 16, among).rises.double().square().mean().sqrt())
-        for among in (lost, torch.ones_like(lost))
-    )
-    share = those / every if every > 0 else 0.0
-    text = (
-        f"{100 * float(lost.float().mean()):.0f} % of the entries have no gradient under any rule; moving them alone "
-    )
-    text += f"changes the margin by {share:.2f} of what moving all does"
-    return Check(FLAGS["lost-entries"], share > 0.5 and len(probe.x) >= FEWEST, text, share)
+    return [*checks, *alignment(probe, rules), lost(probe, rules)]
 
 
 def _correlations(probe: Probe, z: Tensor, found: Differences, rules: list[GradientRule | None]) -> list[float] | None:
