@@ -142,7 +142,7 @@ def sa_pgd(model: nn.Module, x: Tensor, y: Tensor, eps: float, steps: int) -> tu
     low, high = (x - eps).clamp(min=0), (x + eps).clamp(max=1)
     start = torch.rand_like(x) * 2 - 1
     z = (x + eps * start / per_sample(start.abs().flatten(1).amax(1))).clamp(0, 1)
-    result, fooled = x.clone(), torch.zeros(len(x), dtype=torch.bool)
+    result, fooled = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
     momentum, square, eta, halved = torch.zeros_like(x), torch.zeros_like(x), eps, halvings(steps)
     for step in range(1, steps + 2):  # the last pass judges alone
         z.requires_grad_()
@@ -166,7 +166,7 @@ def sa_pgd(model: nn.Module, x: Tensor, y: Tensor, eps: float, steps: int) -> tu
 def attack(model: nn.Module, x: Tensor, y: Tensor, eps: float, steps: int, scales: Sequence[float]) -> Tensor:
     """SA-PGD under ASSG with one start for each scale, each on what the ones before leave."""
     check_spikes(model, x)
-    result, left = x.clone(), torch.arange(len(x))
+    result, left = x.clone(), torch.arange(len(x), device=x.device)
     for scale in scales:
         if len(left):
             with assg(model, scale):

@@ -48,6 +48,16 @@ def recordable(objective: object) -> bool:
     return owners[0] is owners[1]
 
 
+def _warm_up(work: Callable[[], object]) -> None:
+    """Before recording; nothing is kept of it, since its nodes of autograd would belong to another stream."""
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side), torch.enable_grad():
+        for _ in range(WARM_UP):
+            work()
+    torch.cuda.current_stream().wait_stream(side)
+
+
 class Recorded:
     """A function of tensors of fixed shape as a CUDA graph. What it returns is overwritten by the next call.
 
@@ -59,12 +69,7 @@ class Recorded:
         self.graph: torch.cuda.CUDAGraph | None = None
         if not examples[0].is_cuda:
             return
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP):
-                function(*self.inputs)
-        torch.cuda.current_stream().wait_stream(side)
+        _warm_up(lambda: function(*self.inputs))
         self.graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(self.graph):
             self.outputs = function(*self.inputs)
@@ -150,13 +155,7 @@ class _Pass:
         self.graphs: list[torch.cuda.CUDAGraph] = []
         if not z.is_cuda:
             return
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side), torch.enable_grad():
-            for _ in range(WARM_UP):
-                logits = model(self.z)
-                torch.autograd.grad(logits, self.z, torch.ones_like(logits))
-        torch.cuda.current_stream().wait_stream(side)
+        _warm_up(lambda: torch.autograd.grad((logits := model(self.z)), self.z, torch.ones_like(logits)))
         self.graphs = [torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()]
         with torch.enable_grad():
             with torch.cuda.graph(self.graphs[0]):
