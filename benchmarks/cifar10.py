@@ -7,6 +7,10 @@ on after its last epoch, so the same command again finishes the work. `--seconds
 told to stop, and what is there is summed up. Every run is a folder of `robustsnn train`, judged by `robustsnn
 evaluate`; `summary.json` holds accuracies, robust counts and seconds, and `weights/NAME.safetensors` the weights in
 float16.
+
+    python benchmarks/cifar10.py --show benchmarks/results/cifar10-h200-reliable.json
+
+prints kept figures with 95 % intervals, and every two networks that were judged on the same images paired by image.
 """
 
 from __future__ import annotations
@@ -21,10 +25,11 @@ import time
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 
@@ -43,6 +48,7 @@ from robustsnn.names.config import (
 )
 from robustsnn.neurons import compilation
 from robustsnn.runs import load_run
+from robustsnn.statistics.paired import mcnemar
 from robustsnn.training.checkpoint import load_weights
 
 SMALL, LARGE = TrainingAttackConfig("2/255", 0.01, 5), TrainingAttackConfig("8/255", "2/255", 5)
@@ -183,6 +189,31 @@ def summary(options: Namespace, name: str) -> dict[str, Any]:
     return found
 
 
+def bits(worst: dict[str, Any]) -> np.ndarray:
+    """Which of the images survived."""
+    right = worst["right"]
+    return np.unpackbits(np.frombuffer(bytes.fromhex(right["bits"]), np.uint8))[: right["n"]].astype(bool)
+
+
+def show(document: dict[str, Any]) -> None:
+    """Print what each suite left, and for each two networks the images that only one of them got right."""
+    for label in dict.fromkeys(label for found in document["networks"].values() for label in found if " " in label):
+        judged = {name: found[label] for name, found in document["networks"].items() if label in found}
+        print(label)
+        for name, found in judged.items():
+            worst = found["worst_case"]
+            low, high = (100 * end for end in worst["interval"])
+            columns = [f"{column} {100 * rate['accuracy']:.1f}" for column, rate in found.get("columns", {}).items()]
+            most = "at most " if worst.get("at_most") else ""
+            told = f"{most}{100 * worst['accuracy']:.1f} [{low:.1f}, {high:.1f}], n = {worst['n']}"
+            print(f"  {name:16}", told, *columns, "; ".join(found["flags"]), sep="  ")
+        for (one, a), (other, b) in combinations(judged.items(), 2):
+            if a["worst_case"]["right"]["images"] == b["worst_case"]["right"]["images"]:
+                first, second = bits(a["worst_case"]), bits(b["worst_case"])
+                alone = int((first & ~second).sum()), int((second & ~first).sum())
+                print(f"  {one} : {other} = {alone[0]} : {alone[1]} alone, p = {mcnemar(*alone):.2g}")
+
+
 def main() -> None:
     parser = Parser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--root", type=Path, help="folder of CIFAR-10's files")
@@ -204,7 +235,10 @@ def main() -> None:
     parser.add_argument("--n", type=positive, default=200, help="test images attacked; default %(default)s")
     parser.add_argument("--seconds", type=float, default=1e9, help="stop after so many")
     parser.add_argument("--judge", type=Path, help="judge this run, and nothing else")
+    parser.add_argument("--show", type=Path, help="print these kept figures, and do nothing else")
     options = parser.parse_args()
+    if options.show:
+        return show(json.loads(options.show.read_text()))
     if options.judge:
         judge(options)
     if options.root is None or options.out is None:
