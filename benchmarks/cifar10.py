@@ -46,7 +46,6 @@ from robustsnn.names.config import (
     TrainConfig,
     TrainingAttackConfig,
 )
-from robustsnn.neurons import compilation
 from robustsnn.runs import load_run
 from robustsnn.statistics.paired import mcnemar
 from robustsnn.training.checkpoint import load_weights
@@ -151,10 +150,9 @@ def copied(run: Path, suite: str, eps: str) -> Path:
 
 
 def judge(options: Namespace) -> None:
-    """`robustsnn evaluate` of one run; on a GPU only forward passes are compiled: every rule would take longer."""
+    """`robustsnn evaluate` of one run."""
     asked = {"--suite": options.suites[0], "--eps": options.eps[0], "--limit": str(options.n), "--batch_size": "256"}
-    with compilation("forward" if torch.cuda.is_available() else "auto"):
-        raise SystemExit(command(["evaluate", str(options.judge), "--resume", *chain.from_iterable(asked.items())]))
+    raise SystemExit(command(["evaluate", str(options.judge), "--resume", *chain.from_iterable(asked.items())]))
 
 
 def summary(options: Namespace, name: str) -> dict[str, Any]:

@@ -346,3 +346,17 @@ def test_rules_that_are_not_elementwise_are_never_compiled(entries, rule):
 def test_forward_alone_is_compiled_where_many_rules_follow(entries):
     both_passes("forward", *drive(24), IF(), STBP())
     assert entries == ["forward"]
+
+
+@pytest.mark.parametrize(
+    ("on_gpu", "around", "inside"), [(1, "auto", "forward"), (0, "auto", "auto"), (1, "never", "never")]
+)
+def test_many_rules_on_a_gpu_are_not_compiled_unless_asked_for(monkeypatch, on_gpu, around, inside):
+    class Weight:
+        is_cuda = bool(on_gpu)
+
+    model = torch.nn.Identity()
+    monkeypatch.setattr(model, "parameters", lambda: iter([Weight()]))
+    asked = fused.many_rules(lambda model, more: (fused._mode, more))
+    with compilation(around):
+        assert asked(model, more=1) == (inside, 1)

@@ -31,6 +31,7 @@ from robustsnn.ground.seeds import seeded
 from robustsnn.ground.units import show_fraction
 from robustsnn.models import Encoded
 from robustsnn.neurons import neuron_layers
+from robustsnn.neurons.fused import many_rules
 from robustsnn.records.outcome import Outcomes, breaks, rate, tabulate
 from robustsnn.records.result import Right
 from robustsnn.records.typed import plain
@@ -100,6 +101,7 @@ def run_radii(
 
 
 @undisturbed()
+@many_rules
 def evaluate(
     model: nn.Module,
     data: Data,

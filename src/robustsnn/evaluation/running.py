@@ -29,10 +29,12 @@ from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import derived, seeded
 from robustsnn.models import Encoded
+from robustsnn.neurons.fused import many_rules
 from robustsnn.records.outcome import Outcomes
 
 
 @modes.undisturbed()
+@many_rules
 def run_suite(
     model: nn.Module,
     data: Data,

@@ -23,10 +23,10 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
 from robustsnn.neurons.integrate import LIF
@@ -53,6 +53,24 @@ def compilation(mode: Mode) -> Iterator[None]:
         yield
     finally:
         _mode = previous
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def many_rules(function: Function) -> Function:
+    """For a function of a model that differentiates it by many rules, each briefly: on a GPU "auto" means "forward".
+
+    There, compiling a rule takes seconds for each of its kernels, and a suite has forty.
+    """
+
+    @functools.wraps(function)
+    def inside(model: nn.Module, *arguments: Any, **options: Any) -> Any:
+        on_gpu = isinstance(model, nn.Module) and any(weight.is_cuda for weight in model.parameters())
+        with compilation("forward" if on_gpu and _mode == "auto" else _mode):
+            return function(model, *arguments, **options)
+
+    return inside  # type: ignore[return-value]
 
 
 @functools.cache
