@@ -72,6 +72,12 @@ TABLE = (
     ),
     Command("report", "RUN... --out report.html [--card]"),
     Command(
+        "zoo",
+        "list | pull ENTRY | judge ENTRY [--limit N] | add RUN   trained networks, fetched and judged again",
+        lower="--batch_size or --limit",
+    ),
+    Command("leaderboard", "FOLDER --out DIR   one page on the entries of a zoo"),
+    Command(
         "list",
         "models | encoders | objectives | suites | ... | configs   what there is to choose from; all without it",
         writes=False,

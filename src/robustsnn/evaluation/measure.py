@@ -48,6 +48,11 @@ def asked(suite: Callable[[float], Suite], eps: float) -> Suite:
     return found
 
 
+def digest_of(x: Tensor, y: Tensor) -> str:
+    """What names images and labels where it is told which of them are right."""
+    return hashlib.sha256(x.cpu().contiguous().numpy().tobytes() + y.cpu().numpy().tobytes()).hexdigest()[:16]
+
+
 def run_radii(
     model: nn.Module,
     data: Data,
@@ -141,7 +146,7 @@ def evaluate(
     check_meets(model, x.to(device_of(model, x)))
     fresh = untouched(model)
     judge = judge_of(model, x, asked(suite, eps))
-    images = hashlib.sha256(x.cpu().contiguous().numpy().tobytes() + y.cpu().numpy().tobytes()).hexdigest()[:16]
+    images = digest_of(x, y)
     points: list[dict[str, Any]] = []
     clean: dict[str, Any] = {}
     made: Evaluation | None = None
