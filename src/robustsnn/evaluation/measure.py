@@ -26,7 +26,7 @@ from robustsnn.evaluation.running import encode_images, run_suite
 from robustsnn.ground.door import check_meets, check_model
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import undisturbed
-from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.progress import Callback, Progress, silent
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.units import show_fraction
 from robustsnn.models import Encoded
@@ -121,6 +121,7 @@ def evaluate(
     keep_images: bool = False,
     flags: Sequence[Checking] = (),
     progress: Progress = silent,
+    on_attack: Callback | None = None,
 ) -> Evaluation:
     """Robustness of a model.
 
@@ -134,6 +135,7 @@ def evaluate(
             `checks` and `draws`, is computed in float32.
         keep_images: the outcomes hold the worst image of each sample at `eps`.
         flags: checks beside those that are always made, see `masking.Checking`.
+        on_attack: as for `run_suite`.
 
     The record of what is returned has `clean`, `worst_case` and each of `columns` as {"accuracy", "interval", "n"},
     `attacks` by repr, `curve` as a list with `eps`, `breaks` (which attacks broke the same samples), `checks` and, of
@@ -158,6 +160,7 @@ def evaluate(
         "precision": precision,
         "out": out,
         "resume": resume,
+        "on_attack": on_attack,
     }
     for radius, at, found, standing in run_radii(
         model, data, suite, eps, curve=curve, keep_images=keep_images, progress=progress, **options
