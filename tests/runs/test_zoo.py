@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -197,3 +198,11 @@ def test_the_entries_of_the_package_are_small_and_say_what_was_measured():
         assert len(shares) >= 2
         assert shares == sorted(shares)
     assert shipped("zoo")
+
+
+def test_a_network_that_is_built_by_code_outside_makes_no_entry(run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(run, other)
+    (other / "config.yaml").write_text((run / "config.yaml").read_text().replace("name: vgg_small", "name: mine:Net"))
+    with pytest.raises(UserError, match="would import and run mine"):
+        add([other], tmp_path / "zoo")

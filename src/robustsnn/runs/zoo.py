@@ -20,6 +20,7 @@ from robustsnn.ground.files import own_name, tensors_digest, write_atomic
 from robustsnn.ground.ours import check_files
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.names.documents import read_document
+from robustsnn.names.parsing import parse_config, read_config
 from robustsnn.names.shipped import shipped_file
 from robustsnn.records.result import Rate, Result, Results
 from robustsnn.records.typed import record_of
@@ -49,6 +50,7 @@ def add(
     check_run(run)
     name, weights = own_name(run), run / "weights.safetensors"
     config = read_document(run / "config.yaml", "a config")
+    parse_config(read_config(run / "config.yaml"), str(run))  # nobody would build a network of other people's code
     config["provenance"] = {k: v for k, v in (config.get("provenance") or {}).items() if k not in _LEFT_OUT}
     found: dict[tuple[str, str, int, float, str], Result] = {}
     versions = {}
