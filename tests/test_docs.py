@@ -174,6 +174,9 @@ WORK = {
     "reproduce": "robustsnn.recipes.reproduce",
     "bench": "robustsnn.bench.running.bench",
     "evaluate": "robustsnn.runs.folder.evaluate_together",
+    "zoo judge": "robustsnn.runs.zoo.judge",
+    "zoo add": "robustsnn.runs.zoo.add",
+    "leaderboard": "robustsnn.reporting.board.write_board",
 }
 """The function that does the work of a command, where a line is followed up to there alone."""
 
@@ -228,8 +231,9 @@ def follow(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         named = arguments[arguments.index("--suite") + 1].split(",")
         assert {name.removesuffix("-encoded").removesuffix("-8bit") for name in named} <= registered("suite").keys()
     run_here = {"--save_images", "--images", "--compare", "flips"} & set(arguments)
-    if command in WORK and not run_here:
-        module, name = WORK[command].rsplit(".", 1)
+    work = WORK.get(command) or WORK.get(" ".join(arguments[:2]))
+    if work and not run_here:
+        module, name = work.rsplit(".", 1)
 
         def reached(*_: Any, **__: Any) -> None:
             raise Reached

@@ -25,7 +25,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic
 from robustsnn.ground.modes import undisturbed
 from robustsnn.ground.ours import check_files
-from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.progress import Callback, Progress, displayed, silent
 from robustsnn.ground.units import fraction
 from robustsnn.names.config import Config
 from robustsnn.names.parsing import parse_config, read_config
@@ -97,7 +97,8 @@ def evaluate(
     flags: Sequence[Checking | str] = (),
     overwrite: bool = False,
     trust_code: bool | Collection[str] = False,
-    progress: Progress = silent,
+    progress: Progress | None = None,
+    on_attack: Callback | None = None,
 ) -> Evaluation:
     """How robust a model is.
 
@@ -122,6 +123,8 @@ def evaluate(
         flags: checks of your own, functions of the probe and the outcomes that give a `Check`, or their names.
         overwrite: the folder may hold files of others, and those of equal names are replaced.
         trust_code: of runs, see `robustsnn.runs.folder.load_run`.
+        progress: told about every attack; None shows it on a terminal or in a notebook.
+        on_attack: called after each attack on each batch with a dictionary, see `robustsnn.evaluation.run_suite`.
     """
     if eps is None:
         raise UserError("an attack needs a radius; give eps, such as '8/255'")
@@ -158,7 +161,8 @@ def evaluate(
     x = labelled(data)[0]
     if run is not None:
         check_files([run / "results.json", run / "samples.npz"], overwrite)
-    with nullcontext() if run is None else claimed(run, overwrite=overwrite or of_run):
+    claim = nullcontext() if run is None else claimed(run, overwrite=overwrite or of_run)
+    with claim, displayed(progress) as shown_on:
         title = "" if run is None else settle(run, model, x, config)
         found = evaluation.evaluate(
             model,
@@ -173,7 +177,8 @@ def evaluate(
             resume=resume,
             keep_images=images,
             flags=[build.flag(check) if isinstance(check, str) else check for check in flags],
-            progress=progress,
+            progress=shown_on,
+            on_attack=on_attack,
         )
         if run is None:
             return found

@@ -1,5 +1,6 @@
 """The table of commands: one line and one file for each, and what one that was stopped says."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,11 @@ import pytest
 import robustsnn.cli
 from robustsnn.cli import COMMANDS, command_line, main
 from robustsnn.cli.commands import TABLE, Command
+from robustsnn.names.config import DEVICE
 
 RESUMED = {"train", "evaluate", "attack"}
 SAID_AGAIN = {"demo", "sweep", "reproduce"}
-READ = {"list", "bench", "doctor"}
+READ = {"list", "bench", "doctor", "completion"}
 
 
 def stopped_by(error: type[BaseException]):
@@ -53,3 +55,43 @@ def test_the_overview_may_be_stopped_too(error, monkeypatch, capsys):
     monkeypatch.setattr(command_line.os, "dup2", lambda *_: None)
     monkeypatch.setattr(command_line.sys.stdout, "fileno", lambda: 1)
     assert main([]) == (130 if error is KeyboardInterrupt else 0)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_a_shell_completes_every_command_and_its_options(shell, capsys):
+    pytest.importorskip("shtab")
+    assert main(["completion", shell]) == 0
+    said = capsys.readouterr().out
+    for word in (*(command.name for command in TABLE), "--objective.lam", "--suite", "--zoo", "--title"):
+        assert word in said
+    assert main(["list", "suites"]) == 0  # commands parse again
+
+
+def test_a_device_is_taken_by_every_command_that_computes_and_by_no_other(capsys):
+    seen = []
+
+    def run(arguments: list[str]) -> None:
+        seen.append((arguments, os.environ.get(DEVICE)))
+
+    before = os.environ.get(DEVICE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Command, "run", property(lambda command: run))
+        for command in TABLE:
+            assert main([command.name, "--device", "cpu", "x"]) == 0
+            assert main([command.name, "x", "--device=cuda"]) == 0
+            taken = [(["x"], "cpu"), (["x"], "cuda")]
+            left = [(["--device", "cpu", "x"], before), (["x", "--device=cuda"], before)]
+            assert [seen.pop(-2), seen.pop()] == (taken if command.device else left)
+        assert main(["train", "--device", "tpu"]) == 2
+        assert "allowed are auto, cpu, cuda" in capsys.readouterr().err
+        assert main(["train", "--device"]) == 2
+    assert os.environ.get(DEVICE) == before
+
+
+def test_the_device_of_the_command_line_goes_before_that_of_a_config(monkeypatch):
+    from robustsnn.runs.build import pick_device
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert [pick_device(name).type for name in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    monkeypatch.setenv(DEVICE, "cpu")
+    assert {pick_device(name).type for name in ("auto", "cpu", "cuda")} == {"cpu"}

@@ -363,3 +363,19 @@ def test_pictures_show_what_the_attack_found():
 def test_bad_data(x, y, text):
     with pytest.raises(UserError, match=text):
         run_suite(Linear(2), (x, y), suite(fgsm(EPS)))
+
+
+def test_a_callback_sees_each_attack_on_each_batch():
+    model, x, y = problem()
+    seen = []
+    members = suite(fgsm(EPS), pgd(EPS, 3))
+    found = evaluate(model, (x, y), lambda eps: members, EPS, batch_size=40, on_attack=seen.append)
+    assert [(one["attack"], one["batch"], one["batches"]) for one in seen] == [
+        (attack.label, batch, 2) for batch in (1, 2) for _, attack in members.members()
+    ]
+    outcomes = found.outcomes
+    for row in (0, 1):
+        assert sum(one["broken"] for one in seen[row::2]) == outcomes.broken[row].sum()
+        assert sum(one["attacked"] for one in seen[row::2]) == outcomes.attacked[row].sum()
+    assert sum(one["standing"] for one in seen[1::2]) == found.standing.sum()
+    assert {(one["suite"], one["eps"], one["column"]) for one in seen} == {("test", EPS, "all")}

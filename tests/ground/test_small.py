@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from robustsnn.ground import progress
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_atomic, write_json
-from robustsnn.ground.progress import Display, part, silent
+from robustsnn.ground.progress import Display, displayed, part, silent
 from robustsnn.ground.seeds import derived, generator
 from robustsnn.ground.units import fraction, show_fraction
 
@@ -336,3 +336,16 @@ def test_work_goes_on_where_progress_cannot_be_shown(monkeypatch, stream):
 def test_silence(capsys):
     silent(1, 2, "nobody hears")
     assert capsys.readouterr() == ("", "")
+
+
+def test_progress_is_shown_where_somebody_watches_and_a_given_one_goes_first(monkeypatch, capsys):
+    with displayed(None) as tell:
+        assert tell is silent
+    with displayed(print) as tell:
+        assert tell is print
+    monkeypatch.setitem(sys.modules, "ipykernel", sys)  # a notebook
+    with displayed(None) as tell:
+        tell(1, 1, "work")
+    assert "100.0 %" in capsys.readouterr().err
+    with displayed(silent) as tell:
+        assert tell is silent

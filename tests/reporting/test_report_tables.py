@@ -71,3 +71,13 @@ def test_captions_are_escaped() -> None:
     table = Table(["a"], [["b"]])
     assert r"\caption{95 \% of a\_b}" in table.latex("95 % of a_b")
     assert table.markdown("a_b").endswith("\n\na\\_b\n")
+
+
+def test_latex_has_a_label_and_bold_cells_and_says_what_it_needs() -> None:
+    table = Table(["a", "b"], [["x", "1 %"], ["y", "2 %"]])
+    text = table.latex("Words", "tab:my_page {}", {(1, 1)})
+    assert "usepackage{booktabs}" in text.splitlines()[0]
+    assert text.splitlines()[0].startswith("%")
+    assert r"\label{tab:my-page---}" in text
+    assert r"    x & 1 \% \\" in text
+    assert r"    y & \textbf{2 \%} \\" in text

@@ -76,6 +76,15 @@ def test_learns_and_reports_each_epoch(tmp_path):
     assert [e["learning_rate"] for e in history] == pytest.approx([0.1 * cosine(e, 6) for e in range(6)])
 
 
+def test_a_callback_sees_each_epoch_once_also_after_a_resume(tmp_path):
+    seen = []
+    with pytest.raises(ZeroDivisionError):
+        train(3, run=tmp_path, on_epoch=lambda entry: seen.append(entry) or 1 / (2 - entry["epoch"]))
+    _, history = train(3, run=tmp_path, resume=True, on_epoch=seen.append)
+    assert seen == history
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == seen
+
+
 def test_schedules():
     assert [cosine(e, 4) for e in range(4)] == pytest.approx([(1 + math.cos(math.pi * e / 4)) / 2 for e in range(4)])
     assert constant(3, 4) == 1

@@ -11,13 +11,14 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, get_args
 
 from robustsnn.cli.commands import COMMANDS, Command, overview
 from robustsnn.cli.options import check_text
 from robustsnn.ground.errors import Advice, Stopped, UserError, exhausted, in_words
 from robustsnn.ground.progress import Display
 from robustsnn.names import from_outside, near
+from robustsnn.names.config import DEVICE, Device
 from robustsnn.names.values import shown
 
 HELP = f"""usage: robustsnn COMMAND ...
@@ -26,6 +27,7 @@ Train, attack and understand adversarially robust spiking neural networks.
 
 {overview()}
 robustsnn COMMAND --help shows the options of a command; --debug shows the traceback of an error.
+--device cpu|cuda|auto behind a command that computes says where.
 Exit codes: 0 done, 1 a defect of this program, 2 something about the input is wrong, 128 + N ended by signal N.
 """
 
@@ -142,7 +144,28 @@ def _run(arguments: list[str]) -> int:
     if command not in COMMANDS:
         raise UserError(f"unknown command {shown(command)}; allowed are {', '.join(COMMANDS)}{near(command, COMMANDS)}")
     try:
-        COMMANDS[command].run(rest)
+        with _device(rest if COMMANDS[command].device else []):
+            COMMANDS[command].run(rest)
     except SystemExit as stop:  # --help of a command
         return int(stop.code or 0)
     return 0
+
+
+@contextmanager
+def _device(arguments: list[str]) -> Iterator[None]:
+    """Take `--device NAME` out of the arguments; it holds inside the block, in processes that begin there too."""
+    at = next((place for place, word in enumerate(arguments) if word.split("=")[0] == "--device"), None)
+    if at is None:
+        yield
+        return
+    flag, equal, name = arguments.pop(at).partition("=")
+    name = name if equal or at == len(arguments) else arguments.pop(at)
+    if name not in get_args(Device):
+        raise UserError(f"{flag} {shown(name)}: allowed are {', '.join(get_args(Device))}")
+    before = os.environ.get(DEVICE)
+    os.environ[DEVICE] = name
+    try:
+        yield
+    finally:
+        os.environ.pop(DEVICE)
+        os.environ.update({} if before is None else {DEVICE: before})

@@ -16,6 +16,7 @@ class Command:
         short: another name for it.
         again: what an interrupted one is told, to go on.
         lower: what to lower where memory does not suffice.
+        device: it takes --device, where it computes.
         writes: it leaves results, so one that nobody reads to its end was cut short; a list is just read no further.
     """
 
@@ -24,6 +25,7 @@ class Command:
     short: str = ""
     again: str = ""
     lower: str = ""
+    device: bool = True
     writes: bool = True
 
     @property
@@ -70,19 +72,28 @@ TABLE = (
         again=SAME,
         lower="--workers",
     ),
-    Command("report", "RUN... --out report.html [--card]"),
+    Command("report", "RUN... --out report.html [--card]", device=False),
+    Command(
+        "zoo",
+        "list | pull ENTRY | judge ENTRY [--limit N] | add RUN   trained networks, fetched and judged again",
+        lower="--batch_size or --limit",
+    ),
+    Command("leaderboard", "FOLDER --out DIR   one page on the entries of a zoo", device=False),
     Command(
         "list",
         "models | encoders | objectives | suites | ... | configs   what there is to choose from; all without it",
+        device=False,
         writes=False,
     ),
     Command(
         "bench",
         "how fast this machine is at it [--parts neuron,step ...] [--json OUT.json] | --compare OLD.json NEW.json",
         lower="--batch, --steps, --image or --neuron_shapes",
+        device=False,  # an option of its own
         writes=False,
     ),
     Command("doctor", "versions, device, precision, compiler: what works here | --determinism RUN", writes=False),
+    Command("completion", "bash | zsh | tcsh   what a shell reads to complete commands", device=False, writes=False),
 )
 
 COMMANDS = {name: command for command in TABLE for name in (command.name, command.short) if name}

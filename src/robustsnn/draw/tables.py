@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 Cell = str | int | float | None
@@ -57,12 +57,16 @@ class Table:
         text.insert(1, f"| :-- |{' --: |' * (len(self.headers) - 1)}")
         return "\n".join(text) + "\n" + (f"\n{_markdown(caption)}\n" if caption else "")
 
-    def latex(self, caption: str = "") -> str:
-        r"""A `table` with booktabs rules; the document needs `\usepackage{booktabs}`."""
+    def latex(self, caption: str = "", label: str = "", bold: Collection[tuple[int, int]] = ()) -> str:
+        r"""A `table` with booktabs rules, which says that it needs them. `bold`: (row, column) of cells in bold."""
         columns = "l" + "r" * (len(self.headers) - 1)
-        head, *body = (" & ".join(_latex(cell) for cell in line) + r" \\" for line in [self.headers, *self.rows])
-        lines = [r"\begin{table}", r"  \centering"]
+        cells = [[_latex(cell) for cell in line] for line in [self.headers, *self.rows]]
+        for row, column in bold:
+            cells[row + 1][column] = rf"\textbf{{{cells[row + 1][column]}}}"
+        head, *body = (" & ".join(line) + r" \\" for line in cells)
+        lines = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"  \centering"]
         lines += [rf"  \caption{{{_latex(caption)}}}"] if caption else []
+        lines += [rf"  \label{{{re.sub(r'[^A-Za-z0-9:.-]', '-', label)}}}"] if label else []
         lines += [rf"  \begin{{tabular}}{{{columns}}}", r"    \toprule", f"    {head}", r"    \midrule"]
         lines += [f"    {line}" for line in body]
         lines += [r"    \bottomrule", r"  \end{tabular}", r"\end{table}"]

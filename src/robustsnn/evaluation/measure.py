@@ -26,7 +26,7 @@ from robustsnn.evaluation.running import encode_images, run_suite
 from robustsnn.ground.door import check_meets, check_model
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import undisturbed
-from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.progress import Callback, Progress, silent
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.units import show_fraction
 from robustsnn.models import Encoded
@@ -47,6 +47,11 @@ def asked(suite: Callable[[float], Suite], eps: float) -> Suite:
     if not isinstance(found, Suite):
         raise UserError(f"suite={suite!r:.80} returned a {type(found).__name__} for eps={eps:g}; needed is a Suite")
     return found
+
+
+def digest_of(x: Tensor, y: Tensor) -> str:
+    """What names images and labels where it is told which of them are right."""
+    return hashlib.sha256(x.cpu().contiguous().numpy().tobytes() + y.cpu().numpy().tobytes()).hexdigest()[:16]
 
 
 def run_radii(
@@ -118,6 +123,7 @@ def evaluate(
     keep_images: bool = False,
     flags: Sequence[Checking] = (),
     progress: Progress = silent,
+    on_attack: Callback | None = None,
 ) -> Evaluation:
     """Robustness of a model.
 
@@ -131,6 +137,7 @@ def evaluate(
             `checks` and `draws`, is computed in float32.
         keep_images: the outcomes hold the worst image of each sample at `eps`.
         flags: checks beside those that are always made, see `masking.Checking`.
+        on_attack: as for `run_suite`.
 
     The record of what is returned has `clean`, `worst_case` and each of `columns` as {"accuracy", "interval", "n"},
     `attacks` by repr, `curve` as a list with `eps`, `breaks` (which attacks broke the same samples), `checks` and, of
@@ -143,7 +150,7 @@ def evaluate(
     check_meets(model, x.to(device_of(model, x)))
     fresh = untouched(model)
     judge = judge_of(model, x, asked(suite, eps))
-    images = hashlib.sha256(x.cpu().contiguous().numpy().tobytes() + y.cpu().numpy().tobytes()).hexdigest()[:16]
+    images = digest_of(x, y)
     points: list[dict[str, Any]] = []
     clean: dict[str, Any] = {}
     made: Evaluation | None = None
@@ -155,6 +162,7 @@ def evaluate(
         "precision": precision,
         "out": out,
         "resume": resume,
+        "on_attack": on_attack,
     }
     for radius, at, found, standing in run_radii(
         model, data, suite, eps, curve=curve, keep_images=keep_images, progress=progress, **options

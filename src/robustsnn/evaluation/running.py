@@ -26,7 +26,7 @@ from robustsnn.ground import modes
 from robustsnn.ground.door import check_meets, check_model, check_seed, check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_json
-from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.progress import Callback, Progress, silent
 from robustsnn.ground.seeds import derived, seeded
 from robustsnn.models import Encoded
 from robustsnn.neurons.fused import many_rules
@@ -52,6 +52,7 @@ def run_suite(
     keep_images: bool = False,
     judge: Judge | None = None,
     progress: Progress = silent,
+    on_attack: Callback | None = None,
 ) -> Outcomes:
     """Attack `data` with every attack of the suite, and judge each result by fresh forward passes.
 
@@ -84,6 +85,8 @@ def run_suite(
         keep_images: keep the worst image of each sample (first misclassified, or of largest margin).
         judge: how to judge; found out on the first images if None.
         progress: told about every batch and attack.
+        on_attack: called after each attack on each batch with `suite`, `eps`, `attack` (its label), `column`,
+            `batch` of `batches`, and how many images were `attacked`, `broken` and are `standing`.
     """
     check_model(model)
     check_whole("batch_size", batch_size)
@@ -156,13 +159,17 @@ def run_suite(
             work.attack(attack, part, row, at, go_on=suite.survivors_only)
             if path is not None:
                 part.save(path, row + 1)
-            left = int(part.standing([*before, row]).sum())
+            left, broken = int(part.standing([*before, row]).sum()), int(part.broken[row].sum())
             progress(
                 position * len(members) + row + 1,
                 len(numbers) * len(members),
                 f"{attack.label} {row + 1}/{len(members)}, batch {position + 1}/{len(numbers)}, "
-                f"{int(part.broken[row].sum())} of {len(at)} broken, {left} standing",
+                f"{broken} of {len(at)} broken, {left} standing",
             )
+            if on_attack is not None:
+                told = {"suite": suite.name, "eps": suite.threat.eps, "attack": attack.label, "column": column}
+                told |= {"batch": position + 1, "batches": len(numbers)}
+                on_attack({**told, "attacked": len(at), "broken": broken, "standing": left})
         parts.append(part)
     if not parts:
         raise UserError(f"shard {shard.index}/{shard.count} is empty: there are fewer batches; use fewer shards")

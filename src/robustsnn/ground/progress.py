@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from robustsnn.ground.errors import Stopped, UserError
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 """Called with (units done, units in all, what is going on)."""
+
+Callback: TypeAlias = Callable[[dict[str, Any]], None]
+"""Called with figures, for people's own logs."""
 
 
 def silent(done: int, total: int, text: str) -> None:
@@ -133,6 +136,17 @@ class Display:
         elif speaks() and (now - self.told >= self.every or done == total):
             self.told = now
             _tell(f"{100 * share:5.1f} %  {left}  {text}")
+
+
+@contextmanager
+def displayed(progress: Progress | None) -> Iterator[Progress]:
+    """The progress that was given; without one a display where somebody watches: on a terminal, in a notebook."""
+    watched = "ipykernel" in sys.modules or (sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty())
+    if progress is not None or not watched:
+        yield progress or silent
+        return
+    with Display() as display:
+        yield display
 
 
 def _clock(seconds: float) -> str:

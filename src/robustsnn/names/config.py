@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from robustsnn.ground.ranges import Count, NotNegative, Positive, Radius, Seed, Share, Steps, Within
 from robustsnn.names import explained, find
+
+Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+DEVICE = "ROBUSTSNN_DEVICE"
+"""The variable of the environment by which `--device` reaches every process; it goes before what a config says."""
 
 
 def named(kind: str, default: str | None) -> Any:
@@ -270,7 +274,7 @@ class TrainConfig:
     validation_attack: TrainingAttackConfig | None = None
     validation_attacked: Count | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
     seed: Seed = 0
     tensorboard: bool = False
     sync_batchnorm: bool = False

@@ -1,4 +1,4 @@
-"""The configs that come with the package, each a YAML file with a name: `robustsnn train cifar10_vgg11_sr`."""
+"""What comes with the package by name: configs, `robustsnn train cifar10_vgg11_sr`, and entries of the zoo."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from robustsnn.ground.errors import UserError
 from robustsnn.names import near
 from robustsnn.names.values import shown
 
-FOLDER = Path(__file__).parent / "configs"
+FOLDER = Path(__file__).parent
+_ENDINGS = {"configs": "yaml", "zoo": "json"}
 
 
-def shipped() -> dict[str, Path]:
+def shipped(what: str = "configs") -> dict[str, Path]:
     """By name, in the order of the alphabet."""
-    return {path.stem: path for path in sorted(FOLDER.glob("*.yaml"))}
+    return {path.stem: path for path in sorted((FOLDER / what).glob(f"*.{_ENDINGS[what]}"))}
 
 
 def headline(path: Path) -> str:
@@ -22,6 +23,11 @@ def headline(path: Path) -> str:
 
 
 def config_file(said: Path | str) -> Path:
+    """The config that is meant, see `shipped_file`."""
+    return shipped_file(said, "configs")
+
+
+def shipped_file(said: Path | str, what: str) -> Path:
     """The file that is meant: one of that path, or else one that comes with the package; UserError for neither."""
     path = Path(said)
     try:
@@ -30,8 +36,9 @@ def config_file(said: Path | str) -> Path:
         there = False
     if there:
         return path
-    known = shipped()
+    known = shipped(what)
     if str(said) in known:
         return known[str(said)]
-    what = f"config file {shown(str(said))[1:-1]} does not exist, and no config of the package has that name"
-    raise UserError(f"{what}, see `robustsnn list configs`{near(path.stem, known)}")
+    kind, see = {"configs": ("config", "list configs"), "zoo": ("entry", "zoo list")}[what]
+    said = f"{kind} file {shown(str(said))[1:-1]} does not exist, and no {kind} of the package has that name"
+    raise UserError(f"{said}, see `robustsnn {see}`{near(path.stem, known)}")

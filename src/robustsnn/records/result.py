@@ -43,6 +43,10 @@ class Right:
         text = "".join("1" if hit else "0" for hit in right)
         return Right(images, len(text), f"{int(text, 2):0{math.ceil(len(text) / 4)}x}")
 
+    def first(self, n: int, images: str) -> Right:
+        """Of the first n images, whose digest that is."""
+        return Right(images, n, f"{self.number >> (self.n - n):0{math.ceil(n / 4)}x}")
+
     def against(self, other: Right) -> float | None:
         """p-value of McNemar's exact test that both are right as often; None for other images."""
         return None if (self.images, self.n) != (other.images, other.n) else mcnemar(*self.alone(other))

@@ -49,6 +49,12 @@ class MainTable:
         ]
         return Table(["model", *extra, *self.headers], rows)
 
+    def best(self) -> set[tuple[int, int]]:
+        """Row and column in `words` of what is highest in its column."""
+        first = 2 if self.tests else 1
+        cells = ((i, k, entry) for i, (_, row) in enumerate(self.rows) for k, entry in enumerate(row, first))
+        return {(i, k) for i, k, entry in cells if entry.standing == "best"}
+
     def numbers(self) -> Table:
         """For CSV: shares, interval ends and n in columns of their own."""
         parts = ("", " low", " high", " n")
@@ -73,19 +79,21 @@ class MainTable:
 
 
 def main_table(models: Sequence[Model]) -> MainTable:
-    """Clean, every attack column in order of first appearance, worst case."""
+    """Worst case, which narrow screens show first; clean; every attack column in order of first appearance."""
     results = [model.result for model in models]
     attacks = list(dict.fromkeys(name for result in results if result for name in _columns(result)))
-    columns = [[None if r is None else r.clean for r in results]]
+    columns = [
+        [None if r is None else r.worst_case for r in results],
+        [None if r is None else r.clean for r in results],
+    ]
     columns += [[None if r is None else _columns(r).get(name) for r in results] for name in attacks]
-    columns.append([None if r is None else r.worst_case for r in results])
     threats = {threat(model, model.result) for model in models if model.result is not None}
     data = {key[0] for key in threats}
-    marked = [_mark(column, len(data if position == 0 else threats) == 1) for position, column in enumerate(columns)]
+    marked = [_mark(column, len(data if position == 1 else threats) == 1) for position, column in enumerate(columns)]
     rows = [(model, [column[position] for column in marked]) for position, model in enumerate(models)]
     said = {model.name: "" if model.result is None else test_text(model.result) for model in models}
     tests = said if len(set(said.values()) - {""}) > 1 else {}
-    return MainTable(["clean", *attacks, "worst case"], rows, tests, _caption(models))
+    return MainTable(["worst case", "clean", *attacks], rows, tests, _caption(models))
 
 
 def _columns(result: Result) -> dict[str, Rate]:

@@ -25,6 +25,7 @@ from robustsnn.reporting.settings import config_sheet, cost_words, objective_wor
 from robustsnn.reporting.studies import Section, section, sections
 from robustsnn.reporting.summary import data_name, summary
 from robustsnn.reporting.trust import trust
+from robustsnn.reporting.verdict import verdict
 
 
 def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None, overwrite: bool = False) -> None:
@@ -45,7 +46,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None, o
     files = {
         "csv": table.numbers().csv(),
         "md": MARKDOWN + table.words().markdown(table.caption),
-        "tex": LATEX + table.words().latex(table.caption),
+        "tex": LATEX + table.words().latex(table.caption, f"tab:{out.stem}", table.best()),
     }
     links = [download(f"{out.stem}.{kind}", text) for kind, text in files.items()]
     page = render("template.html.j2", _content(read, models, table, title) | {"files": links})
@@ -72,6 +73,7 @@ def _content(runs: Sequence[Run], models: Sequence[Model], table: MainTable, tit
     return {
         "title": title or f"Adversarial robustness on {wording.listing(data)}",
         "lede": _lede(models, data),
+        "verdict": verdict(models),
         "summary": summary(models),
         "overview": bars_view(drawn, "overview") if drawn else None,
         "main": table,

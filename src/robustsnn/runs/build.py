@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from dataclasses import replace as changed
@@ -27,6 +28,7 @@ from robustsnn.models.classifier import SpikeCounts, initialise
 from robustsnn.models.time import Layers
 from robustsnn.names import Entry, explained, find, known, load, registered, untwinned
 from robustsnn.names.config import (
+    DEVICE,
     Config,
     DataConfig,
     EncoderConfig,
@@ -410,7 +412,8 @@ def build_optimiser(config: TrainConfig, model: torch.nn.Module) -> torch.optim.
 
 
 def pick_device(name: str) -> torch.device:
-    """auto, cpu or cuda as a torch device."""
+    """auto, cpu or cuda as a torch device; what `--device` says goes first."""
+    name = os.environ.get(DEVICE, name)
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("train.device=cuda, but torch sees no GPU here; use auto or cpu (see `robustsnn doctor`)")
+        raise UserError("device cuda, but torch sees no GPU here; use auto or cpu (see `robustsnn doctor`)")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

@@ -24,7 +24,7 @@ from robustsnn.ground.door import check_path, check_seed, check_whole
 from robustsnn.ground.errors import Advice, UserError
 from robustsnn.ground.files import write_atomic
 from robustsnn.ground.modes import undisturbed
-from robustsnn.ground.progress import Progress, silent
+from robustsnn.ground.progress import Callback, Progress, displayed
 from robustsnn.objectives import Objective
 from robustsnn.objectives.constraints import Constraint
 from robustsnn.objectives.schedule import Changing
@@ -75,7 +75,8 @@ def fit(
     overwrite: bool = False,
     tensorboard: bool = False,
     identity: dict[str, str] | None = None,
-    progress: Progress = silent,
+    progress: Progress | None = None,
+    on_epoch: Callback | None = None,
     processes: Processes = ALONE,
     graphs: bool = False,
 ) -> History:
@@ -107,7 +108,8 @@ def fit(
         tensorboard: write event files to `run/tensorboard` too (extra `tensorboard`).
         identity: what the run depends on (digests of config and data, say). It is written into weights and
             state, and a state with another identity is not resumed.
-        progress: told about every update.
+        progress: told about every update; None shows it on a terminal or in a notebook.
+        on_epoch: called after every epoch with its entry, the line of `metrics.jsonl`.
         processes: each calls `fit` with equal arguments, and takes its share of every batch; `batch_size` is that
             of all together. Only the first one writes. They end with equal weights.
         graphs: record steps as CUDA graphs, see `training.graphs`: the same weights, in half of the time where a GPU
@@ -147,7 +149,8 @@ def fit(
     history: History = []
     best: dict[str, torch.Tensor] | None = None
     out = run if processes.first else None  # the others read what the first one writes
-    with undisturbed(), torch.enable_grad(), nullcontext() if out is None else claimed(out, overwrite=overwrite):
+    claim = nullcontext() if out is None else claimed(out, overwrite=overwrite)
+    with undisturbed(), torch.enable_grad(), claim, displayed(progress) as shown:
         if resume and run is not None and (run / "state" / "last.safetensors").exists():
             saved = load_state(run / "state" / "last.safetensors", model, optimiser)
             for name, value in about.items():
@@ -171,7 +174,7 @@ def fit(
                 group["lr"] = lr * factor
 
             def tell(done: int, loss: float, epoch: int = epoch) -> None:
-                progress(epoch * steps + done, epochs * steps, f"epoch {epoch + 1}/{epochs}, loss {loss:.3f}")
+                shown(epoch * steps + done, epochs * steps, f"epoch {epoch + 1}/{epochs}, loss {loss:.3f}")
 
             figures = one_epoch(
                 model,
@@ -210,6 +213,8 @@ def fit(
                 save_state(out / "state" / "last.safetensors", model, optimiser, history=history, **about)
             if writer is not None:
                 log.write(writer, entry)
+            if on_epoch is not None and processes.first:
+                on_epoch(entry)
         for group, lr in zip(optimiser.param_groups, base, strict=True):
             group["lr"] = lr  # as it was given, so that the optimiser can be used again
         if writer is not None:
