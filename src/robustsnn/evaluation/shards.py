@@ -38,6 +38,8 @@ def collect(folder: Path, others: Sequence[Path], batches: int, attacks: int) ->
     UserError if any of the `batches` is missing, has fewer than all attacks complete, or differs between folders.
     """
     for other in others:
+        if not other.is_dir():
+            raise UserError(f"--merge: {other} is no folder; give other copies of the run, in which shards are done")
         if not (other / folder.name).is_dir():
             raise UserError(
                 f"{other} holds no outcomes named {folder.name}: its shards are of another model, data, suite, eps, "
