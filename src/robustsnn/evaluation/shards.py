@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.files import write_atomic
 from robustsnn.records.outcome import Outcomes
 
@@ -19,6 +20,7 @@ class Shard:
     count: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 1 <= self.index <= self.count:
             raise UserError(f"shard {self.index}/{self.count}: the first number is 1 to the second, for example 2/4")
 
