@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from robustsnn.ground.door import said_of
 from robustsnn.ground.errors import UserError
@@ -33,11 +34,7 @@ def check_fields(made: Any) -> None:
 @cache
 def _annotations(kind: type) -> dict[str, Any]:
     hints = get_type_hints(kind, include_extras=True)
-    return {name: hint for name, hint in hints.items() if name in kind.__dataclass_fields__ and not _of_class(hint)}
-
-
-def _of_class(hint: Any) -> bool:
-    return hint is ClassVar or get_origin(hint) is ClassVar
+    return {field.name: hints[field.name] for field in fields(kind)}
 
 
 def fits(value: Any, kind: Any) -> bool:
@@ -93,7 +90,7 @@ _WORDS = {int: "a whole number", float: "a finite number", str: "a text", bool: 
 
 
 def words(kind: Any) -> str:
-    """An annotation as a message says it: "a number above 0 and at most 1", "a Surrogate, see robustsnn.neurons"."""
+    """An annotation as a message says it: "a number above 0 and at most 1", "a Surrogate of robustsnn.neurons"."""
     origin, among = get_origin(kind), get_args(kind)
     if origin is Annotated:
         base = "a whole number" if among[0] is int else "a number"
