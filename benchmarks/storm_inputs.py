@@ -1,12 +1,13 @@
 """Hostile inputs to every command: each ends with 0 or with one line and 2, runs nothing, and spoils nothing.
 
-    python benchmarks/storm_inputs.py --minutes 10 --seed 0 --json OUT   # exit code 1 if anything failed
+    python benchmarks/storm_inputs.py --minutes 10 --seed 0 --jobs 2 --json OUT   # exit code 1 if anything failed
 
 Every option of every command, as a flag and in a file, with every value of `hostile.VALUES`; and every file of a run,
 a sweep, a reproduction, a demo, every format of data, weights of others and figures of `bench`, cut, changed, replaced
 or said otherwise, under every command that reads it. An input that takes 10 s of processor time is ended. What is
 printed at the end: inputs, and of these tracebacks, imports of what a file names, more than 2 GiB or 10 s, files of
-the user touched, and folders that a refused training left behind.
+the user touched, and folders that a refused training left behind. `--jobs 4 --seed 7` is four processes with a folder
+and a seed each, 7 to 10; `--json` adds the counts of each seed to those that the file has of others. No GPU is used.
 
 Reproduction and demo are the small ones of `storm.py`. `pip install robustsnn[test]` has what writes the data.
 """
@@ -17,6 +18,7 @@ import argparse
 import io
 import json
 import os
+import pickle
 import random
 import resource
 import shutil
@@ -26,7 +28,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from itertools import islice
@@ -41,6 +43,7 @@ import storm_sets
 from robustsnn import api
 from robustsnn.cli import main
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.provenance import git_revision
 from robustsnn.recipes import running
 from robustsnn.reporting import exhibits, page
 from robustsnn.runs import demo, sweep
@@ -72,6 +75,8 @@ READERS: Readers = {
     "demo": (["demo", "--out", "demo"],),
     "bench": (["bench", "--compare", "bench/new.json", "kept/bench/new.json"],),
 }
+OFTEN = {"run": 10, "runs": 3, "reproduce": 3, "bench": 3}
+"""How often one of these is drawn for one set of data, or for one demo, which takes 20 times as long as the others."""
 SMALL = ("reproduce", "demo")
 """Commands whose work is cut, as in `storm.py`, in processes of their own."""
 
@@ -101,6 +106,12 @@ class Found:
         self.counts[kind] += 1
         if len(self.shown.setdefault(kind, [])) < 40:
             self.shown[kind].append(told)
+
+    def record(self) -> dict[str, Any]:
+        """What `--json` says of one seed."""
+        commands = {kind: count for kind, count in sorted(self.counts.items()) if kind.startswith("of ")}
+        failures = {kind: self.counts[kind] for kind in FAILURES}
+        return {"inputs": self.counts["inputs"], **failures, **commands, "failures": self.shown}
 
 
 def tried(inputs: list[Input], found: Found) -> None:
@@ -133,6 +144,18 @@ def tried(inputs: list[Input], found: Found) -> None:
             inputs = inputs[1:]
 
 
+@contextmanager
+def _ending() -> Iterator[None]:
+    """What a forked process does; it ends behind it, whatever happens, with 0 if it was done."""
+    try:
+        yield
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc(file=sys.__stderr__)
+    finally:
+        os._exit(1)
+
+
 def _short(one: Input) -> str:
     return f"{one.told}: {' '.join(one.arguments)[:250]}"
 
@@ -144,8 +167,7 @@ def _form(line: str) -> str:
 
 def _child(inputs: list[Input], log: Path) -> None:
     """Try inputs, a verdict each, until one has taken too much."""
-    code = 1
-    try:
+    with _ending():
         resource.setrlimit(resource.RLIMIT_AS, (BYTES * 2 + _size(),) * 2)
         _alone(inputs[0].arguments[0])
         user = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
@@ -177,11 +199,6 @@ def _child(inputs: list[Input], log: Path) -> None:
                 stream.write(json.dumps([kinds, sites]) + "\n")
             if kinds or most > BYTES // 2:  # the next has a process of its own size
                 break
-        code = 0
-    except BaseException:
-        traceback.print_exc(file=sys.__stderr__)
-    finally:
-        os._exit(code)
 
 
 class Where:
@@ -332,7 +349,7 @@ def inputs(draws: random.Random, readers: Readers) -> Iterator[Input]:
             below = path.relative_to("kept")
             name = next(str(above) for above in (below, *below.parents) if str(above) in readers)
             files.setdefault(name, []).append(below)
-    often = [name for name in files for _ in range(10 if name == "run" else 3 if name in READERS else 1)]
+    often = [name for name in files for _ in range(OFTEN.get(name, 1))]
     while True:
         kind = draws.randrange(3)
         if kind == 0:
@@ -367,21 +384,46 @@ def _flagged(command: str, action: argparse.Action, text: str) -> list[str]:
     return [base[0], text, *base[2:]]
 
 
-def storming(minutes: float, seed: int, most: int = sys.maxsize) -> Found:
-    """All that fits in the time."""
-    draws, found = random.Random(seed), Found()
+def storming(minutes: float, seeds: Sequence[int]) -> dict[int, Found]:
+    """All that fits in the time, by seed; each in a process and a folder of its own."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
     with place() as readers:
-        until = time.monotonic() + 60 * minutes
-        endless = inputs(draws, readers)
-        while time.monotonic() < until and found.counts["inputs"] < most:
-            drawn = list(islice(endless, 60))
-            for small in (False, True):
-                tried([one for one in drawn if (one.arguments[0] in SMALL) == small], found)
+        until, made = time.monotonic() + 60 * minutes, Path.cwd()
+        for seed in seeds:
+            folder = made.parents[2] / str(seed) / "b" / "c"
+            shutil.copytree(made, folder, symlinks=True)
+            if os.fork() == 0:
+                os.chdir(folder)
+                with _ending():
+                    Path("found").write_bytes(pickle.dumps(_stormed(until, seed, readers)))
+        for _ in seeds:
+            os.wait()
+        return {seed: pickle.loads((made.parents[2] / str(seed) / "b/c/found").read_bytes()) for seed in seeds}
+
+
+def _stormed(until: float, seed: int, readers: Readers) -> Found:
+    endless, found = inputs(random.Random(seed), readers), Found()
+    while time.monotonic() < until:
+        drawn = list(islice(endless, 60))
+        for small in (False, True):
+            tried([one for one in drawn if (one.arguments[0] in SMALL) == small], found)
     return found
 
 
 FAILURES = ("tracebacks", "not one line", "foreign imports", "over 2 GiB", "over 10 s")
 FAILURES += ("user files touched", "folders left")
+
+
+def together(parts: Iterable[Found]) -> Found:
+    """What was found with all seeds."""
+    whole = Found()
+    for part in parts:
+        whole.counts += part.counts
+        for kind, told in part.shown.items():
+            whole.shown.setdefault(kind, []).extend(told)
+        for site, lines in part.messages.items():
+            whole.messages.setdefault(site, {}).update(lines)
+    return whole
 
 
 def table(found: Found) -> str:
@@ -400,16 +442,18 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, default=None, help="counts, failures and one message of each form")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, with the seed and those that follow")
+    parser.add_argument("--json", type=Path, default=None, help="counts and failures of each seed")
     parser.add_argument("--show", type=int, default=0, help="print so many messages, drawn at random with the seed")
     options = parser.parse_args()
-    out = None if options.json is None else options.json.absolute()
     torch.set_num_threads(1)
-    made = storming(options.minutes, options.seed)
+    by_seed = storming(options.minutes, range(options.seed, options.seed + options.jobs))
+    made = together(by_seed.values())
     print(table(made))
-    if out is not None:
-        content = {"counts": made.counts, "failures": made.shown, "messages": made.messages}
-        out.write_text(json.dumps(content, indent=1))
+    if options.json is not None:
+        content = json.loads(options.json.read_text()) if options.json.exists() else {}
+        content |= {f"seed {seed}": {"code": git_revision(), **found.record()} for seed, found in by_seed.items()}
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
     print(
         "\n".join(drawn(made, options.show, random.Random(options.seed))).encode("utf-8", "backslashreplace").decode()
     )

@@ -323,9 +323,9 @@ def test_bad_arguments():
     with pytest.raises(UserError, match="norm"):
         pgd(EPS, 3, norm="L1")
     for alpha in (-0.1, float("nan"), float("inf")):
-        with pytest.raises(UserError, match=r"step size|not a number"):
+        with pytest.raises(UserError, match=r"GradientStep\(alpha=|not a number"):
             pgd(EPS, 3, alpha=alpha)
-        with pytest.raises(UserError, match="step size"):
+        with pytest.raises(UserError, match=r"APGD\(alpha=.*: allowed is a number of at least 0"):
             APGD(alpha)
     with pytest.raises(UserError, match="gamma"):
         RGA(-1.0)

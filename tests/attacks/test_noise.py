@@ -111,7 +111,7 @@ def test_eps_zero_no_images_and_repr(kind):
 def test_bad_arguments():
     with pytest.raises(UserError, match="queries=0"):
         RandomSearch(Linf(0.1), queries=0)
-    with pytest.raises(UserError, match="allowed are 'uniform'"):
+    with pytest.raises(UserError, match="allowed is 'uniform' or"):
         RandomSearch(Linf(0.1), "normal")
     with pytest.raises(UserError, match="not defined for L0"):
         RandomSearch(Flips(3), "corners")

@@ -199,8 +199,9 @@ def test_resuming_a_finished_run_changes_nothing_and_overwriting_is_refused(trai
         (["analyze", "nowhere"], "nowhere is not a run"),
         (["analyze", "nowhere", "--loss", "l"], "--loss=l: allowed are cross_entropy"),
         (["analyze", "nowhere", "--rule", "r"], "--rule=r: allowed are own, triangle-1"),
-        (["analyze", "nowhere", "--attack", "pgd"], "--eps goes with --attack"),
-        (["analyze", "nowhere", "--eps", "0.1"], "--eps goes with --attack"),
+        (["analyze", "nowhere", "--attack", "pgd"], "--attack pgd needs --eps"),
+        (["analyze", "nowhere", "--eps", "0.1"], "--eps 0.1 needs --attack"),
+        (["analyze", "nowhere", "--attack", "magic"], "--attack=magic: allowed are"),
         (["report", "nowhere", "--out", "x.html"], "nowhere"),
         (["report", "--out", "x.html"], "runs"),
         (["list", "fish"], "fish"),
@@ -352,7 +353,7 @@ def test_a_bad_curve_is_refused_before_anything_is_deleted(trained, capsys, tmp_
 
 def test_divergence_is_one_line_with_advice(capsys, tmp_path):
     line = refused("train", *TINY, "--train.lr", "1e30", "--out", tmp_path / "x", capture=capsys)
-    assert "lower train.lr" in line
+    assert "the learning rate was 1e+30, the objective Natural(): lower train.lr" in line
 
 
 def test_debug_shows_the_traceback(monkeypatch):

@@ -250,6 +250,7 @@ def test_a_damaged_recording_is_named(damage: str, gestures: Path) -> None:
         ("user01_led_labels.csv", None, "cannot read"),
         ("trials_to_test.txt", b"", "names no recording"),
         ("trials_to_test.txt", b"../secret.aedat", "is not the name of an .aedat file beside it"),
+        ("user01_led_labels.csv", b"class,start,end\n", "has no gesture behind its first line"),
         ("user01_led_labels.csv", b"class,start,end\n1,2", "is not a class, a start and an end"),
         ("user01_led_labels.csv", b"class,start,end\n12,1,200", "has a class outside 1..11"),
         ("user01_led_labels.csv", b"class,start,end\n1,200,100", "ends at its start"),

@@ -53,7 +53,7 @@ def test_it_sees_which_digits_can_flip():
 
 
 def test_a_window_has_a_width():
-    with pytest.raises(UserError, match=r"Smoothed\(width=0\): must be in \(0, 1\]"):
+    with pytest.raises(UserError, match="width=0: a finite number above 0 and at most 1"):
         Smoothed(Phase(), 0)
 
 

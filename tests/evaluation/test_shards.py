@@ -110,6 +110,8 @@ def test_merge_refuses_what_does_not_belong_together(tmp_path):
         return run_suite(model, data, suite(), out=tmp_path / "1", merge=[tmp_path / "2"], batch_size=SIZE, **options)
 
     shard(1)
+    with pytest.raises(UserError, match=r"--merge: .*2 is no folder; give other copies of the run"):
+        merge()
     for wrong in ({"network": Linear(3, seed=1)}, {"made": lambda: suite(EPS + 1e-6)}, {"seed": 1}):
         shard(2, **wrong)
         with pytest.raises(UserError, match=r"2 holds no outcomes named test-Linf-.*another model, data, suite, eps"):

@@ -99,7 +99,7 @@ def test_it_is_undone_after_an_exception_and_remembers_as_the_rule_inside():
 
 
 def test_what_makes_no_sense_is_refused():
-    with pytest.raises(UserError, match=r"'open'.: allowed are 'detached' and 'attached'"):
+    with pytest.raises(UserError, match=r"'open'.: allowed is 'detached' or 'attached'"):
         ResetFlow(STBP(), "open")
     with pytest.raises(UserError, match="one flow is enough"):
         ResetFlow(ResetFlow(STBP(), "detached"), "attached")

@@ -320,13 +320,13 @@ def test_rules_that_are_not_elementwise_see_samples_and_the_others_flat_rows():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PDSG(floor=0), "least spread must be positive"),
-        (lambda: PDSG(floor=float("nan")), "least spread must be positive"),
-        (lambda: RGA(gamma=-1), "slope must be"),
-        (lambda: ASSG(degree=0), "degree=0.*degree above 0"),
+        (lambda: PDSG(floor=0), r"PDSG\(floor=.*above 0"),
+        (lambda: PDSG(floor=float("nan")), r"PDSG\(floor=.*above 0"),
+        (lambda: RGA(gamma=-1), r"RGA\(gamma=-1\): allowed is a number of at least 0"),
+        (lambda: ASSG(degree=0), "degree=0.*above 0 and below 1"),
         (lambda: ASSG(degree=1), "degree=1"),
         (lambda: ASSG(degree=float("nan")), "degree=nan"),
-        (lambda: ASSG(keep_mean=1), r"keep_mean=1.*\[0, 1\)"),
+        (lambda: ASSG(keep_mean=1), "keep_mean=1.*of at least 0 and below 1"),
         (lambda: ASSG(keep_deviation=-0.1), "keep_deviation=-0.1"),
         (lambda: ASSG(relax=-1), "relax=-1"),
         (lambda: ASSG(relax=float("inf")), "relax=inf"),

@@ -154,7 +154,7 @@ def test_shape_and_dtype_stay(kind, dtype, shape):
 @every_kind
 @pytest.mark.parametrize("bad", [0, 0.0, -1.0, math.nan, math.inf, -math.inf])
 def test_parameters_that_are_not_positive_numbers_are_refused(kind, bad):
-    with pytest.raises(UserError, match=f"{kind.__name__}.*positive"):
+    with pytest.raises(UserError, match=f"{kind.__name__}.*: allowed is a number above 0"):
         kind(bad)
 
 

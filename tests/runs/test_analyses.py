@@ -85,7 +85,7 @@ def test_what_cannot_be_asked_of_two_images_is_said(run):
         ({"parts": []}, "--parts: give at least one"),
         ({"limit": 0}, "limit=0"),
         ({"rule": "magic"}, "--rule=magic: allowed are own"),
-        ({"attack": "pgd"}, "--eps goes with --attack"),
+        ({"attack": "pgd"}, "--attack pgd needs --eps"),
         ({"radii": ["8"]}, "8"),
         ({"radii": ["0"]}, "--radii 0.0: give at least one, each above 0"),
         ({"mac": -1.0}, "mac=-1.0"),

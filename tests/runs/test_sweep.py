@@ -247,7 +247,7 @@ def test_the_command(tmp_path, capsys):
         (["--over", "train.sed=1"], "allowed in train are"),
         (["--over", "train.seed=1", "--suite", "quick"], "--suite and --eps go together"),
         (["--over", "train.seed=1", "--limit", "3"], "--limit and --part are of the attack"),
-        (["--over", "train.seed=1", "--slurm.gpus", "1"], "need --executor slurm"),
+        (["--over", "train.seed=1", "--slurm.gpus", "1"], "only --executor slurm takes --slurm.gpus"),
         (["--over", "train.seed=1", "--executor", "slurm", "--workers", "1"], "--slurm.parallel"),
     ],
 )

@@ -19,8 +19,8 @@ from robustsnn.attacks.step import Iterate, StepRule
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_call
 from robustsnn.encoders import smoothing
-from robustsnn.ground.door import check_among, check_callable, check_kind
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import batch_statistics, frozen
 from robustsnn.ground.types import Images, Labels, Logits, Loss, TargetedLoss
 from robustsnn.ground.units import show_fraction
@@ -79,11 +79,8 @@ class Attack(Called):
     black_box: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         at_least(self, steps=1, restarts=1, targets=0, draws=1)
-        check_callable("loss", self.loss, "robustsnn.losses.cross_entropy")
-        check_among("keep", self.keep, ("worst", "last"))
-        if self.rule is not None:
-            check_kind("rule", self.rule, GradientRule, "robustsnn.neurons.STBP(), or None")
         if self.smoothing is not None and not 0 < self.smoothing <= 1:
             raise UserError(f"smoothing={self.smoothing!r}: a distance in (0, 1] in pixel units is needed, or None")
         if self.keep == "last" and self.restarts * max(1, self.targets) > 1:

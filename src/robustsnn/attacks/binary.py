@@ -10,7 +10,9 @@ from torch import Tensor
 
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Space
+from robustsnn.ground.door import check_among, said_of
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import fits
 
 
 @dataclass(frozen=True)
@@ -46,10 +48,11 @@ class Flips:
         return (torch.zeros_like(x), torch.ones_like(x)) if self.eps else (x, x)
 
     def __post_init__(self) -> None:
-        if isinstance(self.eps, bool) or not 0 <= self.eps < 2**53 or self.eps != int(self.eps):
-            raise UserError(f"eps={self.eps!r} for L0: it is the number of entries that may change, an integer >= 0")
-        if self.space not in ("pixel", "encoded"):
-            raise UserError(f"space={self.space!r}: allowed are 'pixel' and 'encoded'")
+        check_among("space", self.space, ("pixel", "encoded"))
+        if not fits(self.eps, float) or not 0 <= self.eps < 2**53 or self.eps != int(self.eps):
+            raise UserError(
+                f"eps={said_of(self.eps)} for L0: it is the number of entries that may change, an integer >= 0"
+            )
         object.__setattr__(self, "eps", int(self.eps))
 
     def sample(self, x: Tensor, generator: Randomness) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from robustsnn.attacks.attempt import Attacker, Attempt
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_call
-from robustsnn.ground.door import check_labels, check_whole
+from robustsnn.ground.door import check_labels, check_model, check_whole
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import at_least_float32, undisturbed
 from robustsnn.ground.steady import check_steady
 from robustsnn.ground.types import Images, Labels, Logits
@@ -53,6 +54,7 @@ class Towards(nn.Module):
 
     def __init__(self, model: nn.Module, target: int) -> None:
         super().__init__()
+        check_model(model)
         check_whole("target", target, least=0)
         self.model, self.target = model, target
 
@@ -75,6 +77,9 @@ class Targeted(Called):
 
     attack: Attacker
     target: int | Tensor
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def threat(self) -> Threat:

@@ -15,6 +15,7 @@ from robustsnn.attacks.querying import Querying
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_call
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
 
@@ -70,6 +71,7 @@ class CornerSearch(Querying):
     goes_on: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.threat.norm != "Linf":
             raise UserError(f"CornerSearch on {self.threat.norm}: a ball with corners is needed, Linf")
         self.check(width=4, patience=1)

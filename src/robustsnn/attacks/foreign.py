@@ -18,6 +18,7 @@ from robustsnn.attacks.streams import Randomness
 from robustsnn.attacks.threat import Threat, check_call, tolerance
 from robustsnn.ground.door import check_callable
 from robustsnn.ground.errors import Advice, UserError, in_short
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import frozen, statistics
 from robustsnn.ground.types import Images, Labels
 
@@ -56,6 +57,7 @@ class Foreign(Called):
     of_model: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_callable("attack", self.attack, "torchattacks.PGD(model, eps=8/255)")
         if not self.name:
             attack = self.attack.func if isinstance(self.attack, partial) else self.attack

@@ -20,6 +20,7 @@ from robustsnn.attacks.step import APGD, SAPGD, GradientStep, Momentum
 from robustsnn.attacks.suites import Suite
 from robustsnn.attacks.threat import Threat
 from robustsnn.attacks.transfer import Source, Transfer
+from robustsnn.ground.door import check_list
 from robustsnn.losses import cross_entropy, dlr, margin, targeted_margin
 from robustsnn.neurons import (
     ASSG,
@@ -118,6 +119,7 @@ def quick(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source] = 
     short = [auto(rule, margin, 10) for rule in (ASSG(), None, STBP(Arctan(2.0)), RGA())]
     smoothed = [auto(rule, margin, 20, smoothing=_windows(norm, threat.eps)[0]) for rule in (ASSG(),)]
     blind = [RandomSearch(threat, "corners", 20)]
+    check_list("sources", sources, "Source(name, model)")
     moved = [Transfer(source, short[1]) for source in sources]
     long = _adaptive(threat, (0.87,), 100)
     searches = [*_search(threat, 300), *long, *(_search(threat, 1200) if norm == "Linf" else [])]
@@ -224,6 +226,7 @@ def _smoothed(auto: Callable[..., Attack], norm: Norm, eps: float, steps: int) -
 
 def _transfers(threat: Threat, sources: Sequence[Source], moves: Sequence[Any], steps: int) -> list[Attacker]:
     """Attacks crafted on the sources, under their own rule and the adaptive one."""
+    check_list("sources", sources, "Source(name, model)")
     return [
         Transfer(source, Attack(threat, step, Uniform(), rule, cross_entropy, steps))
         for source in sources

@@ -16,6 +16,7 @@ from robustsnn.attacks.passes import differentiate, judged, rivals
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_call, per_sample
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
 from robustsnn.losses import margin, targeted_margin
@@ -65,6 +66,7 @@ class MinimumNorm(Called):
     black_box: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.threat.norm not in ("Linf", "L2"):
             raise UserError(f"MinimumNorm on {self.threat.norm}: it is defined for Linf and L2")
         at_least(self, steps=1, restarts=1, targets=0, draws=1)

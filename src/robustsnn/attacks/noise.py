@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from robustsnn.attacks.querying import Querying
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_call
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
 
@@ -86,8 +87,7 @@ class RandomSearch(Querying):
     draws: int = 1
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise UserError(f"kind={self.kind!r}: allowed are 'uniform', 'gaussian' and 'corners'")
+        check_fields(self)
         self.check()
         if self.kind != "uniform" and self.threat.norm not in ("Linf", "L2"):
             raise UserError(f"kind={self.kind!r} is not defined for {self.threat.norm}; use kind='uniform'")

@@ -8,8 +8,7 @@ from robustsnn.attacks.attack import Attack
 from robustsnn.attacks.start import AtImage, Boundary, SignNoise, Uniform
 from robustsnn.attacks.step import APGD, SAPGD, GradientStep, Momentum
 from robustsnn.attacks.threat import L2, Linf, Threat
-from robustsnn.ground.door import check_whole
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.door import check_among, check_whole
 from robustsnn.ground.types import Loss
 from robustsnn.ground.units import fraction
 from robustsnn.losses import cross_entropy
@@ -20,8 +19,7 @@ Norm = Literal["Linf", "L2"]
 
 def ball(norm: Norm, eps: float | str) -> Threat:
     """The threat of that norm and radius on pixels in [0, 1]; eps as a float or "8/255"."""
-    if norm not in ("Linf", "L2"):
-        raise UserError(f"norm={norm!r}: allowed are 'Linf' and 'L2'")
+    check_among("norm", norm, ("Linf", "L2"))
     return (Linf if norm == "Linf" else L2)(fraction(eps))
 
 
@@ -50,8 +48,7 @@ def rfgsm(
     """
     threat = ball("Linf", eps)
     shares = {"one-step": (2, 1), "full-step": (1, 1), "ten-step": (4, 10)}
-    if variant not in shares:
-        raise UserError(f"rfgsm variant={variant!r}: allowed are {', '.join(map(repr, shares))}")
+    check_among("variant", variant, shares)
     part, steps = shares[variant]
     size = threat.eps / part
     return Attack(threat, GradientStep(size), start=SignNoise(size), rule=rule, loss=loss, steps=steps)

@@ -15,6 +15,7 @@ from robustsnn.attacks.sparse import SparseFlips
 from robustsnn.attacks.square import Square
 from robustsnn.attacks.suites import Suite, black_box
 from robustsnn.attacks.transfer import Source
+from robustsnn.ground.door import check_kind, check_list
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.units import fraction
 from robustsnn.losses import targeted_dlr
@@ -37,6 +38,10 @@ def paper_sr(eps: float | str, *, sources: Sequence[Source] = (), iterations: tu
     at the paper's eps of 8/255 and scales with eps. With sources, the same columns once more as black box: crafted
     on each source under each rule (the rules are swapped on the source, where the gradient is taken).
     """
+    check_list("sources", sources, "Source(name, model)")
+    check_list("iterations", iterations, "numbers of steps")
+    if not iterations:
+        raise UserError("iterations=(): give at least one number of steps, such as (10, 30, 50)")
     eps = fraction(eps)
     alpha = 0.01 * eps / (8 / 255)
     rules = PAPER_RULES
@@ -66,6 +71,7 @@ def paper_trail(eps: float | str, *, sources: Sequence[Source] = (), batch_stati
         batch_statistics: craft in train mode, as the released code does: batch norms use the statistics of the
             attacked batch, and no sample is left out once it is broken. Judged in eval mode all the same.
     """
+    check_kind("batch_statistics", batch_statistics, bool, "True")
     if sources:
         raise UserError("suite paper-trail has no black-box columns; leave out the sources, or use paper-sr")
     eps = fraction(eps)

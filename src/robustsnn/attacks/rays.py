@@ -13,6 +13,7 @@ from robustsnn.attacks.querying import Querying
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Threat, check_call, per_sample
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
 
@@ -61,6 +62,7 @@ class RayS(Querying):
     draws: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.threat.norm != "Linf":
             raise UserError(f"RayS on {self.threat.norm}: its directions are corners, so it is defined for Linf")
         self.check()

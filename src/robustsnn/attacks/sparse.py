@@ -16,7 +16,9 @@ from robustsnn.attacks.calling import Called
 from robustsnn.attacks.passes import differentiate, judged
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import check_call
+from robustsnn.ground.door import said_of
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
 from robustsnn.losses import margin
@@ -74,7 +76,8 @@ class SparseFlips(Called):
 
     def __post_init__(self) -> None:
         if not isinstance(self.threat, Flips):
-            raise UserError(f"SparseFlips on {self.threat!r}: it is defined for Flips(eps=...)")
+            raise UserError(f"SparseFlips on {said_of(self.threat)}: it is defined for Flips(eps=...)")
+        check_fields(self)
         at_least(self, rounds=1, grow=1, queries=1, swaps=1, proposals=1, draws=1)
 
     @property

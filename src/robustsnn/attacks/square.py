@@ -15,6 +15,7 @@ from robustsnn.attacks.querying import Querying
 from robustsnn.attacks.streams import Randomness
 from robustsnn.attacks.threat import Threat, check_call
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
 
@@ -57,6 +58,7 @@ class Square(Querying):
     draws: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.threat.norm not in ("Linf", "L2"):
             raise UserError(f"Square on {self.threat.norm}: it is defined for Linf and L2")
         self.check()

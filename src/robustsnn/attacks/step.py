@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from robustsnn.attacks.threat import Threat, per_sample
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
+from robustsnn.ground.ranges import NotNegative
 from robustsnn.ground.units import show_fraction
 
 
@@ -41,20 +42,15 @@ class StepRule(Protocol):
     def update(self, state: Any, now: Iterate) -> tuple[Tensor, Any]: ...
 
 
-def _check_alpha(rule: object, alpha: float) -> None:
-    if not 0 <= alpha < float("inf"):
-        raise UserError(f"{type(rule).__name__}(alpha={alpha!r}): the step size must be >= 0; the loss is ascended")
-
-
 @dataclass(frozen=True)
 class GradientStep:
     """z <- project(z + alpha * steepest(g)): for Linf the sign step of FGSM and PGD."""
 
-    alpha: float
+    alpha: NotNegative
     label: ClassVar[str] = "pgd"
 
     def __post_init__(self) -> None:
-        _check_alpha(self, self.alpha)
+        check_fields(self)
 
     def init(self, z: Tensor) -> tuple[()]:
         return ()
@@ -105,13 +101,13 @@ class APGD:
         alpha: the first step size; twice the radius of the threat in the source.
     """
 
-    alpha: float
+    alpha: NotNegative
     momentum: float = 0.75
     rho: float = 0.75
     label: ClassVar[str] = "apgd"
 
     def __post_init__(self) -> None:
-        _check_alpha(self, self.alpha)
+        check_fields(self)
 
     def init(self, z: Tensor) -> APGDState:
         low = torch.full((len(z),), -torch.inf, device=z.device)
@@ -159,12 +155,12 @@ class MomentumState(NamedTuple):
 class Momentum:
     """MI-FGSM: m <- decay m + g / ||g||_1, z <- project(z + alpha steepest(m)). Source: Dong et al., CVPR 2018."""
 
-    alpha: float
+    alpha: NotNegative
     decay: float = 1.0
     label: ClassVar[str] = "mi-fgsm"
 
     def __post_init__(self) -> None:
-        _check_alpha(self, self.alpha)
+        check_fields(self)
 
     def init(self, z: Tensor) -> MomentumState:
         return MomentumState(torch.zeros_like(z))
@@ -206,13 +202,13 @@ class Adam:
     The moments are kept in float64, so that tiny gradients count in full. For L2 the step has norm alpha.
     """
 
-    alpha: float
+    alpha: NotNegative
     beta1: float = 0.9
     beta2: float = 0.999
     label: ClassVar[str] = "adam"
 
     def __post_init__(self) -> None:
-        _check_alpha(self, self.alpha)
+        check_fields(self)
 
     def init(self, z: Tensor) -> Moments:
         zero = torch.zeros_like(z, dtype=torch.float64)
@@ -257,13 +253,13 @@ class SAPGD:
     gradient than to the gradient, so other rules serve L2 better.
     """
 
-    alpha: float
+    alpha: NotNegative
     decay: float = 0.5
     decay2: float = 0.8
     label: ClassVar[str] = "sa-pgd"
 
     def __post_init__(self) -> None:
-        _check_alpha(self, self.alpha)
+        check_fields(self)
 
     def init(self, z: Tensor) -> Moments:
         return Moments(torch.zeros_like(z), torch.zeros_like(z))

@@ -15,6 +15,7 @@ from robustsnn.attacks.square import Square
 from robustsnn.attacks.threat import Threat
 from robustsnn.attacks.transfer import Transfer
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.losses import LEAST_CLASSES
 
 
@@ -32,6 +33,7 @@ class Suite:
     survivors_only: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         attacks = [attack for _, column in self.columns for attack in column]
         if not self.columns or not all(column for _, column in self.columns):
             raise UserError(f"suite {self.name!r}: at least one column is needed, each with at least one attack")

@@ -18,6 +18,7 @@ from robustsnn.attacks import grey
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.ground.door import check_images_of, check_labels, check_meets, check_model, check_place, plain
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.units import show_fraction
 
 Space = Literal["pixel", "encoded"]
@@ -95,10 +96,9 @@ class _Ball:
     norm: ClassVar[str]
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not self.low < self.high:
             raise UserError(f"data range [{self.low}, {self.high}]: low must be below high")
-        if self.space not in ("pixel", "encoded"):
-            raise UserError(f"space={self.space!r}: allowed are 'pixel' and 'encoded'")
         largest = self.largest()
         if not 0 <= self.eps <= largest:
             hint = f"; {self.eps:g} grey levels of 255 are eps={self.eps:g}/255" if 1 < self.eps <= 255 else ""

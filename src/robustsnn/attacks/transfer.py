@@ -12,6 +12,7 @@ from robustsnn.attacks.attempt import Attempt
 from robustsnn.attacks.calling import Called
 from robustsnn.attacks.streams import Randomness
 from robustsnn.attacks.threat import Threat
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.types import Images, Labels
 from robustsnn.neurons import neuron_layers
 
@@ -22,6 +23,9 @@ class Source:
 
     name: str
     model: nn.Module
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def __repr__(self) -> str:
         return repr(self.name)
@@ -39,6 +43,9 @@ class Transfer(Called):
     source: Source
     attack: Attack
     black_box: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def threat(self) -> Threat:

@@ -43,7 +43,7 @@ def run(arguments: list[str]) -> None:
         raise UserError("--limit and --part are of the attack; give --suite and --eps too")
     if options.executor == "local" and cluster:
         said = ", ".join(f"--slurm.{key}" for key in cluster)
-        raise UserError(f"{said} need --executor slurm; give it too, or leave these out")
+        raise UserError(f"only --executor slurm takes {said}; give it too, or leave out {said}")
     if options.executor == "slurm" and options.workers is not None:
         raise UserError("--workers is of this machine; with --executor slurm give --slurm.parallel")
     over = axes(options.over)

@@ -66,7 +66,7 @@ def dvs_gesture(
                 progress(done, total, name)
         place = str(root / f"trials_to_{part}.txt")
         if not images:
-            raise UserError(f"{place} names no recording with a gesture; get it again")
+            raise UserError(f"{place} names no recording; get it again")
         parts[part] = Part(torch.from_numpy(np.stack(images)), torch.tensor(labels), place)
     return arrange(parts, "dvs_gesture", classes=CLASSES, levels=levels, validation=validation, seed=seed)
 
@@ -94,6 +94,8 @@ def _gestures(path: Path) -> list[tuple[int, int, int]]:
                 f"{path}: the line {line!r:.60} has a class outside 1..{len(CLASSES)}, or ends at its start"
             )
         found.append((label, start, end))
+    if not found:
+        raise UserError(f"{path} has no gesture behind its first line; get it again")
     return found
 
 

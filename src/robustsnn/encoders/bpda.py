@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustsnn.ground.door import check_callable
 from robustsnn.ground.errors import UserError
 
 
@@ -42,6 +43,9 @@ class BPDA(nn.Module):
 
     def __init__(self, front: Callable[[Tensor], Tensor], substitute: Callable[[Tensor], Tensor] | None = None) -> None:
         super().__init__()
+        check_callable("front", front, "robustsnn.encoders.Phase(8)")
+        if substitute is not None:
+            check_callable("substitute", substitute, "torch.nn.Identity()")
         self.front = front
         self.substitute = substitute
 

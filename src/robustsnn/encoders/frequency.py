@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.encoders.checks import integer
+from robustsnn.ground.door import said_of
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.ranges import Positive
 from robustsnn.ground.types import Images
@@ -39,9 +40,9 @@ class Frequency(nn.Module):
         super().__init__()
         self.steps = integer("Frequency", "steps", steps)
         if not isinstance(shrink, int | float) or not 0 < shrink < math.inf:
-            raise UserError(f"Frequency(shrink={shrink!r}): must be a number > 0")
+            raise UserError(f"Frequency(shrink={said_of(shrink)}): must be a number > 0")
         if part not in ("modulus", "real"):
-            raise UserError(f"Frequency(part={part!r}): allowed are modulus, real")
+            raise UserError(f"Frequency(part={said_of(part)}): allowed are modulus, real")
         self.shrink = shrink
         self.part = part
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from robustsnn.encoders.bpda import swap
 from robustsnn.encoders.checks import integer
 from robustsnn.encoders.smoothed import Rounding
+from robustsnn.ground.door import check_kind
 from robustsnn.ground.ranges import Within
 from robustsnn.ground.types import Images
 
@@ -49,6 +50,7 @@ class Phase(Rounding):
         super().__init__()
         self.steps = integer("Phase", "steps", steps)
         self.period = integer("Phase", "period", period, most=16)
+        check_kind("weighted", weighted, bool, "True")
         self.weighted = weighted
 
     def forward(self, x: Images) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.encoders.bpda import BPDA, swap
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.door import check_callable, check_number
 from robustsnn.ground.types import Images
 
 
@@ -86,8 +86,8 @@ class Smoothed(nn.Module):
 
     def __init__(self, front: Callable[[Tensor], Tensor], width: float) -> None:
         super().__init__()
-        if not 0 < width <= 1:
-            raise UserError(f"Smoothed(width={width!r}): must be in (0, 1], for example 8/255")
+        check_callable("front", front, "robustsnn.encoders.Phase(8)")
+        check_number("width", width, above=0, most=1)
         self.front = front
         self.width = width
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.ground.door import ask
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import evaluating
+from robustsnn.ground.ranges import Count
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.steady import check_steady
 from robustsnn.losses import check_logits, check_output, margin
@@ -30,7 +32,10 @@ class Judge:
     The margin of a sample is the median over the passes, so it is negative where the majority is right.
     """
 
-    votes: int = 1
+    votes: Count = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

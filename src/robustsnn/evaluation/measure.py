@@ -23,7 +23,7 @@ from robustsnn.evaluation.probe import PROBE, Probe, untouched
 from robustsnn.evaluation.result import Evaluation
 from robustsnn.evaluation.rounded import rounded
 from robustsnn.evaluation.running import encode_images, run_suite
-from robustsnn.ground.door import check_meets, check_model
+from robustsnn.ground.door import check_list, check_meets, check_model, check_number, said_of
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import undisturbed
 from robustsnn.ground.progress import Callback, Progress, silent
@@ -42,10 +42,10 @@ def asked(suite: Callable[[float], Suite], eps: float) -> Suite:
     try:
         inspect.signature(suite).bind(eps)
     except (TypeError, ValueError):
-        raise UserError(f"suite={suite!r:.80}: a function of eps alone is needed, which returns a Suite") from None
+        raise UserError(f"suite={said_of(suite)}: a function of eps alone is needed, which returns a Suite") from None
     found = suite(eps)
     if not isinstance(found, Suite):
-        raise UserError(f"suite={suite!r:.80} returned a {type(found).__name__} for eps={eps:g}; needed is a Suite")
+        raise UserError(f"suite={said_of(suite)} returned a {type(found).__name__} for eps={eps:g}; needed is a Suite")
     return found
 
 
@@ -72,6 +72,9 @@ def run_radii(
     `options` are those of `run_suite`. The worst images at `eps` are kept if asked for, or if the model draws
     random numbers (they are then judged by many more draws).
     """
+    check_list("curve", curve, "radii")
+    for radius in (eps, *curve):
+        check_number("a radius", radius)
     if eps <= 0:
         raise UserError(f"eps={eps!r}: an attack needs a radius above 0; clean accuracy is always reported")
     if any(radius < 0 for radius in curve):

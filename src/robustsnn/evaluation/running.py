@@ -23,7 +23,7 @@ from robustsnn.evaluation.fitting import encode, fit_to, judge_of
 from robustsnn.evaluation.judge import Judge, device_of
 from robustsnn.evaluation.shards import Shard, batch_path, collect
 from robustsnn.ground import modes
-from robustsnn.ground.door import check_meets, check_model, check_seed, check_whole
+from robustsnn.ground.door import check_kind, check_meets, check_model, check_seed, check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Callback, Progress, silent
@@ -89,6 +89,7 @@ def run_suite(
             `batch` of `batches`, and how many images were `attacked`, `broken` and are `standing`.
     """
     check_model(model)
+    check_kind("suite", suite, Suite, "robustsnn.attacks.quick(8/255)")
     check_whole("batch_size", batch_size)
     check_seed(seed)
     check_precision(precision, suite)
@@ -112,6 +113,8 @@ def run_suite(
     # Attacks that go on from the worst points find them in the files too, after an interruption.
     keeps = keep_images or (suite.survivors_only and any(goes_on(attack) for _, attack in members))
     chosen = None if candidates is None else np.asarray(candidates, dtype=bool)
+    if chosen is not None and chosen.shape != (len(x),):
+        raise UserError(f"candidates of shape {list(chosen.shape)}: give one bool for each of {len(x)} images")
     folder = None
     if out is not None:
         out = Path(out)

@@ -15,6 +15,7 @@ from robustsnn.data.batches import ImageSet
 from robustsnn.evaluation.fitting import encode, fit_to, judge_of
 from robustsnn.evaluation.judge import Judge
 from robustsnn.evaluation.spike_maps import observe, spike_maps
+from robustsnn.ground.door import check_images_of, check_kind, check_labels, check_model, check_whole
 from robustsnn.ground.modes import evaluating, frozen
 from robustsnn.ground.seeds import derived, seeded
 from robustsnn.ground.types import Images, Labels
@@ -24,6 +25,9 @@ from robustsnn.models import Encoded
 
 def input_gradient(model: nn.Module, x: Images, y: Labels) -> Tensor:
     """grad_x of the softmax probability of the true class, per sample, in eval mode; shape of x."""
+    check_model(model)
+    check_images_of(x)
+    check_labels(y, len(x))
     with frozen(model), torch.enable_grad():
         leaf = x.detach().requires_grad_()
         probability = true_probability(model(leaf), y)
@@ -42,6 +46,10 @@ def pictures(model: nn.Module, data: ImageSet, suite: Suite, count: int = 6, see
     Predictions, probabilities (the softmax of the logits) and spikes are those of one pass each on the clean and on
     the attacked input, with equal random numbers where the model draws some.
     """
+    check_model(model)
+    check_kind("suite", suite, Suite, "robustsnn.attacks.quick(8/255)")
+    check_kind("data", data, ImageSet, "robustsnn.data.digits().test")
+    check_whole("count", count)
     x, y = data.take(min(count, len(data))).floats(next(model.parameters()).device)
     suite = fit_to(model, suite, x, judge_of(model, x, suite))
     column, attacks = suite.columns[-1]

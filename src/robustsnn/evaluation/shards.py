@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.files import write_atomic
 from robustsnn.records.outcome import Outcomes
 
@@ -19,6 +20,7 @@ class Shard:
     count: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 1 <= self.index <= self.count:
             raise UserError(f"shard {self.index}/{self.count}: the first number is 1 to the second, for example 2/4")
 
@@ -38,6 +40,8 @@ def collect(folder: Path, others: Sequence[Path], batches: int, attacks: int) ->
     UserError if any of the `batches` is missing, has fewer than all attacks complete, or differs between folders.
     """
     for other in others:
+        if not other.is_dir():
+            raise UserError(f"--merge: {other} is no folder; give other copies of the run, in which shards are done")
         if not (other / folder.name).is_dir():
             raise UserError(
                 f"{other} holds no outcomes named {folder.name}: its shards are of another model, data, suite, eps, "

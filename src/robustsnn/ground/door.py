@@ -85,7 +85,7 @@ def check_whole(name: str, value: Any, least: int = 1, most: int = (1 << 63) - 1
     """UserError unless a value is a whole number from `least` to `most`; `of` follows its name in the error."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         span = "" if most >= 1 << 31 and isinstance(value, int) and value < least else f" and at most {most}"
-        raise UserError(f"{name}={_short(value)}{of}: a whole number of at least {least}{span} is needed")
+        raise UserError(f"{name}={said_of(value)}{of}: a whole number of at least {least}{span} is needed")
 
 
 def check_seed(value: Any, name: str = "seed") -> None:
@@ -98,25 +98,25 @@ def check_number(name: str, value: Any, above: float = -math.inf, most: float = 
     if isinstance(value, bool) or not isinstance(value, int | float) or not above < value <= most:
         span = f" above {above:g}" if above > -math.inf else ""
         span += f" and at most {most:g}" if most < 1e300 else ""
-        raise UserError(f"{name}={_short(value)}: a finite number{span} is needed")
+        raise UserError(f"{name}={said_of(value)}: a finite number{span} is needed")
 
 
 def check_among(name: str, value: Any, allowed: Collection[Any]) -> None:
     """UserError unless a value is one of some words."""
     if not isinstance(value, str) or value not in allowed:
-        raise UserError(f"{name}={_short(value)}: allowed are {', '.join(map(repr, allowed))}")
+        raise UserError(f"{name}={said_of(value)}: allowed are {', '.join(map(repr, allowed))}")
 
 
 def check_kind(name: str, value: Any, kind: type, example: str) -> None:
     """UserError unless a value is of a kind; the example shows one."""
     if isinstance(value, type) or not isinstance(value, kind):
-        raise UserError(f"{name}={_short(value)}: a {kind.__name__} is needed, such as {example}")
+        raise UserError(f"{name}={said_of(value)}: a {kind.__name__} is needed, such as {example}")
 
 
 def check_callable(name: str, value: Any, example: str) -> None:
     """UserError unless a value can be called; the example shows one."""
     if not callable(value) or isinstance(value, type):
-        raise UserError(f"{name}={_short(value)}: a function is needed, such as {example}")
+        raise UserError(f"{name}={said_of(value)}: a function is needed, such as {example}")
 
 
 _OF_THE_IMAGES = ("shape", "size", "channels", "dimension", "type", "same device")
@@ -141,27 +141,30 @@ def ask(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def check_path(name: str, value: Any) -> None:
     """UserError unless a value names a file or a folder."""
     if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
-        raise UserError(f"{name}={_short(value)}: the name of a file or a folder is needed, such as 'runs/mine'")
+        raise UserError(f"{name}={said_of(value)}: the name of a file or a folder is needed, such as 'runs/mine'")
 
 
 def check_list(name: str, value: Any, of: str) -> None:
     """UserError unless a value is a list or tuple."""
     if not isinstance(value, list | tuple):
-        raise UserError(f"{name}={_short(value)}: a list of {of} is needed, [] for none")
+        raise UserError(f"{name}={said_of(value)}: a list of {of} is needed, [] for none")
 
 
 def check_generator(value: Any) -> None:
     """UserError unless a value is what random numbers come from: a torch.Generator, or None."""
     if value is not None and not isinstance(value, torch.Generator):
         how = "torch.Generator().manual_seed(0), or None"
-        raise UserError(f"generator={_short(value)}: give a {how}")
+        raise UserError(f"generator={said_of(value)}: give a {how}")
 
 
 def _kind(value: Any) -> str:
     return "NoneType (None)" if value is None else type(value).__name__
 
 
-def _short(value: Any) -> str:
+def said_of(value: Any) -> str:
+    """A value as a message has it; of a tensor its shape, of a model its class."""
     if isinstance(value, Tensor):
         return f"a tensor {list(value.shape)}"
+    if isinstance(value, nn.Module):
+        return f"a {type(value).__name__}"
     return in_short(value)

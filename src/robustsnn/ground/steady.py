@@ -7,7 +7,7 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from robustsnn.ground.door import ask
+from robustsnn.ground.door import ask, check_model
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import evaluating, statistics
 from robustsnn.ground.seeds import seeded
@@ -27,6 +27,7 @@ class Stateful(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
+        check_model(model)
         self.model = model
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_short
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 
@@ -21,7 +21,7 @@ def fraction(value: float | str) -> float:
     elif isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300:
         result = float(value)
     if not math.isfinite(result):
-        raise UserError(f"{value!r} is not a number; write it as 0.03 or '8/255'")
+        raise UserError(f"{in_short(value)} is not a number; write it as 0.03 or '8/255'")
     return result
 
 

@@ -13,7 +13,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from robustsnn.ground.door import check_among, check_kind, check_number, check_whole
+from robustsnn.ground.door import check_among, check_images_of, check_kind, check_number, check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.interop.frameworks import KNOWN as KNOWN
 from robustsnn.interop.frameworks import reset
@@ -61,6 +61,11 @@ def wrap(
         if value is not None:
             check_among(name, value, allowed)
     check_number("tolerance", tolerance, above=-1e-9, most=1)
+    if x is not None:
+        check_images_of(x)
+    for name, value in (("mean", mean), ("std", std)):
+        for one in value if isinstance(value, list | tuple) else [value]:
+            check_number(name, one)
     reset(net)
     copied = False
     with suppress(Exception):  # what cannot be copied is used itself, and told; nothing in it changes but its state

@@ -50,6 +50,8 @@ class Classifier(nn.Module):
         std: Sequence[float] = (0.25,),
     ) -> None:
         super().__init__()
+        check_kind("body", body, nn.Module, "torch.nn.Flatten()")
+        check_image(image)
         check_kind("encoder", encoder, nn.Module, "robustsnn.encoders.Direct()")
         for name, values in (("mean", mean), ("std", std)):
             check_list(name, values, "numbers, one per channel,")

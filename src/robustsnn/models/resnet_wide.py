@@ -9,6 +9,7 @@ from typing import Annotated
 import torch
 from torch import Tensor, nn
 
+from robustsnn.ground.door import check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.ranges import Within
 from robustsnn.models.classifier import Classifier, check_classes, check_image, classifier, pad_hint
@@ -71,10 +72,10 @@ def wide_resnet(
         depth: 6 n + 4.
         width: >= 1.
     """
-    if depth < 10 or (depth - 4) % 6:
+    check_whole("depth", depth, least=10, most=1000)
+    check_whole("width", width, most=256)
+    if (depth - 4) % 6:
         raise UserError(f"depth={depth}: a wide residual network has depth 6 n + 4 (10, 16, 22, 28 ...)")
-    if width < 1:
-        raise UserError(f"width={width}: must be at least 1")
     check_classes(classes)
     check_image(image)
     channels, height, pixels = image[-3:]

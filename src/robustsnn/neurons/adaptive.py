@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
 
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.ranges import Positive
+from robustsnn.ground.fields import check_fields
+from robustsnn.ground.ranges import NotNegative, Positive, Within
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.rules import Connects, through_time
 from robustsnn.neurons.surrogate import Arctan, Surrogate
@@ -44,8 +45,7 @@ class PDSG:
     connects: ClassVar[Connects] = "later"
 
     def __post_init__(self) -> None:
-        if not 0 < self.floor < math.inf:
-            raise UserError(f"PDSG(floor={self.floor!r}): the least spread must be positive")
+        check_fields(self)
 
     @property
     def label(self) -> str:
@@ -131,18 +131,15 @@ class ASSG:
     """
 
     surrogate: Surrogate = field(default_factory=Arctan)
-    degree: float = 0.87
-    keep_mean: float = 0.9
-    keep_deviation: float = 0.9
-    relax: float = 1.5
+    degree: Annotated[float, Within(above=0, below=1)] = 0.87
+    keep_mean: Annotated[float, Within(least=0, below=1)] = 0.9
+    keep_deviation: Annotated[float, Within(least=0, below=1)] = 0.9
+    relax: NotNegative = 1.5
     elementwise: ClassVar[bool] = False
     connects: ClassVar[Connects] = "later"
 
     def __post_init__(self) -> None:
-        for name, high in (("degree", 1), ("keep_mean", 1), ("keep_deviation", 1), ("relax", math.inf)):
-            value = getattr(self, name)
-            if not 0 <= value < high or (name == "degree" and value == 0):
-                raise UserError(f"ASSG({name}={value!r}): allowed is a number in [0, {high}), degree above 0")
+        check_fields(self)
         if not abs(mass(self.surrogate, 1e12) - 1) < 1e-6:
             raise UserError(
                 f"ASSG(surrogate={self.surrogate!r}): a share of the slope's integral needs an integral of 1; "

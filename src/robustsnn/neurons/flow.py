@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.rules import Connects, GradientRule
 
@@ -33,8 +34,7 @@ class ResetFlow:
     elementwise: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.flow not in get_args(Flow):
-            raise UserError(f"ResetFlow(flow={self.flow!r}): allowed are 'detached' and 'attached'")
+        check_fields(self)
         if isinstance(self.rule, ResetFlow):
             raise UserError(f"ResetFlow of {self.rule!r}: one flow is enough; give the rule inside")
 

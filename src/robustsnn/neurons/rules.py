@@ -14,7 +14,7 @@ from typing import ClassVar, Literal, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.ranges import NotNegative
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.surrogate import Surrogate, Triangle
@@ -98,6 +98,9 @@ class STBP:
     elementwise: ClassVar[bool] = True
     connects: ClassVar[Connects] = "later"
 
+    def __post_init__(self) -> None:
+        check_fields(self)
+
     @property
     def label(self) -> str:
         return name_of(self.surrogate)
@@ -132,8 +135,7 @@ class RGA:
         return "rga"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.gamma < float("inf"):
-            raise UserError(f"RGA(gamma={self.gamma!r}): the slope must be >= 0")
+        check_fields(self)
 
     def input_gradient(self, upstream: Tensor, current: Tensor, neuron: LIF) -> Tensor:
         mean = neuron.charge(current).mean(0)
@@ -186,6 +188,9 @@ class HART:
     surrogate: Surrogate = field(default_factory=Triangle)
     elementwise: ClassVar[bool] = True
     connects: ClassVar[Connects] = "all"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @property
     def label(self) -> str:

@@ -11,13 +11,13 @@ Both functions act element by element on a tensor of any shape, in units of the 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.ranges import Positive
 
 
@@ -38,10 +38,7 @@ class _Positive:
     """Refuses parameters that are not positive finite numbers."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if not (math.isfinite(value) and value > 0):
-                raise UserError(f"{type(self).__name__}({field.name}={value!r}): a positive number is needed")
+        check_fields(self)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from robustsnn.attacks import Attack
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.types import Images, Labels
 from robustsnn.objectives.natural import Natural
 
@@ -21,6 +22,9 @@ class Adversarial(Natural):
     """
 
     attack: Attack
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def inputs(self, model: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Images:
         return self.attack.run(model, x, y, generator=generator).images

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.ranges import Count, Share, Within
 
 
@@ -50,12 +51,7 @@ class OrthogonalRetraction:
     share: Share = 0.3
 
     def __post_init__(self) -> None:
-        if not 0 < self.beta <= 0.5:
-            raise UserError(f"OrthogonalRetraction(beta={self.beta!r}): allowed is 0 < beta <= 0.5")
-        if self.rows < 1:
-            raise UserError(f"OrthogonalRetraction(rows={self.rows!r}): at least 1")
-        if not 0 < self.share <= 1:
-            raise UserError(f"OrthogonalRetraction(share={self.share!r}): allowed is 0 < share <= 1")
+        check_fields(self)
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, *, generator: torch.Generator) -> None:
@@ -114,6 +110,9 @@ class ConvexShortcuts:
     """
 
     name: str = "mix"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     def mixtures(self, model: nn.Module) -> list[nn.Parameter]:
         """The parameters that are projected."""

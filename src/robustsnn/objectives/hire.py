@@ -11,11 +11,11 @@ from torch import nn
 from robustsnn.attacks import Linf
 from robustsnn.encoders import Direct
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.ranges import Positive, Share, Steps
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.models import Classifier
 from robustsnn.neurons import neuron_layers
-from robustsnn.objectives.checks import positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
 
 
@@ -51,11 +51,8 @@ class Hire:
     over: PointObjective = field(default_factory=Natural)
 
     def __post_init__(self) -> None:
-        wrappable(self, self.over)
+        check_fields(self)
         Linf(self.eps)
-        positive(self, eps=self.eps, **({} if self.step is None else {"step": self.step}))
-        if self.periods < 1:
-            raise UserError(f"Hire(periods={self.periods}): at least one period is needed")
 
     def _length(self, model: nn.Module) -> int:
         """Steps of a period; UserError for models that have no image per step."""

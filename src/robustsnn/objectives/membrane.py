@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.ranges import NotNegative, Positive
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.neurons import recording
-from robustsnn.objectives.checks import not_negative, positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
 
 
@@ -40,9 +40,7 @@ class MembraneGuard:
     over: PointObjective = field(default_factory=Natural)
 
     def __post_init__(self) -> None:
-        wrappable(self, self.over)
-        not_negative(self, lam=self.lam)
-        positive(self, delta=self.delta)
+        check_fields(self)
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
         x = self.over.inputs(model, x, y, generator)

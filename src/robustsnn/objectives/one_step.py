@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import torch
 from torch import nn
 
 from robustsnn.attacks import Linf
-from robustsnn.ground.ranges import NotNegative, Positive, Radius
+from robustsnn.ground.fields import check_fields
+from robustsnn.ground.ranges import NotNegative, Positive, Within
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.ground.units import fraction
 from robustsnn.losses import cross_entropy, true_probability
-from robustsnn.objectives.checks import not_negative, positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
 
 
@@ -40,16 +41,14 @@ class OneStep:
         over: what is asked at x1; its own inputs stand for x.
     """
 
-    eps: Radius
+    eps: Annotated[float | str, Within(above=0, most=255)]
     lam: NotNegative = 0.0
     noise: NotNegative = 1.0
     alpha: Positive = 1.0
     over: PointObjective = field(default_factory=Natural)
 
     def __post_init__(self) -> None:
-        wrappable(self, self.over)
-        not_negative(self, lam=self.lam, noise=self.noise)
-        positive(self, eps=fraction(self.eps), alpha=self.alpha)
+        check_fields(self)
         Linf(self.noise * fraction(self.eps))
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:

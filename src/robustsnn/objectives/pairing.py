@@ -9,11 +9,10 @@ import torch
 from torch import nn
 
 from robustsnn.attacks import Attack
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.ranges import NotNegative, Within
 from robustsnn.ground.seeds import drawn, order
 from robustsnn.ground.types import Images, Labels, Logits
-from robustsnn.objectives.checks import not_negative, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
 
 
@@ -43,10 +42,7 @@ class AdversarialLogitPairing:
     share: Annotated[float, Within(least=0, most=1)] = 0.5
 
     def __post_init__(self) -> None:
-        wrappable(self, self.over)
-        not_negative(self, lam=self.lam)
-        if not 0 <= self.share <= 1:
-            raise UserError(f"AdversarialLogitPairing(share={self.share!r}): allowed is a number in [0, 1]")
+        check_fields(self)
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
         x = self.over.inputs(model, x, y, generator)
@@ -83,8 +79,7 @@ class CleanLogitPairing:
     over: PointObjective = field(default_factory=Natural)
 
     def __post_init__(self) -> None:
-        wrappable(self, self.over)
-        not_negative(self, lam=self.lam, noise=self.noise)
+        check_fields(self)
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
         x = self.over.inputs(model, x, y, generator)

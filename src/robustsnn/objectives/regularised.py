@@ -9,11 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.ranges import NotNegative, Positive
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import cross_entropy
-from robustsnn.objectives.checks import not_negative, positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
 
 
@@ -55,11 +54,7 @@ class GradientRegularised:
     norm: Literal["l2", "l1"] = "l2"
 
     def __post_init__(self) -> None:
-        wrappable(self, self.over)
-        not_negative(self, lam=self.lam)
-        positive(self, h=self.h)
-        if self.norm not in ("l2", "l1"):
-            raise UserError(f"GradientRegularised(norm={self.norm!r}): allowed are 'l2' and 'l1'")
+        check_fields(self)
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
         x = self.over.inputs(model, x, y, generator).detach().requires_grad_()

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.ranges import Count, Share, Within
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.objectives.natural import Objective, Terms
@@ -58,6 +59,7 @@ class Scheduled:
     schedule: LamSchedule
 
     def __post_init__(self) -> None:
+        check_fields(self)
         has = is_dataclass(self.objective) and any(f.name == "lam" for f in fields(self.objective))
         if not has:
             raise UserError(f"Scheduled({self.objective!r}): it has no weight `lam`; schedule a regularised objective")
@@ -102,10 +104,9 @@ class WarmUp:
     needs_robust_validation: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if (self.epochs is None) == (self.share is None):
             raise UserError(f"{self!r}: give either epochs or share")
-        if (self.epochs is not None and self.epochs < 1) or (self.share is not None and not 0 < self.share <= 1):
-            raise UserError(f"{self!r}: allowed are epochs >= 1 and 0 < share <= 1")
 
     def factor(self, epoch: int, epochs: int, history: Past) -> float:
         """min(1, epoch / n)."""
@@ -128,8 +129,7 @@ class Cosine:
     needs_robust_validation: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.direction not in ("up", "down"):
-            raise UserError(f"Cosine(direction={self.direction!r}): allowed are 'up' and 'down'")
+        check_fields(self)
 
     def factor(self, epoch: int, epochs: int, history: Past) -> float:
         """(1 -+ cos(pi epoch / (epochs - 1))) / 2."""
@@ -165,9 +165,7 @@ class ByValidation:
     needs_robust_validation: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        bounds = 0 < self.least <= 1 <= self.most < math.inf
-        if not (1 < self.rate < math.inf and 0 <= self.drop < 1 and bounds):
-            raise UserError(f"{self!r}: allowed are rate > 1, 0 <= drop < 1 and 0 < least <= 1 <= most")
+        check_fields(self)
 
     def factor(self, epoch: int, epochs: int, history: Past) -> float:
         """The rule, applied to each entry in turn."""

@@ -9,11 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.ranges import NotNegative, Positive
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import true_probability
-from robustsnn.objectives.checks import not_negative, positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
 
 Form = Literal["paper", "reference-code", "double-backward"]
@@ -61,11 +60,7 @@ class SparsityRegularised:
     form: Form = "paper"
 
     def __post_init__(self) -> None:
-        wrappable(self, self.over)
-        not_negative(self, lam=self.lam)
-        positive(self, h=self.h)
-        if self.form not in _FORMS:
-            raise UserError(f"SparsityRegularised(form={self.form!r}): allowed are {', '.join(map(repr, _FORMS))}")
+        check_fields(self)
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
         return self.at_points(model, self.inputs(model, x, y, generator), y)

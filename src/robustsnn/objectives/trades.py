@@ -10,11 +10,11 @@ from torch import nn
 
 from robustsnn.attacks import Attack
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import batch_statistics, evaluating
 from robustsnn.ground.ranges import NotNegative, Positive
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import DivergenceFrom, divergence
-from robustsnn.objectives.checks import not_negative, positive, wrappable
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
 
 
@@ -47,9 +47,7 @@ class TRADES:
     temperature: Positive = 1.0
 
     def __post_init__(self) -> None:
-        wrappable(self, self.over)
-        not_negative(self, lam=self.lam)
-        positive(self, temperature=self.temperature)
+        check_fields(self)
         # The loss knows the clean prediction of every sample of the batch, so none may leave it.
         if self.attack.keep != "last" or self.attack.targets:
             raise UserError(f"TRADES({self.attack!r}): it needs an attack with keep='last' and without targets")

@@ -100,8 +100,12 @@ def analyze(
     data = None if data is None else image_set(data)
     which = load(find("loss", loss, "--loss"))
     by = None if rule == "own" else rule_named(rule)
-    if (attack == "none") != (eps is None):
-        raise UserError("--eps goes with --attack fgsm or pgd; give both or neither")
+    if attack != "none":
+        find("attack", attack, "--attack")
+        if eps is None:
+            raise UserError(f"--attack {attack} needs --eps, for example 8/255; give it, or leave out --attack")
+    elif eps is not None:
+        raise UserError(f"--eps {eps} needs --attack, for example fgsm or pgd; give it, or leave out --eps")
     found_by = None if eps is None else attacker(attack, eps)
     if not parts:
         raise UserError(f"--parts: give at least one of {', '.join(registered('study'))}")

@@ -13,7 +13,7 @@ from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet, batches
 from robustsnn.ground.distributed import ALONE, Processes
 from robustsnn.ground.door import ask
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_short
 from robustsnn.ground.modes import precision
 from robustsnn.ground.seeds import generator, seeded
 from robustsnn.ground.types import Images, Labels, Logits
@@ -123,7 +123,7 @@ def one_epoch(
                 loss = torch.stack([term.mean() for term in terms.values()]).sum()
                 figures, hits = over_the_batch(loss, terms, correct(logits.detach(), y).sum(), processes, share)
                 if not math.isfinite(figures["loss"]):
-                    raise UserError(f"{_diverged(epoch, step, figures)}; {_advice(optimiser, autocast)}")
+                    raise UserError(f"{_diverged(epoch, step, figures)}; {_advice(objective, optimiser, autocast)}")
                 if not record and not loss.requires_grad:
                     raise UserError(
                         f"the loss of {objective!r:.80} does not depend on the weights of {type(model).__name__}: "
@@ -143,7 +143,9 @@ def one_epoch(
                 tell(step + 1, figures["loss"])
             go_on(draws, own, processes, device)
     if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
-        raise UserError(f"the weights are not finite after epoch {epoch + 1}; {_advice(optimiser, autocast)}")
+        raise UserError(
+            f"the weights are not finite after epoch {epoch + 1}; {_advice(objective, optimiser, autocast)}"
+        )
     return means()
 
 
@@ -152,7 +154,8 @@ def _diverged(epoch: int, step: int, figures: dict[str, float]) -> str:
     return f"the loss is not finite in epoch {epoch + 1}, batch {step + 1} (terms: {', '.join(bad) or 'their sum'})"
 
 
-def _advice(optimiser: torch.optim.Optimizer, autocast: str) -> str:
+def _advice(objective: Objective | Updating, optimiser: torch.optim.Optimizer, autocast: str) -> str:
     rates = ", ".join(dict.fromkeys(f"{group['lr']:.3g}" for group in optimiser.param_groups))
     precise = ", or take train.precision=float32" if autocast == "bfloat16" else ""
-    return f"the learning rate was {rates}: lower train.lr, or objective.lam and the numbers of its options{precise}"
+    tried = f"the learning rate was {rates}, the objective {in_short(objective, 200)}"
+    return f"{tried}: lower train.lr, or objective.lam and the numbers of its options{precise}"
