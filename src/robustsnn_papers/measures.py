@@ -8,9 +8,10 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from robustsnn.attacks import fgsm, pgd
+from robustsnn.attacks import fgsm, paper_trail, pgd
 from robustsnn.bench.timing import paired
 from robustsnn.data.batches import ImageSet
+from robustsnn.evaluation import moved
 from robustsnn.evaluation.judge import Judge
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress
@@ -53,6 +54,12 @@ def trail(subject: Subject) -> dict[str, Any]:
     """The gradient sparsity trail of the cross-entropy."""
     found = of_trail.trail(subject.model, subject.images, seed=subject.seed, weights_of=0, progress=subject.progress)
     return found.to_dict()
+
+
+def moved_statistics(subject: Subject) -> dict[str, list[bool]]:
+    """Which images stand where the attacks on the code move the batch statistics that judge, in batches of 16."""
+    suite = paper_trail(radius(8, subject.scale)).encoded()
+    return moved.moved_statistics(subject.model, subject.images.floats(), suite, batch_size=16, seed=subject.seed)
 
 
 def theorems(subject: Subject) -> dict[str, Any]:

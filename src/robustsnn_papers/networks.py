@@ -20,7 +20,7 @@ from robustsnn.names.config import (
     TrainingAttackConfig,
 )
 from robustsnn.recipes.recipe import Scale
-from robustsnn_papers.readings import Reading, read_as
+from robustsnn_papers.readings import CHOICES, Reading, read_as
 
 Data: TypeAlias = Literal["CIFAR-10", "CIFAR-100", "CIFAR10-DVS"]
 Defence: TypeAlias = Literal[
@@ -104,6 +104,7 @@ class Network:
         step: h of SR where it is not the usual one, and the radius of one-step AT.
         pooling: of the ResNets.
         reading: of the papers, see `readings`.
+        choice: one of `readings.CHOICES` in place of ours.
     """
 
     data: Data
@@ -113,6 +114,7 @@ class Network:
     pooling: Pooling = "max"
     reading: Reading = "ours"
     step: float | None = None
+    choice: str = ""
 
     @property
     def residual(self) -> bool:
@@ -134,11 +136,13 @@ class Network:
         parts += [] if self.lam is None else [f"{self.lam:g}"]
         parts += [] if self.step is None else [f"step-{self.step:g}"]
         parts += [] if self.reading == "ours" else [f"as-{self.reading}"]
+        parts += [self.choice] if self.choice else []
         return "-".join([*parts, str(seed)]).lower().replace("*", "-at").replace("_", "-").replace(" ", "-")
 
     def read_as(self, reading: str) -> Network:
-        """The same network by another reading of the papers."""
-        return replace(self, reading=reading)  # type: ignore[arg-type]
+        """The same network by another reading of the papers; one that is there to compare readings stays as it is."""
+        compares = self.choice or self.reading != "ours"
+        return self if compares else replace(self, reading=reading)  # type: ignore[arg-type]
 
     def radius(self, eps: int, scale: Scale) -> str:
         """See `radius`."""
@@ -153,6 +157,7 @@ class Network:
         """How it is trained. `root` is the folder with the papers' data sets, each in a folder of its name."""
         build = {"digits": _digits, "cpu": _cpu, "full": _full}[scale]
         config = read_as(build(self, seed), self.reading, scale)
+        config = CHOICES[self.choice](config, scale) if self.choice else config
         if scale != "digits" and root is not None:
             config = replace(config, data=replace(config.data, root=str(root / self.data.lower())))
         return replace(config, name=self.name())

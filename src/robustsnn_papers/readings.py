@@ -30,27 +30,60 @@ def _paper(config: Config, scale: Scale) -> Config:
     return replace(config, train=replace(config.train, precision="float32", flip=flip))
 
 
-def _released(config: Config, scale: Scale) -> Config:
-    """The squared two-way form of SR, PyTorch's initialisation of linear layers, bare phase spikes, counted padding.
+def _init(config: Config, scale: Scale) -> Config:
+    return replace(config, model=replace(config.model, init="released"))
 
-    Spiking-ResNets have a reset that carries gradient, and ResNets weight decay.
-    """
-    config, model = _paper(config, scale), replace(config.model, init="released")
-    if _residual(model):
-        encoder, options = model.encoder, dict(model.options)
-        if encoder.name == "phase":
-            encoder = replace(encoder, options={**encoder.options, "weighted": False})
-        if options["pooling"] == "average":
-            options["pooling"] = "average-with-padding"
-        carries = model.name.startswith("spiking_")
-        neuron = replace(model.neuron, detach_reset=model.neuron.detach_reset and not carries)
-        model = replace(model, encoder=encoder, options=options, neuron=neuron)
-        config = replace(config, train=replace(config.train, weight_decay=1e-3))
+
+def _bare(config: Config, scale: Scale) -> Config:
+    encoder = config.model.encoder
+    if not _residual(config.model) or encoder.name != "phase":
+        return config
+    bare = replace(encoder, options={**encoder.options, "weighted": False})
+    return replace(config, model=replace(config.model, encoder=bare))
+
+
+def _padding(config: Config, scale: Scale) -> Config:
+    options = config.model.options
+    if not _residual(config.model) or options["pooling"] != "average":
+        return config
+    return replace(config, model=replace(config.model, options={**options, "pooling": "average-with-padding"}))
+
+
+def _reset(config: Config, scale: Scale) -> Config:
+    if not config.model.name.startswith("spiking_"):
+        return config
+    return replace(config, model=replace(config.model, neuron=replace(config.model.neuron, detach_reset=False)))
+
+
+def _decay(config: Config, scale: Scale) -> Config:
+    return replace(config, train=replace(config.train, weight_decay=1e-3)) if _residual(config.model) else config
+
+
+def _penalty(config: Config, scale: Scale) -> Config:
     objective = config.objective
-    if objective.name == "sparsity" and objective.lam is not None:
-        lam = objective.lam / WEAKER[scale]
-        objective = replace(objective, lam=lam, options={**objective.options, "form": "reference-code"})
-    return replace(config, model=model, objective=objective)
+    if objective.name != "sparsity" or objective.lam is None:
+        return config
+    options = {**objective.options, "form": "reference-code"}
+    return replace(config, objective=replace(objective, lam=objective.lam / WEAKER[scale], options=options))
+
+
+CHOICES: dict[str, Callable[[Config, Scale], Config]] = {
+    "init": _init,
+    "bare code": _bare,
+    "counted padding": _padding,
+    "attached reset": _reset,
+    "weight decay": _decay,
+    "squared penalty": _penalty,
+}
+"""What the released code does otherwise than ours, each alone; a network that it does not concern stays as it is."""
+
+
+def _released(config: Config, scale: Scale) -> Config:
+    """All `CHOICES`, and what `_paper` has."""
+    config = _paper(config, scale)
+    for choice in CHOICES.values():
+        config = choice(config, scale)
+    return config
 
 
 def _residual(model: ModelConfig) -> bool:

@@ -24,6 +24,7 @@ from robustsnn.attacks import (
     apgd,
     fgsm,
     mi_fgsm,
+    mix_pgd,
     pgd,
     rfgsm,
     sa_pgd,
@@ -135,6 +136,7 @@ def test_random_moves_at_dead_gradients_are_a_samples_own_too(attack):
 
 
 SPIKING = attackers(spiking(1), 0.004, 0.03, 30)
+SPIKING.append(mix_pgd(0.004, 3))
 RULED = [replace(a, rule=rule) for a in SPIKING if isinstance(a, MinimumNorm | SparseFlips) for rule in (RGA(), ASSG())]
 
 

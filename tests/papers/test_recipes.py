@@ -34,7 +34,7 @@ from robustsnn.runs.build import (
 )
 from robustsnn_papers import measures, published
 from robustsnn_papers.networks import STAND_IN, Network, radius, sweep
-from robustsnn_papers.readings import READINGS
+from robustsnn_papers.readings import CHOICES, READINGS
 
 SCALES = ("digits", "cpu", "full")
 RECIPES = {name: named(name) for name in installed("recipe")}
@@ -56,7 +56,7 @@ def fake(data: DataConfig) -> Splits:
 
 
 def test_the_command_line_names_every_recipe():
-    assert len(RECIPES) == 18
+    assert len(RECIPES) == 20
     for name, entry in installed("recipe").items():
         assert RECIPES[name].name == name
         assert entry.text.startswith(("SR paper, ", "trail paper, "))
@@ -104,6 +104,9 @@ def test_a_reading_is_another_network_in_another_folder_that_can_be_built(scale)
         usual = need.network.config(scale, 1, Path("data"))
         assert need.network.read_as("ours").folder(scale, 1) == need.network.folder(scale, 1)
         folders = {need.network.read_as(reading).folder(scale, 1) for reading in READINGS}
+        if need.network.choice or need.network.reading != "ours":  # it is there to compare readings
+            assert len(folders) == 1
+            continue
         assert len(folders) == len(READINGS)
         for reading in ("paper", "released"):
             config = need.network.read_as(reading).config(scale, 1, Path("data"))
@@ -143,6 +146,20 @@ def test_the_released_reading_is_what_the_papers_code_does():
     assert released("CIFAR10-DVS", "SEW-ResNet18").train.flip
 
 
+def test_the_choices_of_a_network_lead_from_ours_to_the_released_code_one_by_one():
+    """Each changes the config of the network that is judged by it, no two the same part, and all of them are it."""
+    for name, base in (("p1-choices", Network("CIFAR-10", "VGG-11", "SR")), ("p2-choices", SPIKING_RESNET)):
+        networks = [need.network for need in RECIPES[name].needs("full")]
+        assert networks[0] == base
+        assert [n.reading for n in networks if not n.choice] == ["ours", "paper", "released"]
+        alone = [n for n in networks if n.choice]
+        usual, config = base.config("full", 1), base.read_as("paper").config("full", 1)
+        for network in alone:
+            assert network.config("full", 1) not in (usual, *(n.config("full", 1) for n in alone if n is not network))
+            config = CHOICES[network.choice](config, "full")
+        assert config == networks[-1].config("full", 1)
+
+
 def test_an_unknown_reading_is_refused(tmp_path, capsys):
     assert main(["reproduce", "p1-table2", "--as", "read", "--out", str(tmp_path / "out")]) == 2
     assert "allowed are ours, paper, released" in capsys.readouterr().err
@@ -179,6 +196,7 @@ def test_merged_keeps_each_network_once_with_all_that_is_needed():
     assert found == [Need(b, (one, two), (measures.trail, measures.cost)), Need(a)]
 
 
+SPIKING_RESNET = Network("CIFAR-10", "Spiking-ResNet18", pooling="average")
 SEW, VGG = Network("CIFAR-10", "SEW-ResNet18"), Network("CIFAR-10", "VGG-11")
 
 
@@ -197,7 +215,8 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def measured(run, tmp_path_factory):
     """Every measure of trained networks on a few images; the cost of regimes is made up."""
-    found = _look(Need(SEW, (), (measures.trail, measures.pictures, measures.theorems)), SETTING, 1, run, {})
+    of_residual = (measures.trail, measures.pictures, measures.theorems, measures.moved_statistics)
+    found = _look(Need(SEW, (), of_residual), SETTING, 1, run, {})
     small = trained(VGG, tmp_path_factory.mktemp("recipes") / "vgg")
     vulnerable = _look(Need(VGG, (), (measures.gradients, measures.vulnerability)), SETTING, 1, small, {})
     steps = {"vanilla": [1.0, 1.1], "AT": [4.4, 4.3], "RAT": [2.4, 2.3], "SR": [2.4, 2.5], "SR*": [6.0, 5.5]}
@@ -240,8 +259,8 @@ def test_every_exhibit_is_made_saved_and_shown(measured, tmp_path, seeds):
         assert any(isinstance(block, (Table, Chart, Pictures)) for block in exhibit.blocks)
         for table in (block for block in exhibit.blocks if isinstance(block, Table)):
             assert all(len(row.cells) == len(table.columns) for row in table.rows)
-    # The figures and tables are the papers', each with its conclusions; the pictures of figure 1 conclude nothing.
-    assert {exhibit.name for exhibit in exhibits if not exhibit.claims} == {"p2-fig1"}
+    # The figures and tables are the papers', each with its conclusions; pictures and points conclude nothing.
+    assert {exhibit.name for exhibit in exhibits if not exhibit.claims} == {"p2-fig1", "p1-choices", "p2-choices"}
     page = tmp_path / "page.html"
     write_exhibits(exhibits, page)
     assert page.stat().st_size < 5_000_000

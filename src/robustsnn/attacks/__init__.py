@@ -17,6 +17,7 @@ from robustsnn.attacks.noise import RandomSearch as RandomSearch
 from robustsnn.attacks.presets import apgd as apgd
 from robustsnn.attacks.presets import fgsm as fgsm
 from robustsnn.attacks.presets import mi_fgsm as mi_fgsm
+from robustsnn.attacks.presets import mix_pgd as mix_pgd
 from robustsnn.attacks.presets import pgd as pgd
 from robustsnn.attacks.presets import rfgsm as rfgsm
 from robustsnn.attacks.presets import sa_pgd as sa_pgd

@@ -25,7 +25,7 @@ from robustsnn.ground.modes import batch_statistics, frozen
 from robustsnn.ground.types import Images, Labels, Logits, Loss, TargetedLoss
 from robustsnn.ground.units import show_fraction
 from robustsnn.losses import TARGETED, cross_entropy, dlr, margin
-from robustsnn.neurons import GradientRule, gradient_rule
+from robustsnn.neurons import GradientRule, ResetFlow, gradient_rule
 
 _NAMES = {cross_entropy: "ce", margin: "margin", dlr: "dlr", **{t: t.__name__[9:].replace("_", "-") for t in TARGETED}}
 
@@ -61,6 +61,8 @@ class Attack(Called):
             distance, see `encoders.Smoothed`; None leaves each its own gradient.
         batch_statistics: craft while batch norms use the statistics of the batch. Such a model is another
             one than evaluation judges, and its samples are coupled; some released codes do it.
+        mix: another gradient rule. The gradient is then the mean of that of `rule` and of its own, a pass for each, and
+            neither is scaled before: the larger one leads. See `mix_pgd`.
     """
 
     threat: Threat
@@ -75,12 +77,18 @@ class Attack(Called):
     draws: int = 1
     smoothing: float | None = None
     batch_statistics: bool = False
+    mix: GradientRule | None = None
 
     black_box: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_fields(self)
         at_least(self, steps=1, restarts=1, targets=0, draws=1)
+        if self.mix is not None and any(isinstance(r, ResetFlow) or hasattr(r, "begin") for r in (self.rule, self.mix)):
+            raise UserError(
+                f"mix={self.mix!r} with rule={self.rule!r}: rules that remember or turn the reset's gradient "
+                f"do not mix; use others, such as STBP, HART and RGA"
+            )
         if self.smoothing is not None and not 0 < self.smoothing <= 1:
             raise UserError(f"smoothing={self.smoothing!r}: a distance in (0, 1] in pixel units is needed, or None")
         if self.keep == "last" and self.restarts * max(1, self.targets) > 1:
@@ -97,12 +105,18 @@ class Attack(Called):
             step = "fgsm" if isinstance(self.start, AtImage) else "rfgsm"
         loss = _NAMES.get(self.loss) or repr(self.loss)  # type: ignore[call-overload]
         smooth = f"/smoothed {show_fraction(self.smoothing)}" if self.smoothing else ""
-        return f"{step}-{loss}{'-t' if self.targets else ''}/{self.rule.label if self.rule else 'own'}{smooth}"
+        rule = "+".join(r.label if r else "own" for r in (self.rule, self.mix)[: self.gradients])
+        return f"{step}-{loss}{'-t' if self.targets else ''}/{rule}{smooth}"
+
+    @property
+    def gradients(self) -> int:
+        """Gradients that a step takes the mean of, one for each rule."""
+        return 1 if self.mix is None else 2
 
     @property
     def passes(self) -> int:
-        """Per run two a step, and one for the last point unless keep="last"; one to choose targets. Times the draws."""
-        a_run = 2 * self.steps + (self.keep == "worst")
+        """Per run two a gradient, one for the last point unless keep="last"; one to choose targets. Times the draws."""
+        a_run = 2 * self.gradients * self.steps + (self.keep == "worst")
         return self.draws * (self.restarts * max(1, self.targets) * a_run + (self.targets > 0))
 
     def run(self, model: nn.Module, x: Images, y: Labels, *, generator: Randomness = None) -> Attempt:
@@ -163,6 +177,10 @@ class _Search:
             for k in range(attack.steps):
                 shown = self.allowed(z, at)
                 found = differentiate(self.model, shown, self.y[at], loss, attack.draws, memory, self.attempt, at)
+                if attack.mix is not None:
+                    with gradient_rule(self.model, attack.mix) as other:
+                        also = differentiate(self.model, shown, self.y[at], loss, attack.draws, other, self.attempt, at)
+                    found = found.mean(also)
                 found.replace_zeros(self.streams, at)
                 value, gradient = found.loss, found.gradient
                 if attack.keep == "worst":

@@ -40,6 +40,13 @@ class Gradient(NamedTuple):
     margin: Tensor  # float32 [B], mean over the draws
     stands: Tensor  # as in Verdict
 
+    def mean(self, other: Gradient) -> Gradient:
+        """Of this and another gradient at the same points; a point stands as long as any draw of either says so."""
+        gradient = (self.gradient + other.gradient) / 2
+        dead = gradient.flatten(1).abs().amax(1) == 0
+        loss, margin = (self.loss + other.loss) / 2, (self.margin + other.margin) / 2
+        return Gradient(loss, gradient, dead, margin, self.stands | other.stands)
+
     def replace_zeros(self, streams: Streams, at: Tensor) -> None:
         """Give samples whose gradient is zero a random direction in its place; `at`: their positions in the streams."""
         if bool(self.dead.any()):

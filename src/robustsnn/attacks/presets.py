@@ -12,7 +12,7 @@ from robustsnn.ground.door import check_among, check_whole
 from robustsnn.ground.types import Loss
 from robustsnn.ground.units import fraction
 from robustsnn.losses import cross_entropy
-from robustsnn.neurons import GradientRule
+from robustsnn.neurons import HART, STBP, GradientRule, Triangle
 
 Norm = Literal["Linf", "L2"]
 
@@ -86,6 +86,26 @@ def apgd(
     """Auto-PGD (Croce and Hein 2020): first step 2 eps, start on the sphere. Loss `cross_entropy` or `dlr`."""
     threat = ball(norm, eps)
     return Attack(threat, APGD(2 * threat.eps), Boundary(), rule, loss, steps, restarts)
+
+
+def mix_pgd(
+    eps: float | str,
+    steps: int = 7,
+    *,
+    width: float = 1.0,
+    alpha: float | str | None = None,
+    norm: Norm = "Linf",
+    loss: Loss = cross_entropy,
+) -> Attack:
+    """PGD from the image by the mean of HART's gradient and STBP's: MIXPGD of Hao et al. (ICLR 2024), or MIXFGSM.
+
+    As there, neither gradient is scaled, a step is eps / 4 (2/255 at 8/255), and a single one eps. `width` is that of
+    HART's triangle, which the source searches on the images that it reports. Any two rules mix by `Attack.mix`.
+    """
+    check_whole("steps", steps)
+    threat = ball(norm, eps)
+    size = threat.eps / (4 if steps > 1 else 1) if alpha is None else fraction(alpha)
+    return Attack(threat, GradientStep(size), rule=HART(Triangle(width)), loss=loss, steps=steps, mix=STBP())
 
 
 def mi_fgsm(

@@ -79,7 +79,8 @@ class Suite:
         """For a model without neuron layers: its own autograd is the only gradient rule there is."""
 
         def own(attack: Any) -> Attacker:
-            return replace(attack, rule=None) if getattr(attack, "rule", None) is not None else attack
+            rules = {name: None for name in ("rule", "mix") if getattr(attack, name, None) is not None}
+            return replace(attack, **rules) if rules else attack
 
         return self.map(own)
 

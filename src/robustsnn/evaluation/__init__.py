@@ -4,6 +4,7 @@ from robustsnn.data.given import Data as Data
 from robustsnn.evaluation.judge import Judge as Judge
 from robustsnn.evaluation.measure import evaluate as evaluate
 from robustsnn.evaluation.measure import run_radii as run_radii
+from robustsnn.evaluation.moved import moved_statistics as moved_statistics
 from robustsnn.evaluation.result import Evaluation as Evaluation
 from robustsnn.evaluation.running import run_suite as run_suite
 from robustsnn.evaluation.samples import input_gradient as input_gradient

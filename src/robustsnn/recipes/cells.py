@@ -28,8 +28,12 @@ def mean_interval(values: Sequence[float]) -> tuple[float, Interval | None]:
 
 
 def accuracy(found: Sequence[Found], column: str, look: Look | None = None, published: float | None = None) -> Cell:
-    """Accuracy in percent. One seed: exact binomial interval over images. Several: t-interval over seeds."""
-    arrays = hits(found, column, look)
+    """Accuracy in percent of a column, see `share`."""
+    return share(hits(found, column, look), published)
+
+
+def share(arrays: Sequence[np.ndarray], published: float | None = None) -> Cell:
+    """Mean of hits in percent. One seed: exact binomial interval over images. Several: t-interval over seeds."""
     mean, interval = mean_interval([float(array.mean()) for array in arrays])
     if interval is None:
         interval = clopper_pearson(int(arrays[0].sum()), len(arrays[0]))
@@ -46,13 +50,17 @@ def value(values: Sequence[float], n: int | None = None, published: float | None
 def difference(
     results: Results, a: Network, b: Network, column: str, look: Look | None = None
 ) -> tuple[float, Interval]:
-    """Accuracy of a minus that of b in points, and a 95 % interval of it.
+    """Accuracy of a minus that of b in points, and a 95 % interval of it, see `gap`."""
+    return gap(hits(results[a], column, look), hits(results[b], column, look))
+
+
+def gap(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> tuple[float, Interval]:
+    """Mean of the hits a minus that of b in points, one array per seed, and a 95 % interval.
 
     Paired by image for one seed (normal interval), by seed for several (t-interval).
     """
-    pairs = list(zip(hits(results[a], column, look), hits(results[b], column, look), strict=True))
-    gaps = [100 * (x.astype(float) - y.astype(float)) for x, y in pairs]
-    mean, interval = mean_interval([float(gap.mean()) for gap in gaps])
+    gaps = [100 * (x.astype(float) - y.astype(float)) for x, y in zip(a, b, strict=True)]
+    mean, interval = mean_interval([float(each.mean()) for each in gaps])
     if interval is None:
         interval = paired_interval(gaps[0], step=100)
     return mean, (max(-100.0, interval[0]), min(100.0, interval[1]))
