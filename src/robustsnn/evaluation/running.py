@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,61 +107,41 @@ def run_suite(
     # Attacks that go on from the worst points find them in the files too, after an interruption.
     keeps = keep_images or (suite.survivors_only and any(goes_on(attack) for _, attack in members))
     chosen = None if candidates is None else np.asarray(candidates, dtype=bool)
+    numbers = range(-(-len(x) // batch_size))
     folder = None
     if out is not None:
-        out = Path(out)
         marks = [x, y] if chosen is None or after else [x, y, torch.from_numpy(chosen)]
         settings = (exact(suite), exact(after), batch_size, seed, keep_images, judge.votes)
         # Outcomes that were saved before there was a choice of precision stay valid.
         mark = fingerprint(own, marks, settings if precision == "float32" else (*settings, precision))
-        folder = out / f"{suite.name}-{suite.threat.norm}-{suite.threat.eps:.6f}-{mark[:12]}"
+        folder = Path(out) / f"{suite.name}-{suite.threat.norm}-{suite.threat.eps:.6f}-{mark[:12]}"
         if not resume and merge is None:  # the batches of other shards may lie in the same folder
-            for number in range(-(-len(x) // batch_size)):
+            for number in numbers:
                 if shard is None or shard.takes(number):
                     batch_path(folder, number).unlink(missing_ok=True)
-        attacks = [[column, repr(attack)] for column, attack in members]
-        about = {"suite": suite.name, "attacks": attacks, "n": len(x), "batch_size": batch_size, "seed": seed}
-        about["precision"] = precision
         if merge is not None:
-            collect(folder, merge, -(-len(x) // batch_size), len(members))
+            collect(folder, merge, len(numbers), len(members))
+        about = {"suite": suite.name, "attacks": [[column, repr(attack)] for column, attack in members]}
+        about |= {"n": len(x), "batch_size": batch_size, "seed": seed, "precision": precision}
         write_json(folder / "evaluation.json", {**about, "fingerprint": mark})
     shard = shard or Shard()
-    numbers = [number for number in range(-(-len(x) // batch_size)) if shard.takes(number)]
+    mine = [number for number in numbers if shard.takes(number)]
     parts, taken = [], 0
-    for position, number in enumerate(numbers):
+    for position, number in enumerate(mine):
         start = number * batch_size
         xb, yb = x[start : start + batch_size].to(device), y[start : start + batch_size].to(device)
         wanted = None if chosen is None else chosen[taken : taken + len(xb)]
         taken += len(xb)
-        path = batch_path(folder, number) if folder is not None else None
         if view is not None:
             xb = encode(view, xb, start, seed)
             check_images(xb, yb, suite.threat.low, suite.threat.high)
+
+        def tell(row: int, told: str, position: int = position) -> None:
+            attack = f"{members[row][1].label} {row + 1}/{len(members)}, batch {position + 1}/{len(mine)}"
+            progress(position * len(members) + row + 1, len(mine) * len(members), f"{attack}, {told}")
+
         work = _Batch(view or model, judge, xb, yb, start, seed, precision)
-        part, done = Outcomes.empty(len(members), len(xb), tuple(xb.shape[1:]) if keeps else None), 0
-        if path is not None and path.exists():
-            shape = part.images.shape if part.images is not None else None
-            part, done = Outcomes.load(path, attacks=len(members), n=len(xb))
-            if shape != (part.images.shape if part.images is not None else None):
-                raise UserError(f"{path} is damaged (its images have another shape); delete it")
-        else:
-            work.clean(part)
-        for row in range(done, len(members)):
-            column, attack = members[row]
-            before = [i for i in range(row) if suite.survivors_only or members[i][0] == column]
-            standing = part.standing(before)
-            at = np.flatnonzero(standing if wanted is None else standing & wanted)
-            work.attack(attack, part, row, at, go_on=suite.survivors_only)
-            if path is not None:
-                part.save(path, row + 1)
-            left = int(part.standing([*before, row]).sum())
-            progress(
-                position * len(members) + row + 1,
-                len(numbers) * len(members),
-                f"{attack.label} {row + 1}/{len(members)}, batch {position + 1}/{len(numbers)}, "
-                f"{int(part.broken[row].sum())} of {len(at)} broken, {left} standing",
-            )
-        parts.append(part)
+        parts.append(work.outcomes(suite, wanted, keeps, None if folder is None else batch_path(folder, number), tell))
     if not parts:
         raise UserError(f"shard {shard.index}/{shard.count} is empty: there are fewer batches; use fewer shards")
     found = Outcomes.join(parts)
@@ -186,6 +166,39 @@ class _Batch:
     start: int
     seed: int
     precision: Precision
+
+    def outcomes(
+        self,
+        suite: Suite,
+        wanted: np.ndarray | None,
+        keeps: bool,
+        path: Path | None,
+        tell: Callable[[int, str], None],
+    ) -> Outcomes:
+        """What every attack of the suite makes of the samples `wanted` (all, if None), saved after each.
+
+        What the file at `path` holds already is taken from there. `keeps`: with the worst images.
+        """
+        members = suite.members()
+        part, done = Outcomes.empty(len(members), len(self.x), tuple(self.x.shape[1:]) if keeps else None), 0
+        if path is not None and path.exists():
+            shape = None if part.images is None else part.images.shape
+            part, done = Outcomes.load(path, attacks=len(members), n=len(self.x))
+            if shape != (None if part.images is None else part.images.shape):
+                raise UserError(f"{path} is damaged (its images have another shape); delete it")
+        else:
+            self.clean(part)
+        for row in range(done, len(members)):
+            column, attack = members[row]
+            before = [i for i in range(row) if suite.survivors_only or members[i][0] == column]
+            standing = part.standing(before)
+            at = np.flatnonzero(standing if wanted is None else standing & wanted)
+            self.attack(attack, part, row, at, go_on=suite.survivors_only)
+            if path is not None:
+                part.save(path, row + 1)
+            left = int(part.standing([*before, row]).sum())
+            tell(row, f"{int(part.broken[row].sum())} of {len(at)} broken, {left} standing")
+        return part
 
     def _seeded(self, *path: str | int) -> AbstractContextManager[None]:
         """For models that draw from torch's global generator."""
