@@ -1,3 +1,4 @@
+import gc
 import os
 import sys
 from pathlib import Path
@@ -18,3 +19,15 @@ def _leave_torch_as_it_was():
     yield
     assert torch.is_grad_enabled()
     torch.random.set_rng_state(state)
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Evaluations in this process make no checks for masking, which are most of the time of so small ones."""
+    monkeypatch.setattr("robustsnn.evaluation.measure.checks", lambda *_: [])
+
+
+def pytest_collection_finish():
+    """What was imported and collected stays; the collector of garbage need not look through it again and again."""
+    gc.collect()
+    gc.freeze()

@@ -208,11 +208,12 @@ class Reached(Exception):
 def demo_run(tmp_path_factory) -> Path:
     """A folder with one run under all the names that pages give to runs, and another of event data."""
     folder = tmp_path_factory.mktemp("docs")
-    assert main(["train", *TINY, "--out", str(folder / "RUN")]) == 0
+    small = [*TINY, "--model.options.width", "0.25"]
+    assert main(["train", *small, "--out", str(folder / "RUN")]) == 0
     events = ["--data.name", "digit_events", "--model.options.width", "0.1", *TINY, "--data.frames.steps", "2"]
     (folder / "runs").mkdir()
     assert main(["train", *events, "--out", str(folder / "runs/events")]) == 0
-    assert main(["train", "--train.seed", "1", *TINY, "--out", str(folder / "OTHER")]) == 0
+    assert main(["train", "--train.seed", "1", *small, "--out", str(folder / "OTHER")]) == 0
     for name in ("demo/at", "runs/sr", "runs/mine", "runs/c10-vgg11-sr", "runs/lambda/lam=0.002_seed=1"):
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
         (folder / name).symlink_to(folder / "RUN", target_is_directory=True)

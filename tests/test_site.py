@@ -56,6 +56,14 @@ def test_a_tutorial_is_text_and_code_in_turn_and_says_all_of_itself(script):
             ast.parse(content)
 
 
+def test_the_reading_order_names_files_that_are_there_each_once():
+    text = (DOCS / "explanation" / "reading.md").read_text("utf-8")
+    named = re.findall(r"`([\w/]+(?:\.py|/))`", text)
+    assert len(named) == len(set(named)) > 30
+    for name in named:
+        assert ((ROOT if name.startswith("tests/") else ROOT / "src" / "robustsnn") / name).exists(), name
+
+
 def test_every_room_that_the_package_announces_has_a_page():
     announced = set(re.findall(r"^    robustsnn\.(\w+) {2,}", robustsnn.__doc__ or "", re.MULTILINE))
     assert announced - set(ROOMS) <= {"fit", "wrap", "evaluate"}

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 
 import numpy as np
 import pytest
@@ -22,6 +23,8 @@ from robustsnn.ground.tensors import read_tensors, write_tensors
 from robustsnn.names.shipped import shipped
 
 TINY = ["--train.epochs", "1", "--train.batch_size", "8", "--model.steps", "2", "--train.precision", "float32"]
+SPARSE = ["--objective.name", "sparsity", "--objective.lam", "0.1", *TINY, "--train.batch_size", "64"]
+SPARSE += ["--model.options.width", "0.25"]
 
 
 def run(*arguments, capture):
@@ -46,8 +49,7 @@ def refused(*arguments, capture):
 def trained(tmp_path_factory):
     """A run that was trained for one epoch on digits."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    arguments = ["train", "--objective.name", "sparsity", "--objective.lam", "0.1", *TINY, "--train.batch_size", "64"]
-    assert main([*arguments, "--out", str(out)]) == 0
+    assert main(["train", *SPARSE, "--out", str(out)]) == 0
     return out
 
 
@@ -103,11 +105,10 @@ def test_resuming_a_finished_run_changes_nothing_and_overwriting_is_refused(trai
     run_folder = copy(trained, tmp_path / "run")
     before = (run_folder / "weights.safetensors").read_bytes()
     assert "--resume" in refused("train", *TINY, "--out", run_folder, capture=capsys)
-    same = ["--objective.name", "sparsity", "--objective.lam", "0.1", *TINY, "--train.batch_size", "64"]
-    assert run("train", *same, "--out", run_folder, "--resume", capture=capsys)[0] == 0
+    assert run("train", *SPARSE, "--out", run_folder, "--resume", capture=capsys)[0] == 0
     assert run("train", run_folder / "config.yaml", "--out", run_folder, "--resume", capture=capsys)[0] == 0
     assert "another config" in refused(
-        "train", *same, "--train.seed", 1, "--out", run_folder, "--resume", capture=capsys
+        "train", *SPARSE, "--train.seed", 1, "--out", run_folder, "--resume", capture=capsys
     )
     assert (run_folder / "weights.safetensors").read_bytes() == before
 
@@ -312,7 +313,8 @@ def test_damaged_runs_are_named(trained, capsys, tmp_path):
     assert "not trained to the end" in refused("evaluate", a, *evaluate, capture=capsys)
     (a / "weights.safetensors").write_bytes(weights)
     config = yaml.safe_load((a / "config.yaml").read_text())
-    (a / "config.yaml").write_text(yaml.safe_dump(config | {"model": config["model"] | {"name": "wide_resnet16"}}))
+    other = config["model"] | {"name": "wide_resnet16", "options": {}}
+    (a / "config.yaml").write_text(yaml.safe_dump(config | {"model": other}))
     assert "does not fit the model" in refused("evaluate", a, *evaluate, capture=capsys)
     for group, change in (("data", {"seed": 3}), ("model", {"neuron": {"theta": 0.5}})):
         (a / "config.yaml").write_text(yaml.safe_dump(config | {group: config[group] | change}))
@@ -364,7 +366,7 @@ def test_debug_shows_the_traceback(monkeypatch):
 SCRIPT = "import sys; from robustsnn.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
-def test_killed_evaluation_resumes_to_identical_outcomes(trained, tmp_path, capsys):
+def test_killed_evaluation_resumes_to_identical_outcomes(trained, tmp_path, capsys, unchecked):
     evaluate = ("--suite", "paper-sr-10", "--eps", "8/255", "--limit", "40", "--batch_size", "8")
     whole, killed = copy(trained, tmp_path / "whole"), copy(trained, tmp_path / "killed")
     assert run("evaluate", whole, *evaluate, capture=capsys)[0] == 0
@@ -374,6 +376,7 @@ def test_killed_evaluation_resumes_to_identical_outcomes(trained, tmp_path, caps
     outcomes = killed / "outcomes"
     while len(list(outcomes.rglob("batch-*.npz"))) < 3:
         assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (killed / "results.json").exists()
@@ -410,7 +413,7 @@ def test_list_names_the_suites_that_can_be_built(capsys):
             assert suite(name)(0.03).on_grid() == suite(f"{name}-8bit")(0.03)
 
 
-def test_shards_of_one_folder_or_of_copies_merge_to_the_results_of_one_run(trained, capsys, tmp_path):
+def test_shards_of_one_folder_or_of_copies_merge_to_the_results_of_one_run(trained, capsys, tmp_path, unchecked):
     curve = ("--curve", "4/255")
     whole, one, *copies = (copy(trained, tmp_path / name) for name in ("whole", "one", "a", "b", "c"))
     assert run("evaluate", whole, *TRAIL, *curve, capture=capsys)[0] == 0
@@ -433,7 +436,9 @@ def test_shards_of_one_folder_or_of_copies_merge_to_the_results_of_one_run(train
     assert "shard 4/4 is empty" in refused("evaluate", one, *TRAIL, "--shard", "4/4", capture=capsys)
 
 
-def test_several_suites_are_entries_of_their_own_and_their_images_are_judged_again(trained, capsys, tmp_path):
+def test_several_suites_are_entries_of_their_own_and_their_images_are_judged_again(
+    trained, capsys, tmp_path, unchecked
+):
     folder = copy(trained, tmp_path / "run")
     three = ("--suite", "paper-trail, paper-trail-8bit, paper-trail-encoded", *TRAIL[2:], "--save_images")
     code, out, _ = run("evaluate", folder, *three, capture=capsys)

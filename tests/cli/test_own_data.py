@@ -46,7 +46,9 @@ def png(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(("form", "chance"), [("idx", 1 / 3), ("png", 18 / 53)])
-def test_own_images_are_trained_on_and_attacked(form: str, chance: float, request, tmp_path: Path, capsys) -> None:
+def test_own_images_are_trained_on_and_attacked(
+    form: str, chance: float, request, tmp_path: Path, capsys, unchecked
+) -> None:
     run = str(tmp_path / "run")
     assert main(["train", *request.getfixturevalue(form), *TINY, "--out", run]) == 0
     assert main(["evaluate", run, "--suite", "paper-trail", "--eps", "8/255", "--limit", "6"]) == 0

@@ -219,8 +219,7 @@ def test_models_that_differ_in_an_attribute_alone_do_not_share_outcomes(tmp_path
         assert len(folders(tmp_path)) == number + 1
 
 
-@pytest.mark.slow
-def test_a_curve_that_is_resumed_with_other_radii_is_that_of_a_fresh_one(tmp_path):
+def test_a_curve_that_is_resumed_with_other_radii_is_that_of_a_fresh_one(tmp_path, unchecked):
     model = spiking()
     x = images(40, (1, 8, 8), low=0.0, high=1.0)
     y = model(x).argmax(1)

@@ -177,7 +177,6 @@ def test_what_is_fused():
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning:torch")
-@pytest.mark.slow
 def test_compiled_kernels_give_the_same():
     norm, neurons, x, upstream = made(IF(), STBP(), seed=1)
     with compilation("always"):

@@ -294,7 +294,6 @@ def test_wrong_requests_are_refused_before_anything_is_trained(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
 def test_the_cost_of_regimes_is_measured_for_each_of_them(monkeypatch):
     monkeypatch.setattr(measures, "_ROUNDS", 2)
     monkeypatch.setattr(measures, "_BATCHES", 1)

@@ -65,7 +65,7 @@ def plain() -> nn.Module:
 def spiking() -> nn.Module:
     """A small spiking network with three neuron layers."""
     torch.manual_seed(0)
-    model = vgg(Plan(((8,), (16,)), (32,)), image=(1, 8, 8), classes=10, neuron=IF(), steps=4)
+    model = vgg(Plan(((8,), (16,)), (32,)), image=(1, 8, 8), classes=10, neuron=IF(), steps=2)
     return trained(model, 150, 1e-2)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -27,23 +28,22 @@ LOOK = Look("paper-trail", "8/255", limit=8)
 
 
 @pytest.fixture
-def here(monkeypatch):
+def here(monkeypatch, unchecked):
     """Jobs are done in this process, and their names kept in the list."""
     begun = []
-
-    def run_here(jobs, *, workers=None, text="", progress=silent):
-        found = {}
-        for job in jobs:
-            begun.append(job.name)
-            try:
-                found[job.name] = Done(job.call(*job.arguments, progress=progress))
-            except UserError as error:
-                found[job.name] = Done(error=str(error))
-        return found
-
-    monkeypatch.setattr("robustsnn.runs.sweep.run_jobs", run_here)
-    monkeypatch.setattr("robustsnn.evaluation.measure.checks", lambda *_: [])  # most of the time of so small a look
+    monkeypatch.setattr("robustsnn.runs.sweep.run_jobs", partial(run_here, begun))
     return begun
+
+
+def run_here(begun, jobs, *, workers=None, text="", progress=silent):
+    found = {}
+    for job in jobs:
+        begun.append(job.name)
+        try:
+            found[job.name] = Done(job.call(*job.arguments, progress=progress))
+        except UserError as error:
+            found[job.name] = Done(error=str(error))
+    return found
 
 
 # The grid
@@ -209,7 +209,6 @@ def test_a_wrong_look_is_refused_before_anything_runs(tmp_path, here):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_a_cluster_and_this_process_give_the_same(tmp_path, here):
     over = axes(["train.seed=1"])
     found = sweep(BASE, over, tmp_path / "cluster", look=LOOK, slurm=Slurm(tmp_path / "jobs", cluster="local"))
@@ -220,7 +219,7 @@ def test_a_cluster_and_this_process_give_the_same(tmp_path, here):
         assert found["points"][0]["results"][name] == same["points"][0]["results"][name]
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command(tmp_path, capsys, monkeypatch):
     config = tmp_path / "config.yaml"
     config.write_text("model: {steps: 1, options: {width: 0.25}}\ntrain: {epochs: 1, batch_size: 512}\n")
     out = tmp_path / "out"
@@ -236,8 +235,11 @@ def test_the_command(tmp_path, capsys):
     assert lines[3].startswith("lr=1e30 ")
     assert "failed: " in lines[3]
     written = (out / "lr=0.1" / "weights.safetensors").stat().st_mtime_ns
+    again = []
+    monkeypatch.setattr("robustsnn.runs.sweep.run_jobs", partial(run_here, again))
     assert main([*command[:3], "train.lr=0.1", *command[4:], *look]) == 0
     assert (out / "lr=0.1" / "weights.safetensors").stat().st_mtime_ns == written
+    assert again == []
     assert "sweep.json" in capsys.readouterr().out
 
 

@@ -54,11 +54,11 @@ OBJECTIVES = {
 SIZES = {"even": 8, "uneven": 7, "too few": 3}
 CASES = [(name, "uneven") for name in OBJECTIVES] + [("vanilla", "even"), ("SR*", "even"), ("AT", "too few")]
 CONFIG = """
-model: {steps: 2, options: {width: 0.5}}
+model: {steps: 2, options: {width: 0.25}}
 objective: {name: adversarial, attack: {eps: 2/255, steps: 1}}
 train: {epochs: 2, batch_size: 400, validation_attack: {eps: 2/255, steps: 1}, validation_attacked: 60}
 """
-EVALUATE = ["--suite", "quick", "--eps", "8/255", "--limit", "14", "--batch_size", "5"]
+EVALUATE = ["--suite", "paper-trail", "--eps", "8/255", "--limit", "14", "--batch_size", "5"]
 
 
 def data(n, seed=0):
@@ -306,7 +306,7 @@ def test_only_the_first_process_speaks_and_writes(folder):
 def test_shards_of_two_processes_are_the_evaluation_of_one(folder, tmp_path, capsys):
     first, second = printed(folder, "evaluate")
     assert first[0] == second[0] == 0
-    assert "worst case of quick" in first[1]
+    assert "worst case of paper-trail" in first[1]
     assert second[1:] == ["", ""]
     shutil.copytree(folder / "run", tmp_path / "run", ignore=shutil.ignore_patterns("outcomes", "results.json"))
     assert main(["evaluate", str(tmp_path / "run"), *EVALUATE]) == 0

@@ -6,7 +6,7 @@ A rule is a value with `init` and `update`. Its state is any tree of tensors who
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import accumulate
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -42,24 +42,32 @@ class StepRule(Protocol):
     def update(self, state: Any, now: Iterate) -> tuple[Tensor, Any]: ...
 
 
-@dataclass(frozen=True)
-class GradientStep:
-    """z <- project(z + alpha * steepest(g)): for Linf the sign step of FGSM and PGD."""
+@dataclass(frozen=True, repr=False)
+class Sized:
+    """A rule with a step size. Its repr names what is not usual: random numbers derive from it."""
 
     alpha: NotNegative
-    label: ClassVar[str] = "pgd"
 
     def __post_init__(self) -> None:
         check_fields(self)
+
+    def __repr__(self) -> str:
+        others = [(f.name, getattr(self, f.name)) for f in fields(self)[1:] if getattr(self, f.name) != f.default]
+        more = "".join(f", {name}={value:g}" for name, value in others)
+        return f"{type(self).__name__}(alpha={show_fraction(self.alpha)}{more})"
+
+
+@dataclass(frozen=True, repr=False)
+class GradientStep(Sized):
+    """z <- project(z + alpha * steepest(g)): for Linf the sign step of FGSM and PGD."""
+
+    label: ClassVar[str] = "pgd"
 
     def init(self, z: Tensor) -> tuple[()]:
         return ()
 
     def update(self, state: tuple[()], now: Iterate) -> tuple[Tensor, tuple[()]]:
         return now.threat.project(now.z + now.threat.steepest(now.gradient, self.alpha), now.x), state
-
-    def __repr__(self) -> str:
-        return f"GradientStep(alpha={show_fraction(self.alpha)})"
 
 
 class APGDState(NamedTuple):
@@ -86,8 +94,8 @@ def apgd_checkpoints(steps: int) -> list[int]:
     return points
 
 
-@dataclass(frozen=True)
-class APGD:
+@dataclass(frozen=True, repr=False)
+class APGD(Sized):
     """Auto-PGD (Croce and Hein 2020, alg. 1): momentum and a step size that halves where progress stalls.
 
         p = project(z_k + alpha steepest(g)),  z_{k+1} = project(z_k + m (p - z_k) + (1 - m)(z_k - z_{k-1}))
@@ -101,13 +109,9 @@ class APGD:
         alpha: the first step size; twice the radius of the threat in the source.
     """
 
-    alpha: NotNegative
     momentum: float = 0.75
     rho: float = 0.75
     label: ClassVar[str] = "apgd"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def init(self, z: Tensor) -> APGDState:
         low = torch.full((len(z),), -torch.inf, device=z.device)
@@ -140,10 +144,6 @@ class APGD:
         following = project(z + m * (target - z) + (1 - m) * (z - state.previous), now.x)
         return following, APGDState(z, best, best_gradient, best_loss, now.loss, alpha, rises, halved, mark)
 
-    def __repr__(self) -> str:
-        more = "".join(f", {k}={v:g}" for k, v in (("momentum", self.momentum), ("rho", self.rho)) if v != 0.75)
-        return f"APGD(alpha={show_fraction(self.alpha)}{more})"
-
 
 class MomentumState(NamedTuple):
     """The gradient accumulated so far."""
@@ -151,16 +151,12 @@ class MomentumState(NamedTuple):
     gathered: Tensor
 
 
-@dataclass(frozen=True)
-class Momentum:
+@dataclass(frozen=True, repr=False)
+class Momentum(Sized):
     """MI-FGSM: m <- decay m + g / ||g||_1, z <- project(z + alpha steepest(m)). Source: Dong et al., CVPR 2018."""
 
-    alpha: NotNegative
     decay: float = 1.0
     label: ClassVar[str] = "mi-fgsm"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def init(self, z: Tensor) -> MomentumState:
         return MomentumState(torch.zeros_like(z))
@@ -171,10 +167,6 @@ class Momentum:
         gathered = self.decay * state.gathered + unit / per_sample(size, unit)
         z = now.threat.project(now.z + now.threat.steepest(gathered, self.alpha), now.x)
         return z, MomentumState(gathered)
-
-    def __repr__(self) -> str:
-        more = "" if self.decay == 1 else f", decay={self.decay:g}"
-        return f"Momentum(alpha={show_fraction(self.alpha)}{more})"
 
 
 def _scaled(gradient: Tensor) -> Tensor:
@@ -195,20 +187,16 @@ class Moments(NamedTuple):
     second: Tensor
 
 
-@dataclass(frozen=True)
-class Adam:
+@dataclass(frozen=True, repr=False)
+class Adam(Sized):
     """z <- project(z + alpha m / sqrt(v)) with Adam's bias-corrected moments (Kingma and Ba 2015).
 
     The moments are kept in float64, so that tiny gradients count in full. For L2 the step has norm alpha.
     """
 
-    alpha: NotNegative
     beta1: float = 0.9
     beta2: float = 0.999
     label: ClassVar[str] = "adam"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def init(self, z: Tensor) -> Moments:
         zero = torch.zeros_like(z, dtype=torch.float64)
@@ -222,12 +210,6 @@ class Adam:
         z = now.threat.project(now.z + _along(now.threat, ratio.to(now.z.dtype), self.alpha), now.x)
         return z, Moments(first, second)
 
-    def __repr__(self) -> str:
-        more = "".join(
-            f", {n}={v:g}" for n, v, d in (("beta1", self.beta1, 0.9), ("beta2", self.beta2, 0.999)) if v != d
-        )
-        return f"Adam(alpha={show_fraction(self.alpha)}{more})"
-
 
 def halvings(steps: int) -> list[int]:
     """Iterations at which SA-PGD halves its step: APGD's checkpoints; for short runs the same shares of n.
@@ -240,8 +222,8 @@ def halvings(steps: int) -> list[int]:
     return sorted({round(share * steps) for share in shares} - {0})
 
 
-@dataclass(frozen=True)
-class SAPGD:
+@dataclass(frozen=True, repr=False)
+class SAPGD(Sized):
     """Stable adaptive PGD: momentum over an RMS of the gradient, per entry, and a step that halves on schedule.
 
         m <- decay m + g / mean|g|,   v <- decay2 v + g^2 / mean(g^2),   d = clip(m / (sqrt(v) + 1e-12), -1, 1)
@@ -253,13 +235,9 @@ class SAPGD:
     gradient than to the gradient, so other rules serve L2 better.
     """
 
-    alpha: NotNegative
     decay: float = 0.5
     decay2: float = 0.8
     label: ClassVar[str] = "sa-pgd"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
 
     def init(self, z: Tensor) -> Moments:
         return Moments(torch.zeros_like(z), torch.zeros_like(z))
@@ -272,9 +250,3 @@ class SAPGD:
         direction = (first / (second.sqrt() + 1e-12)).clamp(-1, 1)
         alpha = self.alpha / 2 ** sum(point <= now.k for point in halvings(now.steps))
         return now.threat.project(now.z + _along(now.threat, direction, alpha), now.x), Moments(first, second)
-
-    def __repr__(self) -> str:
-        more = "".join(
-            f", {n}={v:g}" for n, v, d in (("decay", self.decay, 0.5), ("decay2", self.decay2, 0.8)) if v != d
-        )
-        return f"SAPGD(alpha={show_fraction(self.alpha)}{more})"

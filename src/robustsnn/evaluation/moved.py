@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,7 +32,7 @@ from robustsnn.models import Encoded
 def _moving(model: nn.Module) -> Iterator[None]:
     """Passes of batch norms in train mode move their running statistics, also in attacks with batch statistics."""
 
-    def track(norm: nn.Module, _: object) -> None:
+    def track(norm: Any, _: object) -> None:
         norm.track_running_stats = True
 
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,67 +113,49 @@ def run_suite(
     # Attacks that go on from the worst points find them in the files too, after an interruption.
     keeps = keep_images or (suite.survivors_only and any(goes_on(attack) for _, attack in members))
     chosen = None if candidates is None else np.asarray(candidates, dtype=bool)
-    if chosen is not None and chosen.shape != (len(x),):
-        raise UserError(f"candidates of shape {list(chosen.shape)}: give one bool for each of {len(x)} images")
+    numbers = range(-(-len(x) // batch_size))
+    shard = shard or Shard()
+    mine = [number for number in numbers if shard.takes(number)]
+    of_shard = sum(min(batch_size, len(x) - number * batch_size) for number in mine)
+    if chosen is not None and chosen.shape != (of_shard,):
+        raise UserError(f"candidates of shape {list(chosen.shape)}: give one bool for each of {of_shard} images")
     folder = None
     if out is not None:
-        out = Path(out)
         marks = [x, y] if chosen is None or after else [x, y, torch.from_numpy(chosen)]
         settings = (exact(suite), exact(after), batch_size, seed, keep_images, judge.votes)
         # Outcomes that were saved before there was a choice of precision stay valid.
         mark = fingerprint(own, marks, settings if precision == "float32" else (*settings, precision))
-        folder = out / f"{suite.name}-{suite.threat.norm}-{suite.threat.eps:.6f}-{mark[:12]}"
+        folder = Path(out) / f"{suite.name}-{suite.threat.norm}-{suite.threat.eps:.6f}-{mark[:12]}"
         if not resume and merge is None:  # the batches of other shards may lie in the same folder
-            for number in range(-(-len(x) // batch_size)):
-                if shard is None or shard.takes(number):
-                    batch_path(folder, number).unlink(missing_ok=True)
-        attacks = [[column, repr(attack)] for column, attack in members]
-        about = {"suite": suite.name, "attacks": attacks, "n": len(x), "batch_size": batch_size, "seed": seed}
-        about["precision"] = precision
+            for number in mine:
+                batch_path(folder, number).unlink(missing_ok=True)
         if merge is not None:
-            collect(folder, merge, -(-len(x) // batch_size), len(members))
+            collect(folder, merge, len(numbers), len(members))
+        about = {"suite": suite.name, "attacks": [[column, repr(attack)] for column, attack in members]}
+        about |= {"n": len(x), "batch_size": batch_size, "seed": seed, "precision": precision}
         write_json(folder / "evaluation.json", {**about, "fingerprint": mark})
-    shard = shard or Shard()
-    numbers = [number for number in range(-(-len(x) // batch_size)) if shard.takes(number)]
     parts, taken = [], 0
-    for position, number in enumerate(numbers):
+    for position, number in enumerate(mine):
         start = number * batch_size
         xb, yb = x[start : start + batch_size].to(device), y[start : start + batch_size].to(device)
         wanted = None if chosen is None else chosen[taken : taken + len(xb)]
         taken += len(xb)
-        path = batch_path(folder, number) if folder is not None else None
         if view is not None:
             xb = encode(view, xb, start, seed)
             check_images(xb, yb, suite.threat.low, suite.threat.high)
-        work = _Batch(view or model, judge, xb, yb, start, seed, precision)
-        part, done = Outcomes.empty(len(members), len(xb), tuple(xb.shape[1:]) if keeps else None), 0
-        if path is not None and path.exists():
-            shape = part.images.shape if part.images is not None else None
-            part, done = Outcomes.load(path, attacks=len(members), n=len(xb))
-            if shape != (part.images.shape if part.images is not None else None):
-                raise UserError(f"{path} is damaged (its images have another shape); delete it")
-        else:
-            work.clean(part)
-        for row in range(done, len(members)):
+
+        def tell(row: int, attacked: int, broken: int, standing: int, position: int = position) -> None:
             column, attack = members[row]
-            before = [i for i in range(row) if suite.survivors_only or members[i][0] == column]
-            standing = part.standing(before)
-            at = np.flatnonzero(standing if wanted is None else standing & wanted)
-            work.attack(attack, part, row, at, go_on=suite.survivors_only)
-            if path is not None:
-                part.save(path, row + 1)
-            left, broken = int(part.standing([*before, row]).sum()), int(part.broken[row].sum())
-            progress(
-                position * len(members) + row + 1,
-                len(numbers) * len(members),
-                f"{attack.label} {row + 1}/{len(members)}, batch {position + 1}/{len(numbers)}, "
-                f"{broken} of {len(at)} broken, {left} standing",
-            )
+            done = f"{attack.label} {row + 1}/{len(members)}, batch {position + 1}/{len(mine)}"
+            figures = {"attacked": attacked, "broken": broken, "standing": standing}
+            at = position * len(members) + row + 1
+            progress(at, len(mine) * len(members), f"{done}, {broken} of {attacked} broken, {standing} standing")
             if on_attack is not None:
-                told = {"suite": suite.name, "eps": suite.threat.eps, "attack": attack.label, "column": column}
-                told |= {"batch": position + 1, "batches": len(numbers)}
-                on_attack({**told, "attacked": len(at), "broken": broken, "standing": left})
-        parts.append(part)
+                about = {"suite": suite.name, "eps": suite.threat.eps, "attack": attack.label, "column": column}
+                on_attack({**about, "batch": position + 1, "batches": len(mine), **figures})
+
+        work = _Batch(view or model, judge, xb, yb, start, seed, precision)
+        parts.append(work.outcomes(suite, wanted, keeps, None if folder is None else batch_path(folder, number), tell))
     if not parts:
         raise UserError(f"shard {shard.index}/{shard.count} is empty: there are fewer batches; use fewer shards")
     found = Outcomes.join(parts)
@@ -198,6 +180,38 @@ class _Batch:
     start: int
     seed: int
     precision: Precision
+
+    def outcomes(
+        self,
+        suite: Suite,
+        wanted: np.ndarray | None,
+        keeps: bool,
+        path: Path | None,
+        tell: Callable[[int, int, int, int], None],
+    ) -> Outcomes:
+        """What every attack of the suite makes of the samples `wanted` (all, if None), saved after each.
+
+        What the file at `path` holds already is taken from there. `keeps`: with the worst images.
+        """
+        members = suite.members()
+        part, done = Outcomes.empty(len(members), len(self.x), tuple(self.x.shape[1:]) if keeps else None), 0
+        if path is not None and path.exists():
+            shape = None if part.images is None else part.images.shape
+            part, done = Outcomes.load(path, attacks=len(members), n=len(self.x))
+            if shape != (None if part.images is None else part.images.shape):
+                raise UserError(f"{path} is damaged (its images have another shape); delete it")
+        else:
+            self.clean(part)
+        for row in range(done, len(members)):
+            column, attack = members[row]
+            before = [i for i in range(row) if suite.survivors_only or members[i][0] == column]
+            standing = part.standing(before)
+            at = np.flatnonzero(standing if wanted is None else standing & wanted)
+            self.attack(attack, part, row, at, go_on=suite.survivors_only)
+            if path is not None:
+                part.save(path, row + 1)
+            tell(row, len(at), int(part.broken[row].sum()), int(part.standing([*before, row]).sum()))
+        return part
 
     def _seeded(self, *path: str | int) -> AbstractContextManager[None]:
         """For models that draw from torch's global generator."""

@@ -309,6 +309,7 @@ def _yaml(value: Any) -> str:
     return "null" if value is None else str(value).lower() if type(value) is bool else str(value)
 
 
+@cache
 def _explained(kind: type) -> dict[str, str]:
     """{field: its text} of the part "Args:" of a docstring; under "" its first line."""
     first, _, part = (inspect.getdoc(kind) or "").partition("Args:\n")  # indented alike in every Python

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,10 +18,6 @@ class Correlation:
     n: int
     value: float
     interval: tuple[float, float] | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"n": self.n, "value": self.value, "interval": None if self.interval is None else list(self.interval)}
 
 
 def pearson(a: Sequence[float], b: Sequence[float]) -> Correlation | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,6 @@ class Estimate:
     value: float | None
     corrected: float | None
     interval: tuple[float, float] | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        interval = None if self.interval is None else list(self.interval)
-        return {"n": self.n, "value": self.value, "corrected": self.corrected, "interval": interval}
 
 
 def jackknife(value: float | None, without: Sequence[float | None]) -> Estimate:

@@ -73,6 +73,11 @@ class Task:
         """
         return self.images.take(min(len(self.images), max(least, int(self.work / (self.macs * passes)))))
 
+    def ask(self, measure: Callable[..., Found], images: ImageSet, **options: Any) -> Found:
+        """What a measurement finds in the network at these images, with what every one is told."""
+        told = {"batch_size": self.batch_size, "seed": self.seed, "progress": self.progress}
+        return measure(self.model, images, **told, **options)
+
 
 @dataclass(frozen=True)
 class Study(Generic[Found]):

@@ -10,20 +10,7 @@ from robustsnn.studies.study import Study, Task
 def _measure(task: Task) -> Energy:
     from robustsnn.studies.energy.measure import energy
 
-    return energy(
-        task.model,
-        task.some(2.5, 8),
-        mac=task.mac,
-        ac=task.ac,
-        batch_size=task.batch_size,
-        seed=task.seed,
-        progress=task.progress,
-    )
+    return task.ask(energy, task.some(2.5, 8), mac=task.mac, ac=task.ac)
 
 
-STUDY = Study(
-    "Activity and energy",
-    _measure,
-    blocks,
-    read,
-)
+STUDY = Study("Activity and energy", _measure, blocks, read)

@@ -18,8 +18,9 @@ from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.types import Loss
 from robustsnn.neurons import GradientRule, gradient_rule
+from robustsnn.records.typed import plain
 from robustsnn.studies.shared import norms
-from robustsnn.studies.shared.medians import Values, plain, tally
+from robustsnn.studies.shared.medians import Values, tally
 from robustsnn.studies.shared.passes import name_of
 from robustsnn.studies.shared.response import Response, probability
 

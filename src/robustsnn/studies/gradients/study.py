@@ -18,21 +18,7 @@ def _measure(task: Task) -> Gradients:
 
     asked = () if task.rule is None else (task.rule,)
     rules = {"own": None, **{rule.label: rule for rule in (*asked, *PAPER_RULES)}}
-    return gradients(
-        task.model,
-        task.some(4 * len(rules), 8),
-        rules=rules,
-        batch_size=task.batch_size,
-        seed=task.seed,
-        progress=task.progress,
-    )
+    return task.ask(gradients, task.some(4 * len(rules), 8), rules=rules)
 
 
-STUDY = Study(
-    "Input gradients",
-    _measure,
-    blocks,
-    read_analysis,
-    arrays=lambda found: found.heatmaps(),
-    weight=3,
-)
+STUDY = Study("Input gradients", _measure, blocks, read_analysis, arrays=lambda found: found.heatmaps(), weight=3)

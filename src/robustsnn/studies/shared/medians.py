@@ -3,7 +3,6 @@ and null in what is written."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,6 @@ from robustsnn.studies.shared.tally import Tally
 
 Values = NDArray[np.float64]
 """One number per sample `[n]`; NaN where it is undefined."""
-
-
-def plain(values: Any) -> Any:
-    """An array, or a number, as JSON has it: NaN and infinity are None."""
-    if isinstance(values, np.ndarray):
-        return [plain(value) for value in values.tolist()]
-    if isinstance(values, list):
-        return [plain(value) for value in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def tally(values: Values) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from robustsnn.ground.types import Images, Loss
 from robustsnn.losses import cross_entropy
 from robustsnn.models.classifier import Classifier
 from robustsnn.neurons import GradientRule
+from robustsnn.records.typed import plain
 from robustsnn.studies.shared.fanout import Weighted, fan_out, weighted_layers
 from robustsnn.studies.shared.passes import differentiating, first_samples, gradients_at, name_of
 from robustsnn.studies.shared.tally import Tally
@@ -60,9 +61,7 @@ class Bound:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        sides = {"left": self.left.to_dict(), "entries": self.entries, "below": self.below.to_dict()}
-        right = {"factor": self.factor, "right": self.right, "holds": self.holds, "vacuous": self.vacuous}
-        return {"reading": self.reading, **sides, **right}
+        return {**vars(self), "right": self.right, "holds": self.holds, "vacuous": self.vacuous}
 
 
 @dataclass(frozen=True)
@@ -93,9 +92,7 @@ class DensityBound:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a file."""
-        head = {key: value for key, value in vars(self).items() if key not in ("bounds", "assumptions")}
-        bounds = [bound.to_dict() for bound in self.bounds]
-        return {"schema": 1, **head, "bounds": bounds, "assumptions": [a.to_dict() for a in self.assumptions]}
+        return plain({"schema": 1, **vars(self)})
 
 
 def density_bound(

@@ -22,8 +22,9 @@ from robustsnn.ground.types import Loss
 from robustsnn.ground.units import fraction
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.neurons.smooth import smooth_forward
+from robustsnn.records.typed import plain
 from robustsnn.studies.shared import norms
-from robustsnn.studies.shared.medians import Values, median, plain, share, tally
+from robustsnn.studies.shared.medians import Values, median, share, tally
 from robustsnn.studies.shared.passes import name_of
 from robustsnn.studies.shared.response import Response, probability
 

@@ -16,6 +16,7 @@ from robustsnn.ground.types import Loss
 from robustsnn.losses import cross_entropy
 from robustsnn.models.classifier import Classifier
 from robustsnn.neurons import GradientRule
+from robustsnn.records.typed import plain
 from robustsnn.statistics.correlation import Correlation, pearson, spearman
 from robustsnn.statistics.jackknife import Estimate, ratio
 from robustsnn.studies.shared.passes import differentiating, first_samples, gradients_at, name_of, weights_of
@@ -43,12 +44,6 @@ class Shared:
     pearson: Correlation | None
     spearman: Correlation | None
     ratio: Estimate
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        found = {key: part and part.to_dict() for key, part in (("pearson", self.pearson), ("spearman", self.spearman))}
-        head = {"name": self.name, "depth": self.depth, "entries": self.entries, "sparsity": self.sparsity}
-        return {**head, **found, "ratio": self.ratio.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -83,12 +78,9 @@ class Sharing:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a file."""
         head = {key: value for key, value in vars(self).items() if key not in ("tensors", "trend", "trend_of_ranks")}
-        trends = {
-            "trend": self.trend and self.trend.to_dict(),
-            "trend_of_ranks": self.trend_of_ranks and self.trend_of_ranks.to_dict(),
-            "grows_towards_input": self.grows_towards_input,
-        }
-        return {"schema": 1, **head, **trends, "tensors": [tensor.to_dict() for tensor in self.tensors]}
+        trends = {"trend": self.trend, "trend_of_ranks": self.trend_of_ranks}
+        last = {"grows_towards_input": self.grows_towards_input, "tensors": self.tensors}
+        return plain({"schema": 1, **head, **trends, **last})
 
 
 def sharing(

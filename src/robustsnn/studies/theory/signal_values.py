@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from robustsnn.records.typed import plain
 from robustsnn.statistics.jackknife import Estimate, jackknife
 
 
@@ -30,8 +31,8 @@ class Ratio:
         return Ratio(signals[-1], noises[-1], jackknife(value, without), tuple(without))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; `snr` is None where there is no noise."""
-        return {"signal": self.signal, "noise": self.noise, "snr": self.snr.to_dict()}
+        """Without the quotients of parts."""
+        return {"signal": self.signal, "noise": self.noise, "snr": self.snr}
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,6 @@ class Gradient:
     l2: Ratio
     sup: Ratio
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"name": self.name, "entries": self.entries, "l2": self.l2.to_dict(), "sup": self.sup.to_dict()}
-
 
 @dataclass(frozen=True)
 class AtSteps:
@@ -55,11 +52,6 @@ class AtSteps:
     steps: int
     network: Gradient
     tensors: tuple[Gradient, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        tensors = [tensor.to_dict() for tensor in self.tensors]
-        return {"steps": self.steps, "network": self.network.to_dict(), "tensors": tensors}
 
 
 @dataclass(frozen=True)
@@ -78,10 +70,6 @@ class Pair:
     held: bool | None
     tensors_held: int
     tensors: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {**vars(self), "difference": self.difference.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -104,5 +92,4 @@ class SignalToNoise:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a file."""
         head = {"schema": 1, "n": self.n, "loss": self.loss, "rule": self.rule, "trained_anew": self.trained_anew}
-        pairs = [pair.to_dict() for pair in self.pairs]
-        return {**head, "held": self.held, "at": [part.to_dict() for part in self.at], "pairs": pairs}
+        return plain({**head, "held": self.held, "at": self.at, "pairs": self.pairs})

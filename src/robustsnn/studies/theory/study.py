@@ -15,10 +15,4 @@ def _measure(task: Task) -> dict[str, Any]:
     return theory(task)
 
 
-STUDY = Study(
-    "Theorems beside measurements",
-    _measure,
-    blocks,
-    read_analysis,
-    weight=4,
-)
+STUDY = Study("Theorems beside measurements", _measure, blocks, read_analysis, weight=4)

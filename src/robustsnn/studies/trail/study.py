@@ -13,16 +13,7 @@ from robustsnn.studies.trail.show import blocks, card
 def _measure(task: Task) -> Trail:
     from robustsnn.studies.trail.measure import trail
 
-    return trail(
-        task.model,
-        task.some(25, 8),
-        loss=task.loss,
-        attack=task.attack,
-        rule=task.rule,
-        batch_size=task.batch_size,
-        seed=task.seed,
-        progress=task.progress,
-    )
+    return task.ask(trail, task.some(25, 8), loss=task.loss, attack=task.attack, rule=task.rule)
 
 
 def _read(path: Path) -> Trail:
