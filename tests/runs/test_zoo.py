@@ -178,6 +178,25 @@ def test_the_board_puts_reported_beside_reliable_and_is_equal_on_repetition(entr
     assert not re.search(r"(src|href)=\"(?!#)", page)
 
 
+def test_a_suite_in_encoded_space_has_the_column_of_its_suite(entry, tmp_path):
+    def encoded(document: dict[str, Any]) -> None:
+        (fgsm,) = document["results"]
+        fgsm |= {"suite": "quick-encoded", "space": "encoded"}
+
+    page = write_board(changed(entry, encoded).parent, tmp_path / "site").read_text()
+    assert ">quick</button>" in page
+    assert ", Linf, encoded space<" in page
+
+
+def test_weights_of_others_are_not_written_over(run, tmp_path):
+    other = tmp_path / "zoo" / "small.safetensors"
+    other.parent.mkdir()
+    other.write_bytes(b"mine")
+    with pytest.raises(UserError, match="holds other weights"):
+        add([run], other.parent)
+    assert other.read_bytes() == b"mine"
+
+
 def test_a_folder_without_entries_makes_no_board(tmp_path):
     with pytest.raises(UserError, match="holds no entry"):
         write_board(tmp_path, tmp_path / "site")

@@ -9,6 +9,8 @@ from robustsnn.ground.claim import claimed_files
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import own_name, write_atomic
 from robustsnn.ground.ours import check_files
+from robustsnn.ground.units import grid_words
+from robustsnn.names import untwinned
 from robustsnn.records.result import Rate, Result, Results
 from robustsnn.records.zoo import ZooEntry, read_zoo, threat_of
 from robustsnn.reporting.citations import citations
@@ -80,8 +82,8 @@ def rows_of(network: Network) -> list[Row]:
 
 
 def _row(network: Network, found: list[Result]) -> Row:
-    judged = [result for result in found if result.suite in SUITES]
-    others = [result for result in found if result.suite not in SUITES]
+    judged = {untwinned(result.suite): result for result in found if untwinned(result.suite) in SUITES}
+    others = [result for result in found if untwinned(result.suite) not in SUITES]
     lowest = min(others, key=lambda result: _share(result.worst_case), default=Result())
     clean = [result.clean for result in found if result.clean]
     return Row(
@@ -89,9 +91,9 @@ def _row(network: Network, found: list[Result]) -> Row:
         found[0],
         lowest.worst_case,
         lowest.suite,
-        {result.suite: result.worst_case for result in judged},
+        {suite: result.worst_case for suite, result in judged.items()},
         max(clean, key=lambda rate: rate.n or 0, default=None),
-        len({flag.name for result in judged for flag in result.flags if flag.masking}),
+        len({flag.name for result in judged.values() for flag in result.flags if flag.masking}),
     )
 
 
@@ -112,7 +114,9 @@ def write_board(zoo: Path, out: Path, *, overwrite: bool = False) -> Path:
     groups: dict[str, list[Row]] = {}
     for row in rows:
         space = f", {row.result.space} space" if row.result.space not in ("", "pixel") else ""
-        groups.setdefault(f"{row.network.data}, {row.result.norm}{space}", []).append(row)
+        groups.setdefault(f"{row.network.data}, {row.result.norm}{space}{grid_words(row.result.levels)}", []).append(
+            row
+        )
     page = render(
         "board.html.j2",
         {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -81,8 +80,9 @@ def add(
         citation=entry.citation if citation is None else citation,
     )
     if not at.far and not (zoo / place).exists():
-        zoo.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(weights, zoo / place)
+        write_atomic(zoo / place, weights.read_bytes())
+    if not at.far and _sha256(zoo / place) != at.sha256:
+        raise UserError(f"{zoo / place} holds other weights than {weights}; rename the folder {run}, or move the file")
     entry.write(path)
     return path
 
