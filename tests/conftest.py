@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores, and so do the processes that tests start
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -25,6 +26,13 @@ def _leave_torch_as_it_was():
 def unchecked(monkeypatch):
     """Evaluations in this process make no checks for masking, which are most of the time of so small ones."""
     monkeypatch.setattr("robustsnn.evaluation.measure.checks", lambda *_: [])
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pages without the lines of their figures, whose drawing is most of the time of a small page."""
+    monkeypatch.setattr("robustsnn.draw.sheet.Sheet.svg", lambda *_: Markup("<svg></svg>"))
+    monkeypatch.setattr("robustsnn.draw.sheet.Sheet.pdf", lambda *_: b"")
 
 
 def pytest_collection_finish():

@@ -86,6 +86,7 @@ def test_all_changes_are_of_pages_with_code():
     assert set(PYTHON) >= {"README.md", "docs/how-to/add-a-model.md", "docs/explanation/trail.md"}
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("page", [page for page in PYTHON if not page.endswith("add-a-model.md")])
 def test_the_blocks_of_a_page_run(page, demo_run, monkeypatch, capsys):
     code = PYTHON[page]
@@ -255,6 +256,7 @@ def written(line: str) -> Iterator[str]:
         yield from sorted(map(str, Path().glob(word))) if "*" in word else [word]
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("page", SHELL)
 def test_the_command_lines_of_a_page_are_taken(page, demo_run, monkeypatch, capsys):
     monkeypatch.chdir(demo_run)

@@ -169,6 +169,7 @@ def sent(tmp_path_factory):
 @pytest.mark.parametrize(
     "path", [p for p in OPTIONS if p[-1] in ("options", "width", "name", "attack", "class_path", "model")], ids=".".join
 )
+@pytest.mark.usefixtures("undrawn", "unchecked")
 def test_no_config_of_a_run_folder_imports_or_calls(path, canaries, sent, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "run"
@@ -280,6 +281,7 @@ def test_a_name_in_a_file_is_refused_and_with_trust_imported(option, name, canar
     assert canary()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("option", NAMES)
 def test_a_name_in_a_run_folder_is_refused(option, canary, sent, capsys):
     for name in ("run", "honest"):
