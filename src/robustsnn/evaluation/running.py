@@ -108,8 +108,6 @@ def run_suite(
     # Attacks that go on from the worst points find them in the files too, after an interruption.
     keeps = keep_images or (suite.survivors_only and any(goes_on(attack) for _, attack in members))
     chosen = None if candidates is None else np.asarray(candidates, dtype=bool)
-    if chosen is not None and chosen.shape != (len(x),):
-        raise UserError(f"candidates of shape {list(chosen.shape)}: give one bool for each of {len(x)} images")
     folder = None
     if out is not None:
         out = Path(out)
