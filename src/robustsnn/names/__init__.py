@@ -173,7 +173,7 @@ def find(kind: str, name: str, option: str = "", more: Collection[str] = ()) -> 
     among = list(dict.fromkeys([*more, *registered(kind), *others]))
     shorts = [short for entry in registered(kind).values() for short in entry.short]
     hint = near(name, [*among, *shorts]) or "; or module:attribute of your own"
-    raise UserError(f"{option or kind}={shortened(name)}: allowed are {', '.join(among)}{hint}")
+    raise UserError(f"{option or kind}={shortened(name)}: allowed are {', '.join(among) or 'none'}{hint}")
 
 
 def load(entry: Entry) -> Any:

@@ -158,4 +158,4 @@ def _advice(objective: Objective | Updating, optimiser: torch.optim.Optimizer, a
     rates = ", ".join(dict.fromkeys(f"{group['lr']:.3g}" for group in optimiser.param_groups))
     precise = ", or take train.precision=float32" if autocast == "bfloat16" else ""
     tried = f"the learning rate was {rates}, the objective {in_short(objective, 200)}"
-    return f"{tried}: lower train.lr, or objective.lam and the numbers of its options{precise}"
+    return f"{tried}: lower train.lr or train.weight_decay, or objective.lam and the numbers of its options{precise}"
