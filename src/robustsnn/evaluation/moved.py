@@ -32,7 +32,7 @@ def _moving(model: nn.Module) -> Iterator[None]:
     """Passes of batch norms in train mode move their running statistics, also in attacks with batch statistics."""
 
     def track(norm: nn.Module, _: object) -> None:
-        norm.track_running_stats = True
+        norm.track_running_stats = True  # type: ignore[assignment, arg-type]
 
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     with ExitStack() as hooks:
