@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
@@ -32,8 +31,8 @@ from robustsnn.models import Encoded
 def _moving(model: nn.Module) -> Iterator[None]:
     """Passes of batch norms in train mode move their running statistics, also in attacks with batch statistics."""
 
-    def track(norm: Any, _: object) -> None:
-        norm.track_running_stats = True
+    def track(norm: nn.Module, _: object) -> None:
+        norm.track_running_stats = True  # type: ignore[assignment, arg-type]
 
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     with ExitStack() as hooks:
