@@ -13,7 +13,7 @@ from robustsnn.attacks.presets import pgd
 from robustsnn.attacks.threat import check_images
 from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.judge import device_of
-from robustsnn.ground.door import ask, check_number, check_whole
+from robustsnn.ground.door import ask, check_list, check_number, check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
@@ -56,8 +56,8 @@ def smoothing(
     same confidence; else x stands. So the accuracy of g at r lies between the certified and the standing share.
 
     One image at a time: what it draws derives from `seed` and its position. Of a network that draws random numbers
-    itself, numbers depend on `batch_size`. Passes per image and sigma: 1.2 draws, and per
-    radius 1.2 draws and some 125 of the attack.
+    itself, numbers depend on `batch_size`. Passes per image and sigma: 1.2 draws, and per radius at which the image
+    still stands 1.2 draws and some 125 of the attack.
 
     Args:
         sigma: deviations of the noise, in the units of the pixels.
@@ -66,10 +66,11 @@ def smoothing(
     check_whole("batch_size", batch_size)
     check_whole("draws", draws, least=CHOOSE)
     for name, values in (("sigma", sigma), ("radii", radii)):
-        if not values or list(values) != sorted(set(values)):
-            raise UserError(f"{name}={list(values)}: give at least one, rising")
+        check_list(name, values, "numbers")
         for value in values:
             check_number(name, value, above=0)
+        if not values or list(values) != sorted(set(values)):
+            raise UserError(f"{name}={list(values)}: give at least one, rising")
     if not 0.5 < confidence < 1:
         raise UserError(f"confidence={confidence}: allowed is above 0.5 and below 1")
     x, y = labelled(data)
