@@ -228,7 +228,8 @@ def follow(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Run a command with little data, or up to its work."""
     command = arguments[0]
     assert command in COMMANDS
-    small = {"evaluate": ["--limit", "2"], "analyze": ["--limit", "2", "--parts", "energy"]}
+    two = ["--limit", "2"]
+    small = {"evaluate": two, "analyze": [*two, "--parts", "energy"], "certify": [*two, "--draws", "5"]}
     if command == "evaluate" and "--suite" in arguments:
         named = arguments[arguments.index("--suite") + 1].split(",")
         assert {name.removesuffix("-encoded").removesuffix("-8bit") for name in named} <= registered("suite").keys()

@@ -7,7 +7,7 @@
     robustsnn.objectives  natural, adversarial and sparsity-regularised training
     robustsnn.attacks     FGSM, RFGSM, PGD, APGD; suites
     robustsnn.evaluation  suites run, judged anew, counted per sample
-    robustsnn.studies     the sparsity trail, gradients, vulnerability, theory, energy
+    robustsnn.studies     the sparsity trail, gradients, vulnerability, theory, energy, corruptions, smoothing
 
     robustsnn.fit         the training loop
     robustsnn.wrap        a spiking network of another framework, as a model that every attack reaches

@@ -265,6 +265,8 @@ def test_train_and_analyze_of_what_does_not_fit(tmp_path, monkeypatch, tame):
         "rule",
         "radii",
         "mac",
+        "sigma",
+        "draws",
         "limit",
         "work",
         "batch_size",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 from robustsnn.cli.options import listed, overwriting, path, radii, radius, trusting, value
 from robustsnn.ground.ranges import Count, Positive, Seed
 
@@ -47,9 +50,13 @@ def run(arguments: list[str]) -> None:
     overwriting(parser)
     trusting(parser, "the run's config")
     options = vars(parser.parse_args(arguments))
+    look(options.pop("run"), listed(options.pop("parts")), **options)
+
+
+def look(run: Path, parts: list[str], **options: Any) -> None:
+    """Make these parts of a run, see `robustsnn.analyze`, and print what they show."""
     from robustsnn.ground.progress import Display
 
-    run, parts = options.pop("run"), listed(options.pop("parts"))
     with Display() as display:
         display.loading()
         from robustsnn.draw.plain import block_text

@@ -58,6 +58,8 @@ def analyze(
     radii: Sequence[float | str] = RADII,
     mac: float = 4.6,
     ac: float = 0.9,
+    sigma: Sequence[float] = (0.25,),
+    draws: int = 100,
     limit: int = 200,
     work: float = WORK,
     batch_size: int = 8,
@@ -79,6 +81,7 @@ def analyze(
         rule: how neurons are differentiated: own, as they are trained, or the label or name of another gradient rule.
         radii: of the vulnerabilities, Linf.
         mac, ac: picojoule of a multiply-accumulate and of an accumulate.
+        sigma, draws: deviations of the noise of smoothing, and how often it is drawn; see `robustsnn certify`.
         limit: the first so many test images at most.
         work: multiply-accumulates that each part may spend: costly parts of large networks take fewer images.
         overwrite: replace files of these names that are not of this package.
@@ -86,7 +89,7 @@ def analyze(
 
     UserError for wrong options, and if a part cannot be had of this network, after the others are written.
     """
-    for name, value in (("limit", limit), ("batch_size", batch_size)):
+    for name, value in (("limit", limit), ("batch_size", batch_size), ("draws", draws)):
         check_whole(name, value)
     check_seed(seed)
     for name, value in (("mac", mac), ("ac", ac), ("work", work)):
@@ -95,6 +98,7 @@ def analyze(
         check_kind(name, value, str, "'own'" if name == "rule" else "'pgd'" if name == "attack" else "'cross_entropy'")
     check_list("parts", parts, "studies, see `robustsnn list studies`")
     check_list("radii", radii, "radii")
+    check_list("sigma", sigma, "deviations")
     if not isinstance(model, Path | str):
         check_model(model)
     data = None if data is None else image_set(data)
@@ -139,9 +143,9 @@ def analyze(
         before, whole = 0.0, sum(study.weight for _, study in studies.values())
         for name, (entry, study) in studies.items():
             told = part(progress, before, study.weight, whole)
-            task = Task(
-                model, images, macs, work, which, found_by, by, radii, mac * 1e-12, ac * 1e-12, batch_size, seed, told
-            )
+            joule = mac * 1e-12, ac * 1e-12
+            noise = tuple(sigma), draws
+            task = Task(model, images, macs, work, which, found_by, by, radii, *joule, *noise, batch_size, seed, told)
             before += study.weight
             try:
                 measured = study.measure(task)

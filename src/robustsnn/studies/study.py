@@ -50,6 +50,7 @@ class Task:
         macs: multiply-accumulates of one forward pass of one image.
         work: so many a study may spend.
         mac, ac: joule.
+        sigma, draws: of the noise of smoothing.
     """
 
     model: Classifier
@@ -62,6 +63,8 @@ class Task:
     radii: tuple[float, ...]
     mac: float
     ac: float
+    sigma: tuple[float, ...]
+    draws: int
     batch_size: int
     seed: int
     progress: Progress
