@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustsnn.records.outcome import rate
+from robustsnn.records.typed import plain
 from robustsnn.statistics.binomial import clopper_pearson
-from robustsnn.studies.shared.medians import Values, plain, share
+from robustsnn.studies.shared.medians import Values, share
 
 CURVE = np.linspace(0, 3, 25)
 """Radii of the curve, in sigma; beyond 3 no image has a certificate of less than some 5,000 draws."""
