@@ -41,7 +41,7 @@ def _words(model: Named, entry: Entry) -> str:
     return (
         f"{model.name}, {count(entry.whole('n'), 'image')}, {count(entry.whole('draws'), 'draw')} each: "
         f"{'; '.join(said)}. Each certificate may be wrong with a chance of {percent(chance)}; "
-        f"{count(wrong, 'image')} of them {'was' if wrong == 1 else 'were'} broken where certified."
+        f"{count(wrong, 'image')} {'was' if wrong == 1 else 'were'} broken where certified."
     )
 
 
