@@ -94,6 +94,7 @@ def test_the_blocks_of_a_page_run(page, demo_run, monkeypatch, capsys):
         assert text in code
         code = code.replace(text, small)
     monkeypatch.chdir(demo_run)
+    shutil.rmtree("RUN/analysis", ignore_errors=True)  # of a page before, and of its weights
     names = {"__name__": "page", **known(page)}
     monkeypatch.setitem(sys.modules, "page", ModuleType("page"))  # where dataclasses look for their module
     exec(compile(code, page, "exec"), names)
