@@ -11,6 +11,7 @@ import pytest
 STORM = Path(__file__).parents[1] / "benchmarks" / "storm.py"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork") or not Path("/proc/self/fd").exists(), reason="Linux only")
 def test_killed_and_continued_is_undisturbed(tmp_path):
     out = tmp_path / "kills.json"

@@ -24,6 +24,7 @@ def here(jobs, *, text, progress):
     return {job.name: one for job, one in zip(jobs, done, strict=True)}
 
 
+@pytest.mark.slow
 def test_demo_writes_results_and_report_and_continues(tmp_path, monkeypatch, unchecked):
     told = []
     monkeypatch.setattr(module, "run_jobs", here)

@@ -339,6 +339,7 @@ def test_an_error_ends_all_with_one_line(folder, name, says, who):
     assert not (folder / name / "state").exists()
 
 
+@pytest.mark.slow
 def test_torchrun_starts_it_and_all_find_the_same_loss_that_is_not_finite(tmp_path):
     start = ["-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(free_ports(1)[0])]
     options = ["--out", str(tmp_path / "run"), "--model.steps", "1", "--train.lr", "1e30"]
