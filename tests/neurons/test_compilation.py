@@ -108,6 +108,7 @@ def test_a_constant_current_is_compiled_in_seconds():
     assert gradient.any()
 
 
+@pytest.mark.slow
 @needs_a_compiler
 @quiet
 def test_a_kernel_has_its_dynamics_as_constants_and_is_looked_up_alone(monkeypatch):

@@ -187,6 +187,7 @@ def test_names_in_python_are_trusted(garden):
         load_run("run", trust_code=["willow.models:twig"])
 
 
+@pytest.mark.slow
 def test_a_sweep_over_names(garden, capsys):
     command = ["sweep", "willow.yaml", "--over", "model.name=willow.models:twig", "--over", "train.epochs=1"]
     command += ["--out", "runs", "--suite", "willow.attacks:pair", "--eps", "0.2", "--limit", "8"]

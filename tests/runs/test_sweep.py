@@ -209,6 +209,7 @@ def test_a_wrong_look_is_refused_before_anything_runs(tmp_path, here):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_cluster_and_this_process_give_the_same(tmp_path, here):
     over = axes(["train.seed=1"])
     found = sweep(BASE, over, tmp_path / "cluster", look=LOOK, slurm=Slurm(tmp_path / "jobs", cluster="local"))
@@ -219,6 +220,7 @@ def test_a_cluster_and_this_process_give_the_same(tmp_path, here):
         assert found["points"][0]["results"][name] == same["points"][0]["results"][name]
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys, monkeypatch):
     config = tmp_path / "config.yaml"
     config.write_text("model: {steps: 1, options: {width: 0.25}}\ntrain: {epochs: 1, batch_size: 512}\n")

@@ -233,6 +233,7 @@ def equal(a, b):
 # One step
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "size"), CASES)
 def test_with_global_norms_a_step_of_two_processes_is_that_of_one(found, alone, name, size):
     key = f"{name}, {size}, global"
@@ -240,17 +241,20 @@ def test_with_global_norms_a_step_of_two_processes_is_that_of_one(found, alone, 
     assert agree(found[0]["steps"][key], alone[key], 1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["draws, two steps", "pairing"])
 def test_random_numbers_are_those_that_one_process_draws_for_the_same_images(found, alone, name):
     assert agree(found[0]["steps"][name], alone[name], 1e-5)
     assert equal(found[0]["steps"][name], found[1]["steps"][name])
 
 
+@pytest.mark.slow
 def test_without_norms_the_gradient_of_an_uneven_batch_is_that_of_one_process(found, alone):
     assert agree(found[0]["steps"]["linear"], alone["linear"], 1e-5)
     assert equal(found[0]["steps"]["linear"], found[1]["steps"]["linear"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["even", "uneven"])
 def test_local_norms_give_another_gradient_but_equal_networks(found, alone, size):
     key = f"vanilla, {size}, local"
@@ -261,10 +265,12 @@ def test_local_norms_give_another_gradient_but_equal_networks(found, alone, size
     assert torch.allclose(found[0]["steps"][key][mean], alone[key][mean], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_batch_too_small_to_share_is_seen_whole_so_local_norms_are_global_ones(found, alone):
     assert agree(found[0]["steps"]["vanilla, too few, local"], alone["vanilla, too few, local"], 1e-9)
 
 
+@pytest.mark.slow
 def test_the_comparison_notices_sums_left_out_and_wrong_weights(found, alone):
     out = [each["left out"] for each in found]
     assert not equal(*out)
@@ -275,11 +281,13 @@ def test_the_comparison_notices_sums_left_out_and_wrong_weights(found, alone):
 # Whole trainings
 
 
+@pytest.mark.slow
 def test_equal_trainings_end_in_the_same_bits_in_both_processes_and_when_resumed(found):
     first = found[0]["trained"][0]
     assert all(equal(first, each) for one in found for each in one["trained"])
 
 
+@pytest.mark.slow
 def test_they_differ_from_one_process_by_local_norms(found):
     assert not equal(found[0]["trained"][0], trained(ALONE))
 
