@@ -30,11 +30,13 @@ def lost(probe: Probe, rules: list[GradientRule | None]) -> Check:
     gradients = [probe.gradient(rule, at=z).nan_to_num() for z in (corner(probe), corner(probe, -1)) for rule in rules]
     entries = torch.stack([_below(gradient, 1e-3) for gradient in gradients]).all(0)
     size = reach(probe)
-    moved = [
-        float(differences(probe, probe.x, size, "entries", 16, among).rises.double().square().mean().sqrt())
-        for among in (entries, torch.ones_like(entries))
-    ]
-    found = {"entries": (float(entries.float().mean()), _ratio(*moved))}
+    found = {"entries": (0.0, 0.0)}
+    if bool(entries.any()):
+        moved = [
+            float(differences(probe, probe.x, size, "entries", 16, among).rises.double().square().mean().sqrt())
+            for among in (entries, torch.ones_like(entries))
+        ]
+        found = {"entries": (float(entries.float().mean()), _ratio(*moved))}
     gradients += _more(probe, rules, gradients)
     for name, among, back in (*_frequencies(gradients), *_directions(gradients)):
         if bool(among.any()):
@@ -47,13 +49,13 @@ def lost(probe: Probe, rules: list[GradientRule | None]) -> Check:
 
 def _more(probe: Probe, rules: list[GradientRule | None], gradients: list[Tensor]) -> list[Tensor]:
     """Gradients at other random corners, until `_directions` has enough of them or six corners were asked."""
-    threat, draws = probe.suite.threat, generator(probe.seed, "corner", "directions")
+    draws = generator(probe.seed, "corner", "directions")
     more: list[Tensor] = []
     for _ in range(6 * _blocked(probe.x)):
         rows, directions = _blocks(probe.x).flatten(0, -2).shape
         if rows * (len(gradients) + len(more)) >= 2 * directions:
             break
-        z = threat.project(probe.x + threat.steepest(corners(probe.x, draws), threat.eps), probe.x)
+        z = corner(probe, draws=draws)
         more += [probe.gradient(rule, at=z).nan_to_num() for rule in rules]
     return more
 

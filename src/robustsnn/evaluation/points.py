@@ -77,10 +77,13 @@ def corners(like: Tensor, draws: torch.Generator) -> Tensor:
     return (2 * torch.randint(2, like.shape, generator=draws) - 1).to(like)
 
 
-def corner(probe: Probe, side: int = 1) -> Tensor:
-    """A random corner of the threat around each image (for L2 a point of the sphere); the opposite one for side -1."""
+def corner(probe: Probe, side: int = 1, draws: torch.Generator | None = None) -> Tensor:
+    """A random corner of the threat around each image (for L2 a point of the sphere); the opposite one for side -1.
+
+    Always the same one without `draws`.
+    """
     threat = probe.suite.threat
-    noise = corners(probe.x, generator(probe.seed, "corner"))
+    noise = corners(probe.x, generator(probe.seed, "corner") if draws is None else draws)
     return threat.project(probe.x + threat.steepest(noise, side * threat.eps), probe.x)
 
 
