@@ -93,7 +93,7 @@ def test_every_point_but_the_one_between_lies_on_corners():
     assert 0 < between.float().mean() < 0.5  # of eight neighbours one, and where the search went from there
 
 
-def test_who_comes_near_gets_all_queries_as_if_the_others_had_not_been_there_and_these_an_eighth():
+def test_who_comes_near_gets_all_queries_as_if_the_others_had_not_been_there_and_these_a_quarter():
     model, x = Linear(2), images(60)
     y = model(x).argmax(1)
     clean = margin(model(x), y)
@@ -105,7 +105,7 @@ def test_who_comes_near_gets_all_queries_as_if_the_others_had_not_been_there_and
     left = (clean + reach) / clean  # of the margin, at the best corner
     far, near = left > 0.26, (left > 0) & (left < 0.2)
     assert bool(far.any()) and bool(near.any())
-    assert set(found.forwards[far].tolist()) == {1 + 1 + 104}  # the clean image, the first corner, 13 rounds of 8
+    assert set(found.forwards[far].tolist()) == {1 + 1 + 200}  # the clean image, the first corner, 25 rounds of 8
     assert set(found.forwards[near].tolist()) == {801}
     assert torch.equal(found.images[left < 0.2], whole.images[left < 0.2])
 

@@ -52,7 +52,7 @@ class CornerSearch(Querying):
     The first point is the corner nearest to the worst point of the attacks before, where the caller knows one, and a
     random corner otherwise.
 
-    With `near`, a sample is given up after an eighth of the queries if its best margin by then is still below that share
+    With `near`, a sample is given up after a quarter of the queries if its best margin by then is still below that share
     of its clean one: those that fall late have come near by then, and the queries are worth more on them.
 
     Sources: tabu search for binary programs (Glover 1989); flips of pixels between the ends as an attack: Moon et
@@ -131,7 +131,7 @@ class _Corners:
         self.tabu = torch.zeros_like(self.low, dtype=torch.int32)  # until which round
         self.margin = self.best = self.low.new_full((len(x),), -torch.inf, dtype=torch.float32)
         self.needed = self.best  # to be tried further: `near` times the clean margin
-        self.trial = 0 if attack.near is None else attack.queries - attack.queries // 8  # queries left when it is asked
+        self.trial = 0 if attack.near is None else attack.queries - attack.queries // 4  # queries left when it is asked
         self.idle = torch.zeros_like(y)
         self.windows = attack.width // 8 if len(self.shape) >= 3 and min(self.shape[-2:]) >= 2 else 0
         self.known = attack.width // 2
