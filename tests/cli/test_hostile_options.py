@@ -115,7 +115,13 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("train: {lr: .nan}", "train.lr=nan: allowed is a number above 0; leave it out for 0.1"),
         ("trian: {lr: 0.1}", "did you mean train?"),
         ("train: {lr: 1.0e+300}", "train.lr=1e+300: allowed is a number above 0, of a size from 1e-37 to 1e+37; leave"),
-        ("objective: {name: sparsity, lam: 1, options: {h: 1.0e-300}}", "above 0, of a size from 1e-37 to 1e+37"),
+        ("objective: {name: sparsity, lam: 1, options: {h: 1.0e-300}}", "most 1000, of a size from 1e-37 to 1e+37"),
+        ("objective: {name: sparsity, lam: 1, options: {h: 1e-300}}", "most 1000, of a size from 1e-37 to 1e+37"),
+        (
+            "objective: {name: sparsity, lam: 1, options: {h: 1.0e+30}}",
+            "h=1e+30 of sparsity: allowed is a number",
+        ),
+        ("objective: {name: membrane, lam: 1, options: {delta: 1e30}}", "above 0 and at most 1000; give one"),
     ],
 )
 def test_files_that_are_no_config(text, words, said):
