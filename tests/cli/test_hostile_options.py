@@ -10,6 +10,7 @@ import pytest
 
 from helpers import benchmark
 from robustsnn.cli import main
+from robustsnn.cli.command_line import _short
 from robustsnn.ground.progress import Display
 from robustsnn.names.documents import plain
 
@@ -188,3 +189,10 @@ def test_what_cannot_fit_is_refused_before_it_is_allocated(options, words, said,
     code, line = said(["train", *options, "--out", "run"])
     assert code == 2
     assert words in line
+
+
+def test_words_of_thousands_of_letters_are_shortened_and_the_fix_stays():
+    assert (
+        _short(f"it has unknown {'a' * 1001}; use\n the config")
+        == f"it has unknown {'a' * 60}... (1001 letters); use the config"
+    )
