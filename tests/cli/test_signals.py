@@ -22,7 +22,7 @@ train: {epochs: 1, batch_size: 256}
 """
 LONG = {
     "train": ["tiny.yaml", "--train.epochs", "5000", "--out", "new"],
-    "evaluate": ["run", "--suite", "reliable", "--eps", "8/255", "--batch_size", "4"],
+    "evaluate": ["run", "--suite", "reliable", "--eps", "8/255", "--batch_size", "8"],
     "analyze": ["run"],
     "certify": ["run", "--draws", "100000"],
     "sweep": ["tiny.yaml", "--over", "train.epochs=5000,5001", "--out", "sweep", "--workers", "2"],
@@ -73,8 +73,7 @@ def test_a_long_command_at_work_ends_with_its_message(name, command, folder):
         start_new_session=True,
     ) as process:
         assert process.stderr is not None
-        assert process.stderr.readline() == "loading\n"
-        assert command == "bench" or " %  estimating  " in process.stderr.readline()
+        next(line for line in process.stderr if command == "bench" or "estimating" in line)
         leaving(process.pid, number)
         out, err = process.communicate(timeout=60)  # which waits for all that hold the two pipes
     assert process.returncode == 128 + number
