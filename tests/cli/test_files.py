@@ -213,6 +213,16 @@ def test_a_run_whose_links_lead_in_a_circle(tmp_path, monkeypatch, capsys):
 
 # Signals
 
+
+def test_a_config_that_is_no_file_is_told_from_one_that_is_not_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
+    for name, wrong in (("folder", "is no file"), ("circle", "is no file"), ("nothing", "does not exist")):
+        assert main(["train", name, "--out", "run"]) == 2
+        assert f"config file {name} {wrong}, and no config of the package has that name" in capsys.readouterr().err
+
+
 SLEEPS = """
 import sys, time
 from robustsnn.cli import main

@@ -191,8 +191,7 @@ def test_what_cannot_fit_is_refused_before_it_is_allocated(options, words, said,
     assert words in line
 
 
-def test_words_of_thousands_of_letters_are_shortened_and_the_fix_stays():
-    assert (
-        _short(f"it has unknown {'a' * 1001}; use\n the config")
-        == f"it has unknown {'a' * 60}... (1001 letters); use the config"
-    )
+@pytest.mark.parametrize("sign", [";", ":", ",", ""])
+def test_words_of_thousands_of_letters_are_shortened_and_what_follows_stays(sign):
+    long, short = 1001 * "a", f"{60 * 'a'}... (1001 letters)"
+    assert _short(f"it has unknown {long}{sign} use\n the config") == f"it has unknown {short}{sign} use the config"

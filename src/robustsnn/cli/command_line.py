@@ -138,7 +138,7 @@ def _outside(error: Exception) -> int:
 def _short(message: str) -> str:
     """The message in one line, without words of thousands of letters."""
     line = " ".join(message.split())
-    return re.sub(r"[^\s;]{300,}", lambda word: f"{word[0][:60]}... ({len(word[0])} letters)", line)
+    return re.sub(r"\S{300,}(?<![:;,])", lambda word: f"{word[0][:60]}... ({len(word[0])} letters)", line)
 
 
 def _advise(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
