@@ -123,6 +123,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
             "h=1e+30 of sparsity: allowed is a number",
         ),
         ("objective: {name: membrane, lam: 1, options: {delta: 1e30}}", "above 0 and at most 1000; give one"),
+        ("objective: {name: sparsity}", "needs objective.lam; give it, allowed is a number of at least 0"),
     ],
 )
 def test_files_that_are_no_config(text, words, said):
