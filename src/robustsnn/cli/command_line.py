@@ -94,8 +94,9 @@ def _stoppable() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         asked = asked or time.monotonic()
-        if _imports(frame) and time.monotonic() - asked < LONGEST_IMPORT:
-            again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+        waits = hasattr(signal, "pthread_kill") and time.monotonic() - asked < LONGEST_IMPORT  # else it is Windows
+        if waits and _imports(frame):
+            again = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, number))
             again.daemon = True
             again.start()
         elif number == signal.SIGINT:
