@@ -59,7 +59,7 @@ from robustsnn.runs import analyses, demo, folder, sweep
 from robustsnn.training import fit
 from robustsnn_papers.networks import Network
 
-SLOWEST = 120.0
+SLOWEST = 600.0
 """Seconds after which a work counts as hanging."""
 
 
@@ -557,12 +557,13 @@ def main() -> int:
     )
     part.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS))
     part.add_argument("--seed", type=positive, default=1, help="of the instants (%(default)s)")
-    part.add_argument("--json", type=output, default=None, help="write the counts to this file")
+    part.add_argument("--json", type=output, default=None, help="add the counts of this seed to this file")
     part = parts.add_parser("pairs", help="begin two works at once on one folder, compare their files")
     part.add_argument("--tries", type=positive, default=3, help="of each pair (%(default)s)")
     part.add_argument("--json", type=output, default=None, help="write the counts to this file")
     options = parser.parse_args()
     torch.set_num_threads(1)  # a copy of a process has one thread
+    code = provenance.git_revision()
     make_small()
     if options.part == "pairs":
         found_both = pairs(options.tries)
@@ -576,7 +577,9 @@ def main() -> int:
     found = [line for count in counts.values() for line in count.found]
     print("\n".join(found[:20]))
     if options.json is not None:
-        write_json(options.json, {name: asdict(count) for name, count in counts.items()})
+        kept = json.loads(options.json.read_text()) if options.json.exists() else {}
+        made = {"code": code, "works": {name: asdict(count) for name, count in counts.items()}}
+        write_json(options.json, kept | {f"seed {options.seed}": made})
     return 1 if any(c.differ or c.leftovers_kept or c.half or c.stuck for c in counts.values()) else 0
 
 

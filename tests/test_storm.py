@@ -19,7 +19,7 @@ def test_killed_and_continued_is_undisturbed(tmp_path):
     command = [sys.executable, str(STORM), "kills", "--kills", "12", "--minutes", "2", "--json", str(out), "--works"]
     done = subprocess.run([*command, *works], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    counts = json.loads(out.read_text())
+    counts = json.loads(out.read_text())["seed 1"]["works"]
     assert set(counts) == set(works)
     assert sum(count["kills"] for count in counts.values()) >= 6
     for count in counts.values():

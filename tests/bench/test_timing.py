@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustsnn.bench.growth import exponent
-from robustsnn.bench.timing import Timings, clock, paired, spread
+from robustsnn.bench.timing import TICK, Timings, clock, paired, spread
 
 CPU = torch.device("cpu")
 
@@ -123,3 +123,9 @@ def test_a_growth_needs_different_sizes_and_positive_values():
     with pytest.raises(ValueError):
         exponent([4, 8], [0.0, 1.0])
     assert math.isclose(exponent([1, 10], [1.0, 100.0]), 2)
+
+
+def test_a_clock_that_stands_still_makes_no_time_of_nothing():
+    found = paired({"a": lambda: None, "b": lambda: None}, 3, CPU, read=lambda device: 7.0)
+    assert found.seconds == {"a": [TICK] * 3, "b": [TICK] * 3}
+    assert found.over("a", "b") == {"min": 1.0, "median": 1.0, "max": 1.0}

@@ -213,6 +213,16 @@ def test_a_run_whose_links_lead_in_a_circle(tmp_path, monkeypatch, capsys):
 
 # Signals
 
+
+def test_a_config_that_is_no_file_is_told_from_one_that_is_not_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
+    for name, wrong in (("folder", "is no file"), ("circle", "is no file"), ("nothing", "does not exist")):
+        assert main(["train", name, "--out", "run"]) == 2
+        assert f"config file {name} {wrong}, and no config of the package has that name" in capsys.readouterr().err
+
+
 SLEEPS = """
 import sys, time
 from robustsnn.cli import main
@@ -241,6 +251,46 @@ def test_signals_end_a_command_with_its_message(name):
     assert process.returncode == 128 + number
     how = "interrupted" if name == "SIGINT" else f"ended by {name}"
     assert err == f"\nrobustsnn: {how}; what is complete is kept, continue with --resume\n"
+
+
+LOADS = """
+import sys, time
+from robustsnn.cli import main
+from robustsnn.cli.commands import Command
+
+def load(arguments):
+    import swallows
+    print("loaded", swallows.caught, flush=True)
+    time.sleep(5)
+
+Command.run = property(lambda command: load)
+sys.exit(main(["train"]))
+"""
+SWALLOWS = """
+import time
+caught = False
+print("loading", flush=True)
+try:
+    time.sleep(0.5)
+except BaseException:
+    caught = True
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_waits_for_a_library_that_would_swallow_it(name, tmp_path):
+    number = getattr(signal, name)
+    (tmp_path / "swallows.py").write_text(SWALLOWS)
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c", heard + LOADS]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+    assert out in ("", "loaded False\n")
+    assert process.returncode == 128 + number
+    assert "what is complete is kept" in err
 
 
 def test_the_handlers_are_given_back_and_nohup_is_respected(monkeypatch):

@@ -10,6 +10,7 @@ import pytest
 
 from helpers import benchmark
 from robustsnn.cli import main
+from robustsnn.cli.command_line import _short
 from robustsnn.ground.progress import Display
 from robustsnn.names.documents import plain
 
@@ -115,7 +116,14 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
         ("train: {lr: .nan}", "train.lr=nan: allowed is a number above 0; leave it out for 0.1"),
         ("trian: {lr: 0.1}", "did you mean train?"),
         ("train: {lr: 1.0e+300}", "train.lr=1e+300: allowed is a number above 0, of a size from 1e-37 to 1e+37; leave"),
-        ("objective: {name: sparsity, lam: 1, options: {h: 1.0e-300}}", "above 0, of a size from 1e-37 to 1e+37"),
+        ("objective: {name: sparsity, lam: 1, options: {h: 1.0e-300}}", "most 1000, of a size from 1e-37 to 1e+37"),
+        ("objective: {name: sparsity, lam: 1, options: {h: 1e-300}}", "most 1000, of a size from 1e-37 to 1e+37"),
+        (
+            "objective: {name: sparsity, lam: 1, options: {h: 1.0e+30}}",
+            "h=1e+30 of sparsity: allowed is a number",
+        ),
+        ("objective: {name: membrane, lam: 1, options: {delta: 1e30}}", "above 0 and at most 1000; give one"),
+        ("objective: {name: sparsity}", "needs objective.lam; give it, allowed is a number of at least 0"),
     ],
 )
 def test_files_that_are_no_config(text, words, said):
@@ -182,3 +190,9 @@ def test_what_cannot_fit_is_refused_before_it_is_allocated(options, words, said,
     code, line = said(["train", *options, "--out", "run"])
     assert code == 2
     assert words in line
+
+
+@pytest.mark.parametrize("sign", [";", ":", ",", ""])
+def test_words_of_thousands_of_letters_are_shortened_and_what_follows_stays(sign):
+    long, short = 1001 * "a", f"{60 * 'a'}... (1001 letters)"
+    assert _short(f"it has unknown {long}{sign} use\n the config") == f"it has unknown {short}{sign} use the config"

@@ -147,7 +147,7 @@ def test_options_are_checked_against_the_signature(here):
         resolve("model", "mine:Thing", {"shar": 1}, option="model.name")
     with pytest.raises(UserError, match=r"model\.options\.size='wide' of mine:Thing: allowed is a whole number"):
         resolve("model", "mine:Thing", {"size": "wide"}, option="model.name")
-    with pytest.raises(UserError, match=r"model\.name=mine:Thing needs model\.options\.size"):
+    with pytest.raises(UserError, match=r"model\.name=mine:Thing needs model\.options\.size; give it"):
         resolve("model", "mine:Thing", option="model.name")()
     with pytest.raises(UserError, match=r"no option of mine:Thing; allowed: share"):
         resolve("model", "mine:Thing", {"size": 2}, option="model.name", given={"size": ""})

@@ -1,4 +1,4 @@
-"""What an optimiser remembers belongs to its weights in their memory order, after a file too."""
+"""What an optimiser remembers belongs to its weights in their memory order, after a file too; else it is refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from robustsnn.ground.errors import UserError
+from robustsnn.ground.tensors import read_tensors, write_tensors
 from robustsnn.names.config import TrainConfig
 from robustsnn.runs.build import build_optimiser
 from robustsnn.training.checkpoint import load_state, save_state
@@ -34,3 +36,25 @@ def test_a_step_after_loading_is_the_step_without(tmp_path, name):
     one_step(again, other, 1)
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("scalars", "said"),
+    [
+        (None, "is damaged: its optimiser_scalars are null"),
+        ([[]], "is damaged: its optimiser_scalars are [[]]"),
+        ({"": 1}, "does not fit the optimiser (its '')"),
+        ({"9.step": 1}, "does not fit the optimiser (its '9.step')"),
+        ({"0.step": "x"}, "does not fit the optimiser (its '0.step')"),
+    ],
+)
+def test_what_an_optimiser_cannot_remember_is_refused(tmp_path, scalars, said):
+    path = tmp_path / "state.safetensors"
+    model = nn.Linear(2, 2)
+    optimiser = build_optimiser(TrainConfig(), model)
+    save_state(path, model, optimiser)
+    tensors, metadata = read_tensors(path, "")
+    write_tensors(path, tensors, metadata | {"optimiser_scalars": scalars})
+    with pytest.raises(UserError) as refused:
+        load_state(path, model, optimiser)
+    assert said in str(refused.value)

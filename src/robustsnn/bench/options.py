@@ -84,8 +84,9 @@ class Options:
         for name, allowed in lists.items():
             _among(name, self.several(name), allowed)
         _among("growth_network", [self.growth_network], registered("model"))
-        if len(self.shape) != 3:
-            raise UserError(f"--image {self.image}: three numbers C x H x W are needed, for example 3x32x32")
+        if self.image.count("x") != 2:
+            raise UserError(f"--image {self.image}: three numbers C x H x W are needed, for example 3x32x32; give them")
+        self.shape  # noqa: B018
         for name in ("neuron_steps", "growth_steps", "growth_batches"):
             self.numbers(name)
         for name in ("growth_steps", "growth_batches"):

@@ -14,6 +14,8 @@ import torch
 from robustsnn.ground.progress import Progress, silent
 
 Work = Callable[[], object]
+TICK = 1e-9
+"""Seconds, the least that a timing says: the clock of a virtual machine may stand still, and ratios divide by it."""
 
 
 def clock(device: torch.device) -> str:
@@ -130,7 +132,7 @@ def paired(
             started = read(device)
             for _ in range(calls[name]):
                 work()
-            seconds[name].append((read(device) - started) / calls[name])
+            seconds[name].append(max(read(device) - started, TICK) / calls[name])
             done += 1
             progress(done, total, name)
     return Timings(seconds, first, round((preemptions() - taken) / rounds, 2))

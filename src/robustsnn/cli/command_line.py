@@ -7,10 +7,12 @@ import re
 import signal
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any, get_args
 
 from robustsnn.cli.commands import COMMANDS, Command, overview
@@ -30,6 +32,9 @@ robustsnn COMMAND --help shows the options of a command; --debug shows the trace
 --device cpu|cuda|auto behind a command that computes says where.
 Exit codes: 0 done, 1 a defect of this program, 2 something about the input is wrong, 128 + N ended by signal N.
 """
+LONGEST_IMPORT = 10.0
+"""Seconds that a signal waits for an import."""
+_USUAL = (signal.SIG_DFL, signal.default_int_handler)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,23 +84,46 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise `Stopped`, unless they are ignored (nohup) or this is not the main thread."""
+    """SIGTERM and SIGHUP raise `Stopped`, unless they are ignored (nohup) or this is not the main thread.
 
-    def stop(number: int, frame: object) -> None:
-        raise Stopped(number)
+    They and Ctrl-C wait, but not for long, until a library is loaded that is just being imported: some swallow what is
+    raised then and are left half loaded, so that the work would go on, or end in another error.
+    """
+    asked: float | None = None
 
-    names = ("SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = asked or time.monotonic()
+        waits = hasattr(signal, "pthread_kill") and time.monotonic() - asked < LONGEST_IMPORT  # else it is Windows
+        if waits and _imports(frame):
+            again = threading.Timer(0.05, signal.pthread_kill, (threading.main_thread().ident, number))
+            again.daemon = True
+            again.start()
+        elif number == signal.SIGINT:
+            raise KeyboardInterrupt
+        else:
+            raise Stopped(number)
+
+    names = ("SIGINT", "SIGTERM", "SIGHUP") if threading.current_thread() is threading.main_thread() else ()
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
-    for number, handler in before.items():
-        if handler == signal.SIG_DFL:
-            signal.signal(number, stop)
+    usual = {number: handler for number, handler in before.items() if handler in _USUAL}
+    for number in usual:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            if handler == signal.SIG_DFL:
-                signal.signal(number, handler)
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported, as this command goes."""
+    while frame is not None and frame.f_code is not main.__code__:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _outside(error: Exception) -> int:
@@ -111,7 +139,7 @@ def _outside(error: Exception) -> int:
 def _short(message: str) -> str:
     """The message in one line, without words of thousands of letters."""
     line = " ".join(message.split())
-    return re.sub(r"\S{300,}", lambda word: f"{word[0][:60]}... ({len(word[0])} letters)", line)
+    return re.sub(r"\S{300,}(?<![:;,])", lambda word: f"{word[0][:60]}... ({len(word[0])} letters)", line)
 
 
 def _advise(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:

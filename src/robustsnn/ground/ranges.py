@@ -48,6 +48,8 @@ Steps = Annotated[int, Within(least=1, most=4096)]
 """T, time steps; more than any paper simulates."""
 Positive = Annotated[float, Within(above=0)]
 NotNegative = Annotated[float, Within(least=0)]
+Moderate = Annotated[float, Within(above=0, most=1000)]
+"""A step, a width or a temperature of an objective; far beyond it a loss is infinite, or nothing is learned."""
 Share = Annotated[float, Within(above=0, most=1)]
 Factor = Annotated[float, Within(above=0, most=1000)]
 """On the channels of a network."""

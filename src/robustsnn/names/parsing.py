@@ -85,7 +85,7 @@ def _without(action: argparse.Action) -> str:
         return "; give one of them" if action.choices else "; give one"
     usual = action.default
     known = isinstance(usual, int | float | str) and usual != ""
-    return f"; leave it out for {_yaml(usual)}" if known else "; leave it out"
+    return f"; leave it out for {_yaml(usual)}" if known else "; give one, or leave it out"
 
 
 def _one_line(message: str) -> str:

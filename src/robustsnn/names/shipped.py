@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from robustsnn.ground.errors import UserError
@@ -31,14 +32,14 @@ def shipped_file(said: Path | str, what: str) -> Path:
     """The file that is meant: one of that path, or else one that comes with the package; UserError for neither."""
     path = Path(said)
     try:
-        there = path.is_file()
+        if path.is_file():
+            return path
+        wrong = "is no file" if os.path.lexists(path) else "does not exist"
     except (OSError, ValueError):  # a name that no file can have
-        there = False
-    if there:
-        return path
+        wrong = "does not exist"
     known = shipped(what)
     if str(said) in known:
         return known[str(said)]
     kind, see = {"configs": ("config", "list configs"), "zoo": ("entry", "zoo list")}[what]
-    said = f"{kind} file {shown(str(said))[1:-1]} does not exist, and no {kind} of the package has that name"
+    said = f"{kind} file {shown(str(said))[1:-1]} {wrong}, and no {kind} of the package has that name"
     raise UserError(f"{said}, see `robustsnn {see}`{near(path.stem, known)}")

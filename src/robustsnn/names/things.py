@@ -10,7 +10,7 @@ from typing import Any, get_type_hints
 from robustsnn.ground.errors import UserError, exhausted
 from robustsnn.names import Entry, find, load, near
 from robustsnn.names.values import allowed as words
-from robustsnn.names.values import fitted, shown
+from robustsnn.names.values import bare, fitted, shown
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class Thing:
         for name, parameter in self.parameters.items():
             if parameter.default is parameter.empty and name not in (*had, *self.options):
                 where = self.given.get(name) or f"{_options(self.option)}.{name}"
-                raise UserError(f"{self} needs {where}")
+                kind = parameter.annotation
+                what = f", allowed is {words(kind)}" if bare(kind) in (int, float, str, bool) else ""
+                raise UserError(f"{self} needs {where}; give it{what}")
 
     def __call__(self, *first: Any, **common: Any) -> Any:
         """Make it of the first arguments, those of the common ones that it takes, and the options."""
@@ -101,16 +103,21 @@ def resolve(
     except NameError:  # annotations of an outside thing that hold for type checkers alone
         kinds = {}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    parameters = {key: parameter for key, parameter in parameters.items() if parameter.kind in named}
+    parameters = {
+        key: parameter.replace(annotation=kinds.get(key, Any))
+        for key, parameter in parameters.items()
+        if parameter.kind in named
+    }
     allowed = [key for key in parameters if key not in given]
     made: dict[str, Any] = {}
     for key, value in (options or {}).items():
         if key not in allowed:
             wrong = f"{_options(option)}.{shown(key)[1:-1]} is no option of {name}"
             raise UserError(f"{wrong}; allowed: {', '.join(allowed) or 'none'}{near(key, allowed) or '; leave it out'}")
+        kind = parameters[key].annotation
         try:
-            made[key] = fitted(value, kinds.get(key, Any))
+            made[key] = fitted(value, kind)
         except ValueError:
-            said = f"{_options(option)}.{key}={shown(value)} of {name}: allowed is {words(kinds[key], value)}"
+            said = f"{_options(option)}.{key}={shown(value)} of {name}: allowed is {words(kind, value)}"
             raise UserError(f"{said}{_remedy(parameters[key])}") from None
     return Thing(entry, make, parameters, made, option, given, gives)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -59,8 +60,11 @@ def _holds(kind: Any, number: Any) -> bool:
     return all(within.holds(number) for within in get_args(kind)[1:] if isinstance(within, Within))
 
 
-def _sized(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _would_hold(kind: Any, value: Any) -> bool:
+    """Whether its range holds a number, or one that a text says: YAML leaves 1e-300 a text."""
+    with suppress(ValueError):
+        value = float(value) if isinstance(value, str) else value
+    return isinstance(value, int | float) and not isinstance(value, bool) and _holds(kind, value)
 
 
 def _float(value: Any, misfit: ValueError) -> float:
@@ -87,7 +91,7 @@ def allowed(kind: Any, instead_of: Any = None) -> str:
     """
     if get_origin(kind) is Annotated:
         base, *rest = get_args(kind)
-        if base is float and _sized(instead_of) and _holds(kind, instead_of):
+        if base is float and _would_hold(kind, instead_of):
             return f"{allowed(kind)}, of a size from {_SMALLEST:g} to {_LARGEST:g}"
         if get_origin(base) in (Union, UnionType):  # of a radius, which may be written as a fraction
             return f"a number {rest[0]}, as 0.03 or 8/255"

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from robustsnn.ground.fields import check_fields
-from robustsnn.ground.ranges import NotNegative, Positive
+from robustsnn.ground.ranges import Moderate, NotNegative
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.neurons import recording
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
@@ -36,7 +36,7 @@ class MembraneGuard:
     """
 
     lam: NotNegative
-    delta: Positive
+    delta: Moderate
     over: PointObjective = field(default_factory=Natural)
 
     def __post_init__(self) -> None:

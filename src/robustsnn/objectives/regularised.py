@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.ground.fields import check_fields
-from robustsnn.ground.ranges import NotNegative, Positive
+from robustsnn.ground.ranges import Moderate, NotNegative
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import cross_entropy
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
@@ -50,7 +50,7 @@ class GradientRegularised:
 
     lam: NotNegative
     over: PointObjective = field(default_factory=Natural)
-    h: Positive = 0.01
+    h: Moderate = 0.01
     norm: Literal["l2", "l1"] = "l2"
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.ground.fields import check_fields
-from robustsnn.ground.ranges import NotNegative, Positive
+from robustsnn.ground.ranges import Moderate, NotNegative
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import true_probability
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
@@ -56,7 +56,7 @@ class SparsityRegularised:
 
     lam: NotNegative
     over: PointObjective = field(default_factory=Natural)
-    h: Positive = 0.01
+    h: Moderate = 0.01
     form: Form = "paper"
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from robustsnn.attacks import Attack
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import batch_statistics, evaluating
-from robustsnn.ground.ranges import NotNegative, Positive
+from robustsnn.ground.ranges import Moderate, NotNegative
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import DivergenceFrom, divergence
 from robustsnn.objectives.natural import Natural, PointObjective, Terms
@@ -44,7 +44,7 @@ class TRADES:
     lam: NotNegative
     attack: Attack
     over: PointObjective = field(default_factory=Natural)
-    temperature: Positive = 1.0
+    temperature: Moderate = 1.0
 
     def __post_init__(self) -> None:
         check_fields(self)

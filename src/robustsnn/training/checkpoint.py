@@ -85,10 +85,12 @@ def load_state(path: Path | str, model: nn.Module, optimiser: torch.optim.Optimi
         parts.setdefault(part, {})[rest] = tensor
     _load_into(model, parts["model"], path)
     scalars = metadata.pop("optimiser_scalars", {})
+    if not isinstance(scalars, dict):
+        raise UserError(f"{path} is damaged: its optimiser_scalars are {shown(scalars)}; train into another folder")
     groups = optimiser.state_dict()["param_groups"]
     weights = [weight for group in optimiser.param_groups for weight in group["params"]]
     state: dict[int, dict[str, Any]] = {}
-    for name, value in {**parts["optimiser"], **(scalars if isinstance(scalars, dict) else {"": scalars})}.items():
+    for name, value in {**parts["optimiser"], **scalars}.items():
         index, _, key = name.partition(".")
         if not index.isdecimal() or int(index) >= len(weights) or not _fits(value, weights[int(index)]):
             raise UserError(f"{path} does not fit the optimiser (its {shown(name)}); use the config it was made with")
