@@ -365,3 +365,11 @@ def test_a_network_that_wants_batch_and_time_in_one():
     same(wrap(Squeezed().eval(), x=X, steps=4, layout="squeezed", readout="mean"), WANTED.mean(0))
     with pytest.raises(UserError, match=r"Squeezed fails when it is asked with images, logits \(.*; give layout="):
         wrap(Squeezed().eval(), x=X)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_network_in_another_precision_is_asked_in_its_own(kind):
+    net = Inside(lambda z: z.mean(0)).to(kind).eval()
+    model = wrap(net, x=X)
+    assert len(model.recorded) == 1
+    same(model, net(X.to(kind)).detach().float())

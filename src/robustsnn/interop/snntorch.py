@@ -33,7 +33,7 @@ def reset(module: nn.Module) -> None:
     if hasattr(module, "reset_mem"):
         for name, state in module.named_buffers(recurse=False):
             if name in ("mem", "syn", "spk", "syn_exc", "syn_inh"):
-                setattr(module, name, torch.zeros(0, device=state.device))
+                setattr(module, name, state.new_zeros(0))
 
 
 def nominal(module: Any) -> Nominal:

@@ -1,0 +1,95 @@
+"""The networks of benchmarks/tutorials.py, in each framework: what an attack does to them is what it does to the native
+twin, under every rule of `reliable`; in float64, where rounding decides nothing, step by step."""
+
+import copy
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+
+from helpers import benchmark
+from robustsnn.attacks import Attack, reliable
+from robustsnn.data.digits import digits
+from robustsnn.ground.modes import frozen
+from robustsnn.interop import unreached, wrap
+from robustsnn.losses import margin
+from robustsnn.neurons import gradient_rule, neuron_layers
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+FRAMEWORKS = ("SpikingJelly single-step", "SpikingJelly multi-step", "snnTorch", "Norse", "Sinabs")
+ATTACKS = [attack for _, attack in reliable(24 / 255).members() if isinstance(attack, Attack) and not attack.smoothing]
+BY_RULE = {repr(attack.rule): attack for attack in ATTACKS}
+N = 6
+
+
+@pytest.fixture(scope="module", params=[(name, slope) for name in FRAMEWORKS for slope in (25.0, 200.0)], ids=str)
+def pair(request):
+    """(wrapped, native, whether the neurons are recorded, images, labels), in float32."""
+    name, slope = request.param
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pytest.importorskip(name.split()[0].lower())
+        torch.set_rng_state(torch.Generator().manual_seed(0).get_state())
+        with benchmark("tutorials") as tutorials:
+            model = tutorials.untrained()
+            x = digits().test.take(N).floats()[0]
+            model.train()(digits().train.take(256).floats()[0])  # norms with statistics: the deep layers fire
+            model.eval().requires_grad_(False)
+            (twin,) = [one for key, one in tutorials.twins(model, (slope,)).items() if key.startswith(name)][:1]
+            mean, std = (v.flatten().tolist() for v in (model.pixel_mean, model.pixel_std))
+            wrapped = wrap(twin.build().eval().requires_grad_(False), x=x, mean=mean, std=std, **twin.said)
+            return wrapped, tutorials.Native(model, wrapped, twin.times), x, native_labels(model, x)
+
+
+class InDouble:
+    """In place of a step that fires in float32 whatever is asked (snnTorch, Sinabs): a `spike_grad` or `spike_fn`."""
+
+    required_states = ("v_mem",)
+
+    def __init__(self, step):
+        self.step, self.apply = step, self
+
+    def __call__(self, potential, *more):
+        return getattr(self.step, "apply", self.step)(potential, *more).to(potential)
+
+
+def in_double(net):
+    for module in net.modules():
+        for name in {"spike_grad", "spike_fn"} & vars(module).keys():
+            setattr(module, name, InDouble(getattr(module, name)))
+
+
+def native_labels(model, x):
+    return model(x).argmax(1)
+
+
+def gradient(model, x, y, rule):
+    with frozen(model), gradient_rule(model, rule):
+        leaf = x.clone().requires_grad_()
+        return torch.autograd.grad(margin(model(leaf), y).sum(), leaf)[0]
+
+
+def test_logits_are_those_of_the_native_twin_and_so_is_the_gradient_under_every_rule(pair):
+    wrapped, native, x, y = pair
+    assert unreached(wrapped) == {}
+    assert len(neuron_layers(wrapped)) == 3
+    assert torch.equal(wrapped(x), native(x))
+    assert len(BY_RULE) > 20
+    for rule in (attack.rule for attack in BY_RULE.values()):
+        found, wanted = gradient(wrapped, x, y, rule), gradient(native, x, y, rule)
+        assert wanted.any()
+        assert (found - wanted).abs().max() <= 2e-6 * wanted.abs().max(), rule
+
+
+def test_in_float64_an_attack_under_every_rule_ends_where_it_ends_natively(pair):
+    wrapped, native, x, y = copy.deepcopy(pair)
+    in_double(wrapped)
+    wrapped, native, x = wrapped.double(), native.double(), x.double()
+    broken = 0
+    for attack in BY_RULE.values():
+        short = replace(attack, steps=3)
+        ends = [short(model, x, y) for model in (wrapped, native)]
+        assert torch.allclose(*ends, atol=1e-9), attack
+        broken += int((native(ends[0]).argmax(1) != y).sum())
+    assert broken > 0
