@@ -5,7 +5,8 @@
     u[t] = V[t-1] - V[t-1] / c + I[t]               decay_input=False
 
 The surrogate is an attribute that each step asks, `surrogate_function(u - theta)`; the fused kernels of 2.0 give way to
-plain steps where it is none of theirs, and those of 0.0.0.0.14, which have no gradient, are for eval mode.
+plain steps where it is none of theirs, and those of 0.0.0.0.14, which have no gradient, are for eval mode. There 2.0.0
+leaves the surrogate out in a few neurons yet: in ComplementaryLIFNode, and in those of online learning, which stay so.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ def listen(module: Any, listener: Listener) -> Iterator[None]:
     module.surrogate_function = _Fires(fire)
     if "detach_reset" in names:
         module.detach_reset = False  # the listener says whether the gradient goes through the reset
-    if not hasattr(module, "single_step_functional_forward"):  # before 2.0
+    before_2 = not hasattr(module, "single_step_functional_forward")
+    if before_2 or type(module).__name__ == "ComplementaryLIFNode":
         module.training = True
     try:
         yield
