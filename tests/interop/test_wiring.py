@@ -422,3 +422,14 @@ def test_spike_counts_and_membranes(read):
     model = wrap(net, x=X, output=wanted[0], readout=read)
     with torch.no_grad():
         assert torch.equal(model(X), wanted[1])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", [IFNode, Leaky])
+def test_a_network_on_a_gpu_is_what_it_is_on_a_cpu(kind):
+    def net():
+        return Two(lambda: kind()).eval()
+
+    model, wanted = wrap(net().cuda(), x=X.cuda()), wrap(net(), x=X)
+    assert [layer.name for layer in model.recorded] == ["first", "second"]
+    assert (model(X.cuda()).cpu() - wanted(X)).abs().max() < 1e-3
