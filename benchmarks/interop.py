@@ -9,6 +9,9 @@ SpikingJelly its own backward pass), and the native network's.
 
     python benchmarks/interop.py --n 100 --suite reliable --eps 24/255 --out benchmarks/results/interop-slopes.json
 
+Long attacks multiply rounding errors until images part; with --double everything is computed in float64, and what is
+left of differences is none of rounding.
+
 Each figure is written when it is there; those that the file has are not measured again.
 """
 
@@ -32,7 +35,7 @@ from robustsnn.interop.wiring import Wiring
 from robustsnn.losses import margin
 from robustsnn.neurons import STBP, Arctan, gradient_rule
 from robustsnn.runs import load_run
-from tutorials import Native, trained, twins
+from tutorials import Native, in_double, trained, twins
 
 
 class Plain(nn.Module):
@@ -43,7 +46,8 @@ class Plain(nn.Module):
         self.net, self.wiring, self.mean_, self.std_ = net, wiring, mean, std
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.wiring.read(self.wiring.ask(self.net, (x - self.mean_) / self.std_))
+        shown = (x.to(self.mean_) - self.mean_) / self.std_
+        return self.wiring.read(self.wiring.ask(self.net, shown)).to(x.dtype)
 
 
 def judged(model: nn.Module, x: Tensor, y: Tensor, suite: str, eps: str, seed: int = 0) -> dict[str, Any]:
@@ -81,13 +85,18 @@ def apart(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> str:
     """What the rows say, in Markdown."""
-    head = "neurons|how|before: attacks, left|after|native|stand in one alone|native, another seed"
-    lines = [head, "|".join(["---"] * 7)]
+    head = "neurons|how|before: attacks, left|after|native|stand in one alone|broken by another attack"
+    head += "|native, another seed: stand in one alone|ms of a pass: before, after, native|s per attack: after, native"
+    lines = [head, "|".join(["---"] * (head.count("|") + 1))]
     for name, row in result["networks"].items():
-        left = {key: f"{one['attacks']}, {len(one['standing'])}" for key, one in row.items() if key in KINDS}
-        compared = [str(len(part["standing"])) for part in row.get("apart", {}).values()]
-        how = "replaced" if "replaced" in " ".join(row["how"]) else "recorded"
-        lines.append("|".join([name, how, *(left.get(key, "") for key in KINDS[:3]), *compared]))
+        cells = [name, "replaced" if "replaced" in " ".join(row["how"]) else "recorded"]
+        cells += [f"{row[k]['attacks']}, {len(row[k]['standing'])}" if k in row else "" for k in KINDS[:3]]
+        by, chance = (row.get("apart", {}).get(key) for key in ("after", "chance"))
+        cells += ["", ""] if by is None else [str(len(by["standing"])), str(by["broken by another attack"])]
+        cells += ["" if chance is None else str(len(chance["standing"]))]
+        cells += [", ".join(f"{1000 * taken:.1f}" for taken in row["seconds of a pass"].values())]
+        cells += [", ".join(f"{row[k]['seconds'] / row[k]['attacks']:.1f}" for k in KINDS[1:3] if k in row)]
+        lines.append("|".join(cells))
     return "\n".join(f"| {line.replace('|', ' | ')} |" for line in lines)
 
 
@@ -103,23 +112,28 @@ def main() -> None:
     parser.add_argument("--eps", default="24/255")
     parser.add_argument("--only", nargs="*", default=[""], help="networks with one of these in the name")
     parser.add_argument("--kinds", nargs="*", choices=KINDS, default=KINDS, help="what is judged of each")
+    parser.add_argument("--double", action="store_true", help="compute in float64")
     parser.add_argument("--out", type=output, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
     model = load_run(options.run)[1].eval() if options.run else trained()
     model.requires_grad_(False)
     x, y = digits().test.take(options.n).floats()
+    if options.double:
+        model = model.double()
     mean, std = model.pixel_mean, model.pixel_std
-    asked = {"suite": options.suite, "eps": options.eps, "n": options.n}
+    asked = {"suite": options.suite, "eps": options.eps, "n": options.n, "double": options.double}
     result: dict[str, Any] = context(torch.device("cpu")) | asked | {"networks": {}}
     if options.out.exists():
         result = json.loads(options.out.read_text())
         if any(result[key] != value for key, value in asked.items()):
-            parser.error(f"{options.out} is of another suite, eps or n")
+            parser.error(f"{options.out} is of another suite, eps, n or precision")
     for name, twin in twins(model).items():
         if not any(part in name for part in options.only):
             continue
         net = twin.build().eval().requires_grad_(False)
+        if options.double:
+            net = in_double(net)
         wrapped = wrap(net, x=x, mean=mean.flatten().tolist(), std=std.flatten().tolist(), **twin.said)
         native = Native(model, wrapped, twin.times)
         models = {"before": Plain(net, wrapped.wiring, mean, std), "after": wrapped, "native": native}

@@ -240,4 +240,24 @@ class Native(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.times * self.model(x)
+        return (self.times * self.model(x.to(self.model.pixel_mean.dtype))).to(x.dtype)
+
+
+class InDouble:
+    """In place of a step that fires in float32 whatever is asked (snnTorch, Sinabs): a `spike_grad` or `spike_fn`."""
+
+    required_states = ("v_mem",)
+
+    def __init__(self, step: Any) -> None:
+        self.step, self.apply = step, self
+
+    def __call__(self, potential: Tensor, *more: Any) -> Tensor:
+        return getattr(self.step, "apply", self.step)(potential, *more).to(potential)  # type: ignore[no-any-return]
+
+
+def in_double(net: nn.Module) -> nn.Module:
+    """A network of any framework in float64."""
+    for module in net.modules():
+        for name in {"spike_grad", "spike_fn"} & vars(module).keys():
+            setattr(module, name, InDouble(getattr(module, name)))
+    return net.double()

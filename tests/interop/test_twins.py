@@ -25,7 +25,7 @@ N = 6
 
 @pytest.fixture(scope="module", params=[(name, slope) for name in FRAMEWORKS for slope in (25.0, 200.0)], ids=str)
 def pair(request):
-    """(wrapped, native, whether the neurons are recorded, images, labels), in float32."""
+    """(wrapped, native, images, labels) in float32, and what makes a network one of float64."""
     name, slope = request.param
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -39,29 +39,8 @@ def pair(request):
             (twin,) = [one for key, one in tutorials.twins(model, (slope,)).items() if key.startswith(name)][:1]
             mean, std = (v.flatten().tolist() for v in (model.pixel_mean, model.pixel_std))
             wrapped = wrap(twin.build().eval().requires_grad_(False), x=x, mean=mean, std=std, **twin.said)
-            return wrapped, tutorials.Native(model, wrapped, twin.times), x, native_labels(model, x)
-
-
-class InDouble:
-    """In place of a step that fires in float32 whatever is asked (snnTorch, Sinabs): a `spike_grad` or `spike_fn`."""
-
-    required_states = ("v_mem",)
-
-    def __init__(self, step):
-        self.step, self.apply = step, self
-
-    def __call__(self, potential, *more):
-        return getattr(self.step, "apply", self.step)(potential, *more).to(potential)
-
-
-def in_double(net):
-    for module in net.modules():
-        for name in {"spike_grad", "spike_fn"} & vars(module).keys():
-            setattr(module, name, InDouble(getattr(module, name)))
-
-
-def native_labels(model, x):
-    return model(x).argmax(1)
+            native = tutorials.Native(model, wrapped, twin.times)
+            return wrapped, native, x, native(x).argmax(1), tutorials.in_double
 
 
 def gradient(model, x, y, rule):
@@ -71,7 +50,7 @@ def gradient(model, x, y, rule):
 
 
 def test_logits_are_those_of_the_native_twin_and_so_is_the_gradient_under_every_rule(pair):
-    wrapped, native, x, y = pair
+    wrapped, native, x, y, _ = pair
     assert unreached(wrapped) == {}
     assert len(neuron_layers(wrapped)) == 3
     assert torch.equal(wrapped(x), native(x))
@@ -83,9 +62,8 @@ def test_logits_are_those_of_the_native_twin_and_so_is_the_gradient_under_every_
 
 
 def test_in_float64_an_attack_under_every_rule_ends_where_it_ends_natively(pair):
-    wrapped, native, x, y = copy.deepcopy(pair)
-    in_double(wrapped)
-    wrapped, native, x = wrapped.double(), native.double(), x.double()
+    wrapped, native, x, y, in_double = copy.deepcopy(pair)
+    wrapped, native, x = in_double(wrapped), native.double(), x.double()
     broken = 0
     for attack in BY_RULE.values():
         short = replace(attack, steps=3)

@@ -51,10 +51,12 @@ class Wrapped(nn.Module):
     def ask(self, x: Tensor) -> Any:
         """What the network itself answers to pixels, from fresh state."""
         reset(self.net)
-        mean, std = self.pixel_mean.to(x.dtype), self.pixel_std.to(x.dtype)
+        of_net = self.precision or x.dtype
+        x = x.to(torch.promote_types(x.dtype, of_net))  # normalised in the wider of both
+        mean, std = self.pixel_mean.to(x), self.pixel_std.to(x)
         if x.ndim == 2:  # vectors
             mean, std = mean.flatten(), std.flatten()
-        return self.wiring.ask(self.net, ((x - mean) / std).to(self.precision or x.dtype))
+        return self.wiring.ask(self.net, ((x - mean) / std).to(of_net))
 
     def meet(self, x: Tensor) -> None:
         """Find out how the network works, on the first images that it meets."""
