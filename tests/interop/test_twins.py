@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from helpers import benchmark
-from robustsnn.attacks import Attack, reliable
+from robustsnn.attacks import Attack, quick, reliable
 from robustsnn.data.digits import digits
+from robustsnn.evaluation import evaluate
 from robustsnn.ground.modes import frozen
 from robustsnn.interop import unreached, wrap
 from robustsnn.losses import margin
@@ -71,3 +72,11 @@ def test_in_float64_an_attack_under_every_rule_ends_where_it_ends_natively(pair)
         assert torch.allclose(*ends, atol=1e-9), attack
         broken += int((native(ends[0]).argmax(1) != y).sum())
     assert broken > 0
+
+
+def test_in_float64_an_evaluation_finds_what_it_finds_natively_bit_by_bit(pair, unchecked):
+    wrapped, native, x, y, in_double = copy.deepcopy(pair)
+    found = [evaluate(model, (x[:4], y[:4]), quick, 24 / 255) for model in (in_double(wrapped), native.double())]
+    assert found[0].outcomes.equals(found[1].outcomes)
+    assert len(found[0].suite.members()) > 6
+    assert found[0].outcomes.broken.any()
