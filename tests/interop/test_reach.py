@@ -145,5 +145,8 @@ def test_every_command_works_with_a_run_of_a_foreign_network(tmp_path, monkeypat
     studies = "trail,gradients,vulnerability,energy"
     assert main(["analyze", "run", "--limit", "2", "--parts", studies, "--trust-code"]) == 0
     assert main(["report", "run", "--card", "--out", "page.html"]) == 0
-    assert "other_framework:build" in Path("run/card.md").read_text()
+    card = Path("run/card.md").read_text()
+    assert "other\\_framework:build\n" in card  # and not what nn.Module says of itself
+    assert "trained elsewhere" in card
+    assert "robustsnn train" not in card
     assert yaml.safe_load(Path("run/config.yaml").read_text())["provenance"]["frameworks"].keys() == {"spikingjelly"}
