@@ -52,6 +52,9 @@ class CornerSearch(Querying):
     The first point is the corner nearest to the worst point of the attacks before, where the caller knows one, and a
     random corner otherwise.
 
+    With `near`, a sample is given up after an eighth of the queries if its best margin by then is still below that share
+    of its clean one: those that fall late have come near by then, and the queries are worth more on them.
+
     Sources: tabu search for binary programs (Glover 1989); flips of pixels between the ends as an attack: Moon et
     al., ICML 2019 (local search), windows: Andriushchenko et al., ECCV 2020 (Square).
 
@@ -61,6 +64,7 @@ class CornerSearch(Querying):
         width: neighbours per round.
         patience: rounds without a new best before a kick.
         draws: see `Querying`.
+        near: a share of the clean margin, in (0, 1], or None: no sample is given up.
     """
 
     threat: Threat
@@ -68,6 +72,7 @@ class CornerSearch(Querying):
     width: int = 8
     patience: int = 100
     draws: int = 1
+    near: float | None = None
     goes_on: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -75,6 +80,8 @@ class CornerSearch(Querying):
         if self.threat.norm != "Linf":
             raise UserError(f"CornerSearch on {self.threat.norm}: a ball with corners is needed, Linf")
         self.check(width=4, patience=1)
+        if self.near is not None and not 0 < self.near <= 1:
+            raise UserError(f"near={self.near!r}: a share of the clean margin in (0, 1] is needed, or None")
 
     @property
     def label(self) -> str:
@@ -108,7 +115,7 @@ class _Corners:
     """
 
     BLOCK = 50  # rounds whose random numbers are drawn at once
-    PER_SAMPLE = ("at", "x", "y", "low", "high", "z", "gain", "tabu", "margin", "best", "best_z", "idle")
+    PER_SAMPLE = ("at", "x", "y", "low", "high", "z", "gain", "tabu", "margin", "best", "best_z", "idle", "needed")
 
     def __init__(
         self, attack: CornerSearch, query: Query, model: nn.Module, x: Images, y: Labels, streams: Streams
@@ -123,6 +130,8 @@ class _Corners:
         self.gain = torch.zeros_like(self.low)  # of a flip to the other end, as last seen
         self.tabu = torch.zeros_like(self.low, dtype=torch.int32)  # until which round
         self.margin = self.best = self.low.new_full((len(x),), -torch.inf, dtype=torch.float32)
+        self.needed = self.best  # to be tried further: `near` times the clean margin
+        self.trial = 0 if attack.near is None else attack.queries - attack.queries // 8  # queries left when it is asked
         self.idle = torch.zeros_like(y)
         self.windows = attack.width // 8 if len(self.shape) >= 3 and min(self.shape[-2:]) >= 2 else 0
         self.known = attack.width // 2
@@ -133,6 +142,7 @@ class _Corners:
         """Who is misclassified from the start is left alone; the others get their first corner."""
         verdict = self.query(self.model, self.attempt.images, self.y, self.attack.draws)
         self.attempt.forwards += self.attack.draws
+        self.needed = verdict.loss.float() * (self.attack.near or 0.0)
         drawn = self.streams.uniform(self.z.shape[1]).to(self.z)
         near = self.low + drawn * (self.high - self.low) if worst is None else worst.flatten(1)
         self.z = self.best_z = torch.where(near - self.low > self.high - near, self.high, self.low)
@@ -166,9 +176,13 @@ class _Corners:
         """Offer each image its neighbours, and move."""
         width = min(self.attack.width, self.left)
         if width < 1 or not bool((self.high > self.low).any()):
-            self.write(torch.ones_like(self.at, dtype=torch.bool), self.best_z)
-            self.keep(torch.zeros_like(self.at, dtype=torch.bool))
+            self.give_up(torch.ones_like(self.at, dtype=torch.bool))
             return
+        if self.left <= self.trial:
+            self.trial = 0
+            self.give_up(self.best < self.needed)
+            if not len(self.at):
+                return
         k = self.turn % self.BLOCK
         if k == 0:
             self.numbers = self.streams.uniform(self.BLOCK, self.singles + 2 + 5 * self.windows).to(self.low)
@@ -243,6 +257,11 @@ class _Corners:
             self.z[tired], self.margin[tired] = torch.where(flipped, other, base), self.best[tired]
             self.idle[tired] = 0
 
+    def give_up(self, which: Tensor) -> None:
+        """Leave these samples with their best points."""
+        self.write(which, self.best_z)
+        self.keep(~which)
+
     def write(self, which: Tensor, z: Tensor) -> None:
         """These points are the result of these samples."""
-        self.attempt.images[self.at[which]] = z[which].view(-1, *self.shape)
+        self.attempt.images[self.at[which]] = z[which].unflatten(1, self.shape)

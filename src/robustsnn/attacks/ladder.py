@@ -137,7 +137,8 @@ def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source]
     * long runs: SA-PGD with 300 steps under ASSG with a detached reset, a start for each of `DEGREES`, and by the
       network's own flow; APGD with 100 steps on cross-entropy and DLR under the own rule and a wide one;
     * targets: APGD towards the three strongest rivals under two rules, and a minimum-norm attack;
-    * search: 25,000 queries of the search over corners by the graded margin, and 2,000 by the margin alone;
+    * search: 60,000 queries of the search over corners by the graded margin on images that come near, 7,500 on the
+      others, and 2,000 by the margin alone;
     * black box: random points, Square with 1000 queries, RayS with 5000 where outputs are quantised, and transfer from
       the sources if any.
     """
@@ -163,7 +164,7 @@ def reliable(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Source]
         ("long runs", long),
         ("targets", targets),
         ("restarts", restarts),
-        ("search", [*_search(threat, 25_000), CornerSearch(threat, 2000)] if linf else []),
+        ("search", [GradedSearch(threat, 60_000, near=0.25), CornerSearch(threat, 2000)] if linf else []),
         ("black box", blind),
         ("transfer", _transfers(threat, sources, moves, 50)),
     )
