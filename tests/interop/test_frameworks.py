@@ -201,6 +201,19 @@ def test_multi_step_nodes_of_spikingjelly_become_ours(name):
     assert "replaced" in " ".join(model.how)
 
 
+@pytest.mark.parametrize("backend", ["cupy", "triton", "inductor"])
+@pytest.mark.parametrize(("v_reset", "kind"), [(0.0, "Neurons"), (-0.1, "Recorded")])
+def test_backends_of_spikingjelly_give_way(backend, v_reset, kind):
+    torch.manual_seed(0)
+    net, x = spikingjelly("LIFNode", step_mode="m", v_reset=v_reset, v_threshold=0.5)(4).eval(), torch.rand(6, 1, 6, 6)
+    plain = net(x)
+    net.first.backend = net.second.backend = backend
+    model = wrap(net, x=x)
+    assert [type(layer).__name__ for layer in neuron_layers(model)] == [kind, kind]
+    assert torch.equal(model(x), plain)
+    assert logits_and_gradient(model, x)[1].any()
+
+
 def test_unequal_spikes_are_tolerated_as_far_as_the_user_says():
     torch.manual_seed(1)
     net, x = NETWORKS["LIFNode m, tau 1.7"](6).eval(), torch.rand(16, 1, 6, 6)
@@ -223,14 +236,15 @@ def test_an_evaluation_finds_no_fault_with_how_it_is_recorded(name):
     assert not [check.message for check in made if check.raised]
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "judge-your-network.md"
+PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 
 
 @pytest.mark.parametrize("name", ["spikingjelly", "snntorch", "sinabs", "norse"])
 def test_the_page_s_scripts_run(name, tmp_path, monkeypatch):
     needed(name)
-    blocks = re.findall(r"^```python3\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    (block,) = [block for block in blocks if f"import {name}" in block or f"from {name}" in block]
+    (block,) = re.findall(
+        r"^```python3\n(.*?)^```", (PAGES / f"judge-{name}.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
     names = {}
     for long, short in (("epochs = 5", "epochs = 1"), ("take(200)", "take(6)"), ('"reliable"', '"paper-trail"')):
         assert long in block
