@@ -19,6 +19,7 @@ from robustsnn.evaluation.obedience import obedience
 from robustsnn.evaluation.probe import Probe
 from robustsnn.ground.modes import frozen
 from robustsnn.interop import unreached, wrap
+from robustsnn.interop.frameworks import framework_of
 from robustsnn.neurons import ASSG, BPTR, HART, PDSG, RGA, Neurons, gradient_rule, neuron_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -473,3 +474,46 @@ def test_parallel_neurons_of_snntorch_are_named() -> None:
             return self.out(self.leaky(x.flatten(1).expand(4, -1, -1))).mean(0)
 
     assert "LeakyParallel are not known" in wrap(Net().eval(), x=torch.rand(5, 1, 6, 6)).left_alone["leaky"]
+
+
+class Distances:
+    """Hears the first v = u - theta of a layer."""
+
+    def __init__(self) -> None:
+        self.first: Tensor | None = None
+
+    def fire(self, distance: Tensor, own):
+        self.first = distance.detach() if self.first is None else self.first
+        return own(distance)
+
+
+GAINS = [
+    "IFNode",
+    "LIFNode",
+    "KLIFNode",
+    "QIFNode",
+    "EIFNode",
+    "IzhikevichNode",
+    "Leaky",
+    "Synaptic",
+    "Lapicque",
+    "IAF",
+]
+
+
+@pytest.mark.parametrize("name", [*GAINS, "LIF", "IAFCell"])
+def test_rate_rules_are_told_the_gain_and_the_threshold_of_a_neuron(name: str) -> None:
+    """What RGA knows of a neuron: how far from its threshold a current brings it in its first step."""
+    layer = NETWORKS[name](2).eval().first
+    framework = framework_of(layer)
+    told, heard = framework.nominal(layer), []
+    for current in (0.1, 0.2):
+        shown = torch.full((1, 2, 4), current)
+        framework.reset(layer)
+        with torch.no_grad(), framework.listen(layer, listener := Distances()):
+            layer(shown if name in ("IAF", "LIF") else shown[0])
+        heard.append(float(listener.first.flatten()[0]))
+    by_current = (heard[1] - heard[0]) / 0.1
+    distance_at_rest = by_current * 0.1 - heard[0]
+    # A third for EIFNode, which an exponential current brings nearer by itself.
+    assert told.gain / told.theta == pytest.approx(by_current / distance_at_rest, rel=0.33)

@@ -38,11 +38,12 @@ def _values(module: Any) -> dict[str, Any]:
     c = getattr(module, "tau", None)
     if c is None and hasattr(module, "w"):  # ParametricLIFNode: 1/c = sigmoid(w)
         c = 1 / float(module.w.detach().sigmoid().mean())
-    tau = 1.0 if c is None else max(1e-6, 1 - 1 / float(c))
+    tau = float(getattr(module, "v_decay", 1.0)) if c is None else max(1e-6, 1 - 1 / float(c))
     return {
         "tau": tau,
         "theta": float(getattr(module, "v_threshold", 1.0)),  # that of a parallel neuron is in its bias
-        "decay_input": bool(getattr(module, "decay_input", False)) and tau < 1,
+        # QIFNode, EIFNode and IzhikevichNode do not ask: they always take in I / c.
+        "decay_input": bool(getattr(module, "decay_input", c is not None)) and tau < 1,
         "reset": "soft" if getattr(module, "v_reset", 0.0) is None else "hard",
         "detach_reset": bool(getattr(module, "detach_reset", False)),
     }
