@@ -41,7 +41,7 @@ def nominal(module: Any) -> Nominal:
     beta = getattr(module, "beta", None)
     kept = 1.0 if beta is None else float(torch.as_tensor(beta).detach().float().mean().clamp(1e-6, 1))
     # Lapicque takes in I dt / C, which is the same as I against a threshold that is so much higher.
-    gain = float(module.time_step / module.C) if hasattr(module, "C") else 1.0
+    gain = float(module.time_step / module.C) if hasattr(module, "time_step") else 1.0
     late = getattr(module, "reset_delay", True)
     return Nominal(
         tau=kept,
