@@ -93,6 +93,23 @@ def test_every_point_but_the_one_between_lies_on_corners():
     assert 0 < between.float().mean() < 0.5  # of eight neighbours one, and where the search went from there
 
 
+def test_who_comes_near_gets_all_queries_as_if_the_others_had_not_been_there_and_these_an_eighth():
+    model, x = Linear(2), images(60)
+    y = model(x).argmax(1)
+    clean = margin(model(x), y)
+    reach = 0.03 * (model.weight[1] - model.weight[0]).detach().abs().sum()  # what the best corner gains
+    streams = [
+        CornerSearch(Linf(0.03), 800, near=near).run(model, x, y, generator=Streams(range(60))) for near in (None, 0.25)
+    ]
+    whole, found = streams
+    left = (clean + reach) / clean  # of the margin, at the best corner
+    far, near = left > 0.26, (left > 0) & (left < 0.2)
+    assert bool(far.any()) and bool(near.any())
+    assert set(found.forwards[far].tolist()) == {1 + 1 + 104}  # the clean image, the first corner, 13 rounds of 8
+    assert set(found.forwards[near].tolist()) == {801}
+    assert torch.equal(found.images[left < 0.2], whole.images[left < 0.2])
+
+
 def test_windows_lie_in_the_image_in_one_channel_or_all():
     attack = CornerSearch(Linf(0.1))
     x, y = torch.full((500, 3, 6, 5), 0.5), torch.zeros(500, dtype=torch.int64)
@@ -133,3 +150,6 @@ def test_it_is_a_value_and_refuses_what_makes_no_sense():
     for bad, named in itertools.product([0, -1], ["queries", "width", "patience", "draws"]):
         with pytest.raises(UserError, match=f"{named}={bad}"):
             CornerSearch(Linf(0.1), **{named: bad})
+    for near in (0.0, -1.0, 1.1):
+        with pytest.raises(UserError, match="share of the clean margin"):
+            CornerSearch(Linf(0.1), near=near)

@@ -18,6 +18,8 @@ from robustsnn.ground.progress import silent
 from robustsnn.ground.units import fraction
 from robustsnn.names import installed
 from robustsnn.names.config import Config, DataConfig
+from robustsnn.names.parsing import parse_config, read_config
+from robustsnn.names.shipped import shipped
 from robustsnn.recipes import named, reproduce
 from robustsnn.recipes.recipe import WORST, Found, Look, Need, Setting, Subject, merged
 from robustsnn.recipes.running import _look, _train
@@ -96,6 +98,34 @@ def test_full_scale_has_the_settings_of_the_papers():
     assert (sew.model.steps, sew.model.encoder.name, sew.model.options) == (10, "phase", {"pooling": "max"})
     assert radius(8, "full") == "8/255"
     assert set(STAND_IN) == {"CIFAR-10", "CIFAR-100", "CIFAR10-DVS"}
+
+
+SHIPPED = {
+    f"{data.lower().replace('-', '')}_{short}_{end}": Network(data, architecture, defence)
+    for data, architecture, short in (
+        ("CIFAR-10", "VGG-11", "vgg11"),
+        ("CIFAR-10", "WRN-16", "wrn16"),
+        ("CIFAR-100", "WRN-16", "wrn16"),
+    )
+    for defence, end in (("vanilla", "vanilla"), ("SR", "sr"), ("AT", "at"), ("SR*", "sr_at"), ("RAT", "rat"))
+}
+SHIPPED |= {
+    "cifar10_sew18": Network("CIFAR-10", "SEW-ResNet18"),
+    "cifar100_sew18": Network("CIFAR-100", "SEW-ResNet18"),
+    "cifar10_spiking18": Network("CIFAR-10", "Spiking-ResNet18"),
+    "cifar10_dvs_sew18": Network("CIFAR10-DVS", "SEW-ResNet18"),
+}
+
+
+def test_the_configs_of_the_package_are_those_of_the_recipes_at_full_scale():
+    """With the squared penalty of the released code, which the published lambdas go with."""
+    assert {name for name in shipped("configs") if not name.startswith("digit")} == set(SHIPPED)
+    for name, network in SHIPPED.items():
+        path = shipped("configs")[name]
+        ours = parse_config(read_config(path), str(path))
+        recipe = CHOICES["squared penalty"](network.config("full", 0), "full")
+        data = replace(recipe.data, root=f"data/{ours.data.name}")
+        assert replace(recipe, name=None, data=data) == replace(ours, name=None), name
 
 
 @pytest.mark.parametrize("scale", SCALES)
