@@ -1,13 +1,21 @@
 """A convolutional network of IF neurons, trained here in a minute, and the same as users of other frameworks write it.
 
-Single-step nodes in a loop, multi-step nodes (SpikingJelly), neurons that hand on their membranes (snnTorch),
-`SequentialState` (Norse), squeezed layers (Sinabs). All have the native network's modules, and its weights in them; the
-logits are the mean over time of the last layer's output. Images are normalised outside.
+    SpikingJelly, single-step   nodes in a loop; logits are the mean over time
+    SpikingJelly, multi-step    nodes that take sequences; [T, B, K], to be read out by the mean
+    snnTorch                    membranes handed on in a loop; (spk_rec, mem_rec), the last membrane of a layer without
+                                reset is the answer
+    Norse                       `SequentialState` in a loop; [T, B, K], to be read out by the mean
+    Sinabs                      squeezed layers [B T, ...], to be read out by the sum
+
+All have the native network's modules, and its weights in them; so the logits are its logits, or T times these. Images
+are normalised outside.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,21 +24,29 @@ from torch import Tensor, nn
 import robustsnn
 from robustsnn.attacks import pgd
 from robustsnn.data.digits import digits
+from robustsnn.interop import Wrapped
+from robustsnn.interop.own import Own
+from robustsnn.interop.steps import Recorded
 from robustsnn.models import Classifier, Plan, vgg
-from robustsnn.neurons import IF, Neurons
+from robustsnn.neurons import IF, Neurons, neuron_layers
 from robustsnn.objectives import Adversarial
 from robustsnn.training.fit import cosine
 
 STEPS = 4
 
 
-def trained() -> Classifier:
-    """conv 16 - IF - linear on 8x8 digits, adversarially at 16/255; less than a minute."""
+def untrained() -> Classifier:
+    """conv 8 - IF - pool - conv 16 - IF - linear 32 - IF - linear, for 8x8 digits."""
     torch.manual_seed(0)
-    model = vgg(Plan(((16,),), ()), image=(1, 8, 8), classes=10, neuron=IF(), steps=STEPS)
+    return vgg(Plan(((8,), (16,)), (32,)), image=(1, 8, 8), classes=10, neuron=IF(), steps=STEPS)
+
+
+def trained() -> Classifier:
+    """The same, adversarially at 16/255; less than a minute."""
+    model = untrained()
     optimiser = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=5e-4)
     attack = Adversarial(pgd("16/255", 5, alpha="8/255", keep="last"))
-    robustsnn.fit(model, digits().train, attack, optimiser, epochs=8, batch_size=64, schedule=cosine)
+    robustsnn.fit(model, digits().train, attack, optimiser, epochs=30, batch_size=64, schedule=cosine)
     return model.eval()
 
 
@@ -84,7 +100,7 @@ class MultiStep(SingleStep):
         from spikingjelly.activation_based import functional
 
         functional.reset_net(self)
-        return self.layers(x.expand(self.steps, *x.shape)).mean(0)
+        return self.layers(x)
 
 
 class SnnTorch(nn.Module):
@@ -98,13 +114,14 @@ class SnnTorch(nn.Module):
         leaky = lambda theta: snntorch.Leaky(  # noqa: E731
             beta=1.0, threshold=theta, spike_grad=surrogate, reset_mechanism="zero"
         )
-        self.layers = nn.ModuleList(layers_of(model, leaky))
+        readout = snntorch.Leaky(beta=1.0, spike_grad=surrogate, reset_mechanism="none")
+        self.layers = nn.ModuleList([*layers_of(model, leaky), readout])
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         import snntorch
 
         membranes = {layer: layer.reset_mem() for layer in self.layers if isinstance(layer, snntorch.Leaky)}
-        out = []
+        spk_rec, mem_rec = [], []
         for _ in range(self.steps):
             h = x
             for layer in self.layers:
@@ -112,8 +129,9 @@ class SnnTorch(nn.Module):
                     h, membranes[layer] = layer(h, membranes[layer])
                 else:
                     h = layer(h)
-            out.append(h)
-        return torch.stack(out).mean(0)
+            spk_rec.append(h)
+            mem_rec.append(membranes[self.layers[-1]])
+        return torch.stack(spk_rec), torch.stack(mem_rec)
 
 
 class Norse(nn.Module):
@@ -134,7 +152,7 @@ class Norse(nn.Module):
         for _ in range(self.steps):
             logits, state = self.layers(x, state)
             out.append(logits)
-        return torch.stack(out).mean(0)
+        return torch.stack(out)
 
 
 class Sinabs(nn.Module):
@@ -159,11 +177,21 @@ class Sinabs(nn.Module):
         import sinabs
 
         sinabs.reset_states(self)
-        return self.layers(x.repeat_interleave(self.steps, 0)).unflatten(0, (-1, self.steps)).mean(1)
+        return self.layers(x)
 
 
-def twins(model: Classifier) -> dict[str, Callable[[], nn.Module]]:
-    """How to build each, by name; the number is the slope of the surrogate, or what comes nearest to one."""
+@dataclass(frozen=True)
+class Twin:
+    """How to build one, how it is told to `robustsnn.wrap`, and how many times the native logits its logits are."""
+
+    build: Callable[[], nn.Module]
+    said: dict[str, Any] = field(default_factory=dict)
+    times: int = 1
+
+
+def twins(model: Classifier, slopes: tuple[float, ...] = (25.0, 200.0)) -> dict[str, Twin]:
+    """Each by its name; the number is the slope of the surrogate, or what comes nearest to one."""
+    steps = steps_of(model)
 
     def snntorch(slope: float) -> SnnTorch:
         from snntorch import surrogate
@@ -175,12 +203,61 @@ def twins(model: Classifier) -> dict[str, Callable[[], nn.Module]]:
 
         return kind(model, getattr(surrogate, name)(alpha))
 
-    made: dict[str, Callable[[], nn.Module]] = {}
-    for slope in (25.0, 200.0):
-        made[f"snnTorch, fast sigmoid {slope:g}"] = lambda k=slope: snntorch(k)
-        made[f"Norse, superspike {slope:g}"] = lambda k=slope: Norse(model, k)
-        made[f"Sinabs, exponential of width 1/{slope:g}"] = lambda k=slope: Sinabs(model, 1 / k)
-        made[f"SpikingJelly single-step, sigmoid {slope:g}"] = lambda k=slope: spikingjelly(SingleStep, "Sigmoid", k)
-        made[f"SpikingJelly multi-step, sigmoid {slope:g}"] = lambda k=slope: spikingjelly(MultiStep, "Sigmoid", k)
-    made["SpikingJelly multi-step, arctan 2"] = lambda: spikingjelly(MultiStep, "ATan", 2.0)
+    whole = {"steps": steps, "readout": "mean"}
+    made: dict[str, Twin] = {}
+    for slope in slopes:
+        made[f"snnTorch, fast sigmoid {slope:g}"] = Twin(
+            lambda k=slope: snntorch(k), {"output": 1, "readout": "last"}, steps
+        )
+        made[f"Norse, superspike {slope:g}"] = Twin(lambda k=slope: Norse(model, k), {"readout": "mean"})
+        made[f"Sinabs, exponential of width 1/{slope:g}"] = Twin(
+            lambda k=slope: Sinabs(model, 1 / k), {"steps": steps, "readout": "sum"}, steps
+        )
+        made[f"SpikingJelly single-step, sigmoid {slope:g}"] = Twin(
+            lambda k=slope: spikingjelly(SingleStep, "Sigmoid", k)
+        )
+        made[f"SpikingJelly multi-step, sigmoid {slope:g}"] = Twin(
+            lambda k=slope: spikingjelly(MultiStep, "Sigmoid", k), whole
+        )
+    made["SpikingJelly multi-step, arctan 2"] = Twin(lambda: spikingjelly(MultiStep, "ATan", 2.0), whole)
     return made
+
+
+class Native(nn.Module):
+    """The network of ours that a wrapped one is to be measured by: same logits, same gradient under every rule.
+
+    Its own rule is STBP with the framework's surrogate, and its neurons detach the reset where the framework's do: else
+    an attack by "the own rule" would be another attack here than there.
+    """
+
+    def __init__(self, model: Classifier, wrapped: Wrapped, times: int = 1) -> None:
+        super().__init__()
+        self.model, self.times = copy.deepcopy(model), times
+        for ours, theirs in zip(neuron_layers(self.model), neuron_layers(wrapped), strict=True):
+            ours.neuron = replace(ours.neuron, detach_reset=theirs.neuron.detach_reset)
+            # A recorded layer's own rule looks at the steps that were recorded; the slope is the same.
+            ours.rule = Own(theirs.rule.surrogate) if isinstance(theirs, Recorded) else theirs.rule
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.times * self.model(x.to(self.model.pixel_mean.dtype))).to(x.dtype)
+
+
+class InDouble:
+    """In place of a step that fires in float32 whatever is asked (snnTorch, Sinabs): a `spike_grad` or `spike_fn`."""
+
+    required_states = ("v_mem",)
+
+    def __init__(self, step: Any) -> None:
+        self.step, self.apply = step, self
+
+    def __call__(self, potential: Tensor, *more: Any) -> Tensor:
+        return getattr(self.step, "apply", self.step)(potential, *more).to(potential)  # type: ignore[no-any-return]
+
+
+def in_double(net: nn.Module) -> nn.Module:
+    """A network of any framework in float64."""
+    for module in net.modules():
+        for name in {"spike_grad", "spike_fn"} & vars(module).keys():
+            setattr(module, name, InDouble(getattr(module, name)))
+    return net.double()

@@ -130,3 +130,33 @@ def test_torchattacks_takes_our_networks_for_what_they_are():
     x = images(8, (1, 8, 8))
     found = run_suite(model, (x, model(x).argmax(1)), Suite("s", (("a", (Foreign(attack, Linf(EPS)),)),)))
     assert found.broken.any()
+
+
+def foolbox_s(model):
+    foolbox = pytest.importorskip("foolbox")
+    bounded, attack = foolbox.PyTorchModel(model.eval(), bounds=(0, 1)), foolbox.attacks.LinfPGD(steps=5)
+    return lambda x, y: attack(bounded, x, y, epsilons=EPS)[1]
+
+
+def adversarial_library_s(model):
+    attacks = pytest.importorskip("adv_lib.attacks")
+    return lambda x, y: attacks.pgd_linf(model, x, y, EPS, steps=5)
+
+
+def adversarial_library_s_minimum(model):
+    attacks = pytest.importorskip("adv_lib.attacks")
+    return lambda x, y: attacks.fmn(model, x, y, norm=torch.inf, steps=20)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("make", [foolbox_s, adversarial_library_s, adversarial_library_s_minimum])
+def test_attacks_of_other_packages_are_members_of_a_suite(make):
+    from helpers import spiking
+
+    model, x = spiking(), images(8, (1, 8, 8))
+    theirs = Foreign(make(model), Linf(EPS), name="theirs")
+    suite = Suite("s", (("theirs", (theirs,)), ("ours", (pgd(EPS, 5),))))
+    found = run_suite(model, (x, model(x).argmax(1)), suite)
+    assert found.broken[0].any()
+    assert (found.distance[0] <= EPS).all()
+    assert (found.forwards[0][found.attacked[0]] > 4).all()  # of each image: it was their attack that ran

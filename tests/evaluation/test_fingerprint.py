@@ -64,6 +64,24 @@ def test_attributes_of_any_kind_leave_the_digest_as_it_is(name):
     assert len(digests) == 1
 
 
+def leading_back():
+    model = Linear()
+
+    def again(n):
+        return again(n - 1) if n else model.bias
+
+    model.asks, model.again, model.holds = (lambda: model.bias), again, [model, {"model": model}]
+    model.holds.append(model.holds)
+    return model
+
+
+def test_what_leads_back_to_the_model_or_to_itself_has_an_end():
+    model, other = leading_back(), leading_back()
+    assert model_digest(model) == model_digest(other)
+    other.holds[1]["more"] = 1
+    assert model_digest(model) != model_digest(other)
+
+
 def test_what_a_model_works_out_when_it_is_asked_does_not_change_it():
     model = Property()
     before = model_digest(model)

@@ -19,6 +19,7 @@ from robustsnn.evaluation.obedience import obedience
 from robustsnn.evaluation.probe import Probe
 from robustsnn.ground.modes import frozen
 from robustsnn.interop import unreached, wrap
+from robustsnn.interop.frameworks import framework_of
 from robustsnn.neurons import ASSG, BPTR, HART, PDSG, RGA, Neurons, gradient_rule, neuron_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -105,9 +106,11 @@ def snntorch(name, **options):
 def sinabs(name, **options):
     def build(steps):
         layers, reset = needed("sinabs.layers"), needed("sinabs").reset_states
-        made = {key: torch.tensor(value) for key, value in options.items() if key != "single"}
+        made = {key: torch.tensor(value) for key, value in options.items() if key not in ("single", "zero")}
         if options.get("single"):
             made |= {"spike_fn": needed("sinabs.activation").SingleSpike}
+        if options.get("zero"):
+            made |= {"reset_fn": needed("sinabs.activation").MembraneReset()}
         return Sequence(lambda: getattr(layers, name)(**made), steps, lambda net: reset(net), "B")
 
     return build
@@ -140,6 +143,8 @@ NETWORKS = {
     "Leaky": snntorch("Leaky", beta=0.9),
     "Leaky, zero": snntorch("Leaky", beta=0.9, reset_mechanism="zero", learn_beta=True, learn_threshold=True),
     "Leaky, at once": snntorch("Leaky", beta=0.9, reset_delay=False),
+    "Leaky, hidden": snntorch("Leaky", beta=0.9, init_hidden=True),
+    "Leaky, no reset": snntorch("Leaky", beta=0.9, reset_mechanism="none"),
     "Synaptic": snntorch("Synaptic", alpha=0.8, beta=0.9),
     "Lapicque": snntorch("Lapicque", beta=0.9, threshold=0.05),
     "Alpha": snntorch("Alpha", alpha=0.9, beta=0.8, threshold=0.1),
@@ -148,7 +153,9 @@ NETWORKS = {
     "IAF": sinabs("IAF"),
     "LIF": sinabs("LIF", tau_mem=5.0, spike_threshold=0.3),
     "LIF, synapse, one spike": sinabs("LIF", tau_mem=5.0, tau_syn=3.0, spike_threshold=0.3, single=True),
+    "IAF, to zero": sinabs("IAF", zero=True),
     "ALIF": sinabs("ALIF", tau_mem=5.0, tau_adapt=3.0, spike_threshold=0.3),
+    "IAFCell": norse("IAFCell", "IAFParameters", 1.0),
     "LIFCell": norse("LIFCell", "LIFParameters"),
     "LIFBoxCell": norse("LIFBoxCell", "LIFBoxParameters", 0.2),
     "LIF m": norse("LIF", "LIFParameters"),
@@ -195,6 +202,19 @@ def test_multi_step_nodes_of_spikingjelly_become_ours(name):
     assert "replaced" in " ".join(model.how)
 
 
+@pytest.mark.parametrize("backend", ["cupy", "triton", "inductor"])
+@pytest.mark.parametrize(("v_reset", "kind"), [(0.0, "Neurons"), (-0.1, "Recorded")])
+def test_backends_of_spikingjelly_give_way(backend, v_reset, kind):
+    torch.manual_seed(0)
+    net, x = spikingjelly("LIFNode", step_mode="m", v_reset=v_reset, v_threshold=0.5)(4).eval(), torch.rand(6, 1, 6, 6)
+    plain = net(x)
+    net.first.backend = net.second.backend = backend
+    model = wrap(net, x=x)
+    assert [type(layer).__name__ for layer in neuron_layers(model)] == [kind, kind]
+    assert torch.equal(model(x), plain)
+    assert logits_and_gradient(model, x)[1].any()
+
+
 def test_unequal_spikes_are_tolerated_as_far_as_the_user_says():
     torch.manual_seed(1)
     net, x = NETWORKS["LIFNode m, tau 1.7"](6).eval(), torch.rand(16, 1, 6, 6)
@@ -217,14 +237,15 @@ def test_an_evaluation_finds_no_fault_with_how_it_is_recorded(name):
     assert not [check.message for check in made if check.raised]
 
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "judge-your-network.md"
+PAGES = Path(__file__).parents[2] / "docs" / "how-to"
 
 
 @pytest.mark.parametrize("name", ["spikingjelly", "snntorch", "sinabs", "norse"])
 def test_the_page_s_scripts_run(name, tmp_path, monkeypatch):
     needed(name)
-    blocks = re.findall(r"^```python3\n(.*?)^```", PAGE.read_text("utf-8"), re.DOTALL | re.MULTILINE)
-    (block,) = [block for block in blocks if f"import {name}" in block or f"from {name}" in block]
+    (block,) = re.findall(
+        r"^```python3\n(.*?)^```", (PAGES / f"judge-{name}.md").read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
     names = {}
     for long, short in (("epochs = 5", "epochs = 1"), ("take(200)", "take(6)"), ('"reliable"', '"paper-trail"')):
         assert long in block
@@ -344,3 +365,155 @@ def test_neurons_of_norse_that_are_not_known_are_named_and_integrators_are_not()
     x = torch.rand(4, 1, 8, 8)
     assert "not known" in wrap(Net(norse.LIFRefracCell()), x=x).left_alone["cell"]
     assert "cell" not in wrap(Net(norse.LICell()), x=x).left_alone
+
+
+class OneLayer(nn.Module):
+    """Linear, neurons, linear; six steps inside, as the kind of layer takes them."""
+
+    def __init__(self, layer: nn.Module, whole: bool) -> None:
+        super().__init__()
+        self.fc, self.layer, self.out, self.whole = nn.Linear(36, 20), layer, nn.Linear(20, 3), whole
+
+    def forward(self, x: Tensor) -> Tensor:
+        current, state, out = 3 * self.fc(x.flatten(1)), None, []
+        if self.whole:
+            return self.out(self.layer(current.expand(6, *current.shape))[0]).mean(0)
+        for _ in range(6):
+            spikes, state = self.layer(current, state)
+            out.append(self.out(spikes))
+        return torch.stack(out).mean(0)
+
+
+@pytest.mark.parametrize("name", ["LIFRecurrentCell", "LIFRecurrent", "LSNNRecurrentCell", "LIFAdExCell"])
+def test_recurrent_and_adaptive_neurons_of_norse(name: str) -> None:
+    norse, whole = needed("norse.torch"), name == "LIFRecurrent"
+    threshold, sizes = torch.tensor(0.05), (20, 20) if "Recurrent" in name else ()
+    kind = name.removesuffix("Cell").removesuffix("Recurrent") + "Parameters"
+    torch.manual_seed(0)
+    net = OneLayer(getattr(norse, name)(*sizes, getattr(norse, kind)(v_th=threshold)), whole).eval()
+    x = torch.rand(6, 1, 6, 6)
+    model = wrap(net, x=x)
+    assert [layer.name for layer in model.recorded] == ["layer"]
+    (logits, own), (found, gradient) = logits_and_gradient(net, x), logits_and_gradient(model, x)
+    assert torch.equal(found, logits)
+    assert (gradient - own).norm() <= 1e-6 * own.norm()
+    assert own.any()
+
+
+def test_a_leaky_read_out_of_sinabs_is_no_layer_of_neurons() -> None:
+    layers, sinabs_ = needed("sinabs.layers"), needed("sinabs")
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.iaf, self.out = nn.Linear(36, 20), layers.IAF(), nn.Linear(20, 3)
+            self.leak = layers.ExpLeak(tau_mem=5.0)
+
+        def forward(self, x: Tensor) -> Tensor:
+            sinabs_.reset_states(self)
+            return self.leak(self.out(self.iaf(3 * self.fc(x.flatten(1)).unsqueeze(1).expand(-1, 6, -1))))
+
+    torch.manual_seed(0)
+    net, x = Net().eval(), torch.rand(6, 1, 6, 6)
+    model = wrap(net, x=x, readout="last")
+    assert [layer.name for layer in model.recorded] == ["iaf"]
+    assert model.left_alone == {}
+    assert torch.equal(model(x), net(x)[:, -1])
+
+
+def test_neurons_of_spikingjelly_that_fire_without_their_surrogate_in_eval_mode() -> None:
+    """One is reached all the same; those of online learning, and those without a surrogate, are named."""
+    neuron, functional = (needed(f"spikingjelly.activation_based.{part}") for part in ("neuron", "functional"))
+
+    class Net(nn.Module):
+        def __init__(self, node: nn.Module) -> None:
+            super().__init__()
+            self.fc, self.node, self.out = nn.Linear(36, 20), node, nn.Linear(20, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            functional.reset_net(self)
+            current = 3 * self.fc(x.flatten(1))
+            if self.node.step_mode == "m":
+                return self.out(self.node(current.expand(6, *current.shape))).mean(0)
+            return torch.stack([self.out(self.node(current)) for _ in range(6)]).mean(0)
+
+    torch.manual_seed(0)
+    x = torch.rand(6, 1, 6, 6)
+    net = Net(neuron.ComplementaryLIFNode()).eval()
+    model = wrap(net, x=x)
+    assert model.left_alone == {}
+    found, gradient = logits_and_gradient(model, x)
+    logits, own = logits_and_gradient(Awake(net), x)
+    assert torch.equal(found, logits)
+    assert (gradient - own).norm() <= 1e-6 * own.norm()
+    assert "else than its surrogate" in wrap(Net(neuron.OTTTLIFNode()).eval(), x=x).left_alone["node"]
+    assert "not known" in wrap(Net(neuron.DSRIFNode(T=6, step_mode="m")).eval(), x=x).left_alone["node"]
+
+
+class Awake(nn.Module):
+    """Its node stays in train mode."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.net.node.training = True
+        return self.net(x)
+
+
+def test_parallel_neurons_of_snntorch_are_named() -> None:
+    snntorch = needed("snntorch")
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.leaky, self.out = snntorch.LeakyParallel(36, 20, beta=0.9), nn.Linear(20, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.leaky(x.flatten(1).expand(4, -1, -1))).mean(0)
+
+    assert "LeakyParallel are not known" in wrap(Net().eval(), x=torch.rand(5, 1, 6, 6)).left_alone["leaky"]
+
+
+class Distances:
+    """Hears the first v = u - theta of a layer."""
+
+    def __init__(self) -> None:
+        self.first: Tensor | None = None
+
+    def fire(self, distance: Tensor, own):
+        self.first = distance.detach() if self.first is None else self.first
+        return own(distance)
+
+
+GAINS = [
+    "IFNode",
+    "LIFNode",
+    "KLIFNode",
+    "QIFNode",
+    "EIFNode",
+    "IzhikevichNode",
+    "Leaky",
+    "Synaptic",
+    "Lapicque",
+    "IAF",
+]
+
+
+@pytest.mark.parametrize("name", [*GAINS, "LIF", "IAFCell"])
+def test_rate_rules_are_told_the_gain_and_the_threshold_of_a_neuron(name: str) -> None:
+    """What RGA knows of a neuron: how far from its threshold a current brings it in its first step."""
+    layer = NETWORKS[name](2).eval().first
+    framework = framework_of(layer)
+    told, heard = framework.nominal(layer), []
+    for current in (0.1, 0.2):
+        shown = torch.full((1, 2, 4), current)
+        framework.reset(layer)
+        with torch.no_grad(), framework.listen(layer, listener := Distances()):
+            layer(shown if name in ("IAF", "LIF") else shown[0])
+        heard.append(float(listener.first.flatten()[0]))
+    by_current = (heard[1] - heard[0]) / 0.1
+    distance_at_rest = by_current * 0.1 - heard[0]
+    # A third for EIFNode, which an exponential current brings nearer by itself.
+    assert told.gain / told.theta == pytest.approx(by_current / distance_at_rest, rel=0.33)

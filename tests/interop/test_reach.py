@@ -1,16 +1,23 @@
 """Which attacks reach a foreign network, and what is said where they do not."""
 
+import importlib
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from foreign import IFNode, Leaky, images, made
+from safetensors.torch import save_file
 from test_recorded import Native
 
 import robustsnn
 from robustsnn.attacks import Suite, paper_sr_10, reliable
 from robustsnn.attacks.presets import apgd
+from robustsnn.cli import main
+from robustsnn.data.digits import digits
 from robustsnn.evaluation import evaluate
 from robustsnn.evaluation.fingerprint import model_digest
 from robustsnn.evaluation.fitting import fit_to, judge_of
@@ -93,3 +100,53 @@ def test_no_framework_is_imported_before_its_network_comes():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert robustsnn.wrap is wrap
+
+
+BUILDER = """
+import torch
+from foreign import IFNode
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.first = nn.Conv2d(1, 4, 3), IFNode()
+        self.fc, self.second, self.out = nn.Linear(144, 12), IFNode(), nn.Linear(12, 10)
+
+    def forward(self, x):
+        s = [self.second(2 * self.fc(self.first(3 * self.conv(x)).flatten(1))) for _ in range(4)]
+        return torch.stack([self.out(step) for step in s]).mean(0)
+
+build = Net
+"""
+
+
+@pytest.mark.slow
+def test_every_command_works_with_a_run_of_a_foreign_network(tmp_path, monkeypatch, unchecked, undrawn):
+    """Shards, a page, a card, and all parts of `analyze`, whose energy counts the framework's own spikes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("other_framework.py").write_text(BUILDER)
+    spec = importlib.import_module("other_framework")
+    torch.manual_seed(0)
+    net = spec.build().eval()
+    net.out.bias.data[digits().test.labels[0]] += 1  # so that an image is right
+    save_file(net.state_dict(), "w.safetensors")
+    named = ["other_framework:build", "--weights", "w.safetensors", "--data", "digits", "--out", "run"]
+    how = ["--suite", "paper-sr", "--eps", "8/255", "--limit", "4", "--batch_size", "2"]
+    assert main(["evaluate", *named, *how]) == 0
+    whole = json.loads(Path("run/results.json").read_text())["models"]
+    for part in ("1/2", "2/2"):
+        assert main(["evaluate", *named[:-1], "parts", *how, "--shard", part]) == 0
+    assert main(["evaluate", "parts", *how, "--merge", "--trust-code"]) == 0
+    assert next(iter(whole.values()))["clean"]["accuracy"] > 0
+    parts = json.loads(Path("parts/results.json").read_text())["models"]
+    assert [m["worst_case"] for m in parts.values()] == [m["worst_case"] for m in whole.values()]
+    studies = "trail,gradients,vulnerability,energy"
+    assert main(["analyze", "run", "--limit", "2", "--parts", studies, "--trust-code"]) == 0
+    assert main(["report", "run", "--card", "--out", "page.html"]) == 0
+    card = Path("run/card.md").read_text()
+    assert "other\\_framework:build\n" in card  # and not what nn.Module says of itself
+    assert "trained elsewhere" in card
+    assert "robustsnn train" not in card
+    assert yaml.safe_load(Path("run/config.yaml").read_text())["provenance"]["frameworks"].keys() == {"spikingjelly"}

@@ -365,3 +365,71 @@ def test_a_network_that_wants_batch_and_time_in_one():
     same(wrap(Squeezed().eval(), x=X, steps=4, layout="squeezed", readout="mean"), WANTED.mean(0))
     with pytest.raises(UserError, match=r"Squeezed fails when it is asked with images, logits \(.*; give layout="):
         wrap(Squeezed().eval(), x=X)
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.float16])
+def test_a_network_in_another_precision_is_asked_in_its_own(kind):
+    net = Inside(lambda z: z.mean(0)).to(kind).eval()
+    model = wrap(net, x=X)
+    assert len(model.recorded) == 1
+    same(model, net(X.to(kind)).detach().float())
+
+
+def test_a_forward_that_wants_its_state_handed_in_is_refused_in_one_line():
+    class Cell(nn.Module):
+        def forward(self, x, state):
+            return x.flatten(1)[:, :5] + state
+
+    with pytest.raises(UserError, match=r"missing 1 required positional argument.* module around it") as refused:
+        wrap(Cell(), x=X)
+    assert "\n" not in str(refused.value)
+
+
+class Dropping(nn.Module):
+    """Dropout between the layers, by a module or by a function that is always active."""
+
+    def __init__(self, always: bool) -> None:
+        super().__init__()
+        self.body, self.drop, self.always = Body(IFNode, 1), nn.Dropout(0.5), always
+
+    def forward(self, x):
+        x = nn.functional.dropout(x, 0.5) if self.always else self.drop(x)
+        return steps_of(self.body, x).mean(0)
+
+
+def test_a_network_in_train_mode_is_judged_in_eval_mode_and_stays_as_it_was():
+    net = Dropping(always=False).train()
+    same(wrap(net, x=X), WANTED.mean(0))
+    assert net.training
+    assert net.drop.training
+
+
+def test_dropout_that_is_always_active_makes_a_random_model_that_is_recorded():
+    model = wrap(Dropping(always=True).eval(), x=X)
+    assert len(model.recorded) == 1
+    assert not torch.equal(model(X), model(X))
+    with torch.random.fork_rng():
+        first, again = (torch.manual_seed(1) and model(X) for _ in range(2))
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("read", ["sum", "last"])
+def test_spike_counts_and_membranes(read):
+    """What snnTorch's users return, (spk_rec, mem_rec): counts are the sum of the first, or the last of the second."""
+    net = Inside(lambda z: ((z > 0).float(), z)).eval()
+    net.body.neurons.surrogate_function.k = 1.0
+    wanted = {"sum": (0, (WANTED > 0).float().sum(0)), "last": (1, WANTED[-1])}[read]
+    model = wrap(net, x=X, output=wanted[0], readout=read)
+    with torch.no_grad():
+        assert torch.equal(model(X), wanted[1])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("kind", [IFNode, Leaky])
+def test_a_network_on_a_gpu_is_what_it_is_on_a_cpu(kind):
+    def net():
+        return Two(lambda: kind()).eval()
+
+    model, wanted = wrap(net().cuda(), x=X.cuda()), wrap(net(), x=X)
+    assert [layer.name for layer in model.recorded] == ["first", "second"]
+    assert (model(X.cuda()).cpu() - wanted(X)).abs().max() < 1e-3

@@ -168,11 +168,12 @@ def without_gradient(model: nn.Module, x: Images) -> str:
     if connected(model, x, train=True):
         return (
             f"{name} has no gradient in eval mode, and has one in train mode: its neurons leave out their surrogate "
-            f"(those of SpikingJelly before 2.0 do), and attacks would be blind; put them into train mode in forward: "
-            f"for node in self.modules(): node.training |= isinstance(node, neuron.BaseNode)"
+            f"(as those of SpikingJelly before 2.0 do), and attacks would be blind; hand the network to "
+            f"robustsnn.wrap, or put these neurons alone into train mode in its forward"
         )
     return (
-        f"{name} has no gradient with respect to its input; use a gradient-free attack, or BPDA for its discrete parts"
+        f"{name} has no gradient with respect to its input; hand a network of another spiking framework to "
+        f"robustsnn.wrap, put what rounds the image into robustsnn.encoders.BPDA, or use a gradient-free attack"
     )
 
 

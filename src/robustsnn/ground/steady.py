@@ -68,7 +68,8 @@ def check_steady(model: nn.Module, x: Tensor) -> None:
         raise UserError(
             f"{name} answers {changed} of {len(x)} images otherwise when it is asked again under equal seeds: it keeps "
             f"a state between calls, or draws random numbers elsewhere than in torch; reset its state at the start of "
-            f"forward (SpikingJelly: functional.reset_net), or attack robustsnn.attacks.Stateful(model)"
+            f"forward (SpikingJelly: functional.reset_net), hand a network of another framework to robustsnn.wrap, "
+            f"which resets it, or attack robustsnn.attacks.Stateful(model)"
         )
     _STEADY.add(model)
 

@@ -84,7 +84,9 @@ def out_of_sight(net: nn.Module) -> dict[str, str]:
     for name, module in net.named_modules():
         framework, parameters = framework_of(module), getattr(module, "p", None)
         # Norse: neurons have a threshold among their parameters, or among those of the neuron that they extend.
-        fires = any(hasattr(part, "v_th") for part in (parameters, getattr(parameters, "lif", None)))
+        norse = any(hasattr(part, "v_th") for part in (parameters, getattr(parameters, "lif", None)))
+        # snnTorch's parallel ones and SpikingJelly's that are differentiated by no surrogate (DSR).
+        fires = norse or any(hasattr(module, name) for name in ("spike_grad", "v_threshold"))
         if framework is not None and fires and not framework.spiking(module):
             found[name] = f"neurons of the kind {type(module).__name__} are not known"
         for key, value in vars(module).items():

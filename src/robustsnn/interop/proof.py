@@ -96,7 +96,9 @@ def obstacles(tape: Tape, logits: Tensor) -> dict[str, str]:
     found = {steps.layer.name: "it is not called" for steps in tape.steps.values() if steps not in tape.order}
     for steps in tape.order:
         layer = steps.layer
-        if sum(len(layer.unfold(call)) for call in steps.inputs) != len(steps.spikes):
+        if not steps.spikes:
+            found[layer.name] = "it fires in eval mode by something else than its surrogate"
+        elif sum(len(layer.unfold(call)) for call in steps.inputs) != len(steps.spikes):
             found[layer.name] = "it does not fire once per step"
         elif not torch.equal(layer.whole([spikes.detach() for spikes in steps.inner]), torch.stack(steps.spikes)):
             found[layer.name] = "it sends out something else than its spikes"

@@ -61,10 +61,13 @@ def _wire(model: Wrapped, wishes: Wishes, x: Tensor) -> None:
     model.wiring = wiring
     try:
         raw = model.ask(x)
-    except RuntimeError as error:
+    except UserError:
+        raise
+    except Exception as error:  # whatever a network raises that is asked otherwise than it wants
         raise UserError(
-            f"{type(model.net).__name__} fails when it is {wiring} ({' '.join(str(error).split())[:99]}); give layout= "
-            f"({', '.join(LAYOUTS)}) and steps= as it wants its input"
+            f"{type(model.net).__name__} fails when it is {wiring} ({' '.join(str(error).split())[:160]}); give "
+            f"layout= ({', '.join(LAYOUTS)}) and steps= as it wants its input; a forward that takes a state too needs "
+            f"a module around it that hands it on"
         ) from error
     if wishes.output is None:
         first = raw[0] if wiring.layout == "step" else raw

@@ -2,7 +2,8 @@
 
     u[t] = alpha V[t-1] + (1 - alpha) I[t],   s[t] = floor(u[t] / theta),   V[t] = u[t] - theta s[t]        LIF
 
-Several spikes in a step are usual there (`MultiSpike`); a rule sees how many.
+Several spikes in a step are usual there (`MultiSpike`); a rule sees how many. The reset to zero, `MembraneReset`, asks
+whether there was any, so the framework's own gradient does not go through it; a rule may, see `ResetFlow`.
 """
 
 from __future__ import annotations
@@ -24,11 +25,15 @@ def spiking(module: nn.Module) -> bool:
     return getattr(module, "spike_fn", None) is not None and hasattr(module, "spike_threshold")
 
 
+def _to_zero(module: Any) -> bool:
+    return type(module.reset_fn).__name__ == "MembraneReset"
+
+
 def reset(module: nn.Module) -> None:
     """See `Framework.reset`."""
     if hasattr(module, "reset_states"):
         for name, state in module.named_buffers(recurse=False):  # empty: else another batch would be drawn from it
-            module.register_buffer(name, torch.zeros(0, device=state.device))
+            module.register_buffer(name, state.new_zeros(0))
 
 
 def nominal(module: Any) -> Nominal:
@@ -39,7 +44,8 @@ def nominal(module: Any) -> Nominal:
         tau=kept,
         theta=float(module.spike_threshold.detach().float().mean()),
         decay_input=bool(getattr(module, "norm_input", False)) and kept < 1,
-        reset="hard" if "Reset" in type(module.reset_fn).__name__ else "soft",
+        reset="hard" if _to_zero(module) else "soft",
+        detach_reset=_to_zero(module),
     )
 
 
@@ -82,12 +88,20 @@ class _Fires:
         return self.listener.fire(potential - theta, _own(self.step, theta, surrogate))
 
 
+def _resets(spikes: Tensor, state: dict[str, Tensor], value: float) -> dict[str, Tensor]:
+    """What `MembraneReset` does, with the gradient that the listener lets through: V = u (1 - min(s, 1)) + value."""
+    return state | {"v_mem": state["v_mem"] * (1 - spikes.clamp(max=1)) + value}
+
+
 @contextmanager
 def listen(module: Any, listener: Listener) -> Iterator[None]:
     """See `Framework.listen`."""
-    before = module.spike_fn
-    module.spike_fn = _Fires(listener, before)
+    before = module.spike_fn, module.reset_fn
+    module.spike_fn = _Fires(listener, module.spike_fn)
+    if _to_zero(module):
+        value = module.reset_fn.reset_value
+        module.reset_fn = lambda spikes, state, _: _resets(spikes, state, value)
     try:
         yield
     finally:
-        module.spike_fn = before
+        module.spike_fn, module.reset_fn = before

@@ -33,17 +33,19 @@ def reset(module: nn.Module) -> None:
     if hasattr(module, "reset_mem"):
         for name, state in module.named_buffers(recurse=False):
             if name in ("mem", "syn", "spk", "syn_exc", "syn_inh"):
-                setattr(module, name, torch.zeros(0, device=state.device))
+                setattr(module, name, state.new_zeros(0))
 
 
 def nominal(module: Any) -> Nominal:
     """See `Framework.nominal`."""
     beta = getattr(module, "beta", None)
     kept = 1.0 if beta is None else float(torch.as_tensor(beta).detach().float().mean().clamp(1e-6, 1))
+    # Lapicque takes in I dt / C, which is the same as I against a threshold that is so much higher.
+    gain = float(module.time_step / module.C) if hasattr(module, "time_step") else 1.0
     late = getattr(module, "reset_delay", True)
     return Nominal(
         tau=kept,
-        theta=float(module.threshold.detach().float().mean()),
+        theta=float(module.threshold.detach().float().mean()) / gain,
         reset="hard" if module.reset_mechanism == "zero" else "soft",
         detach_reset=bool(late) and type(module).__name__ not in _RECURRENT,
     )

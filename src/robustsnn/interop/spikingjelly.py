@@ -5,7 +5,8 @@
     u[t] = V[t-1] - V[t-1] / c + I[t]               decay_input=False
 
 The surrogate is an attribute that each step asks, `surrogate_function(u - theta)`; the fused kernels of 2.0 give way to
-plain steps where it is none of theirs, and those of 0.0.0.0.14, which have no gradient, are for eval mode.
+plain steps where it is none of theirs, and those of 0.0.0.0.14, which have no gradient, are for eval mode. There 2.0.0
+leaves the surrogate out in a few neurons yet: in ComplementaryLIFNode, and in those of online learning, which stay so.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ def _values(module: Any) -> dict[str, Any]:
     c = getattr(module, "tau", None)
     if c is None and hasattr(module, "w"):  # ParametricLIFNode: 1/c = sigmoid(w)
         c = 1 / float(module.w.detach().sigmoid().mean())
-    tau = 1.0 if c is None else max(1e-6, 1 - 1 / float(c))
+    tau = float(getattr(module, "v_decay", 1.0)) if c is None else max(1e-6, 1 - 1 / float(c))
     return {
         "tau": tau,
         "theta": float(getattr(module, "v_threshold", 1.0)),  # that of a parallel neuron is in its bias
-        "decay_input": bool(getattr(module, "decay_input", False)) and tau < 1,
+        # QIFNode, EIFNode and IzhikevichNode do not ask: they always take in I / c.
+        "decay_input": bool(getattr(module, "decay_input", c is not None)) and tau < 1,
         "reset": "soft" if getattr(module, "v_reset", 0.0) is None else "hard",
         "detach_reset": bool(getattr(module, "detach_reset", False)),
     }
@@ -93,7 +95,8 @@ def listen(module: Any, listener: Listener) -> Iterator[None]:
     module.surrogate_function = _Fires(fire)
     if "detach_reset" in names:
         module.detach_reset = False  # the listener says whether the gradient goes through the reset
-    if not hasattr(module, "single_step_functional_forward"):  # before 2.0
+    before_2 = not hasattr(module, "single_step_functional_forward")
+    if before_2 or type(module).__name__ == "ComplementaryLIFNode":
         module.training = True
     try:
         yield

@@ -19,7 +19,8 @@ from robustsnn.neurons.normed import watched
 class Wrapped(nn.Module):
     """A foreign network as a map from pixels to logits; made by `wrap`.
 
-    In eval mode its neuron layers obey gradient rules; in train mode it is the network as its framework has it.
+    In eval mode its neuron layers obey gradient rules; in train mode it is the network as its framework has it. A
+    network in another precision than its pixels is asked in its own, and its logits are given in theirs.
 
     Attributes:
         how: what was found out and done, in sentences.
@@ -41,13 +42,21 @@ class Wrapped(nn.Module):
         self.how: list[str] = []
         self.left_alone: dict[str, str] = {}
 
+    @property
+    def precision(self) -> torch.dtype | None:
+        """Of the weights; None where they have none, or several."""
+        kinds = {p.dtype for p in self.net.parameters() if p.is_floating_point()}
+        return kinds.pop() if len(kinds) == 1 else None
+
     def ask(self, x: Tensor) -> Any:
         """What the network itself answers to pixels, from fresh state."""
         reset(self.net)
-        mean, std = self.pixel_mean.to(x.dtype), self.pixel_std.to(x.dtype)
+        of_net = self.precision or x.dtype
+        x = x.to(torch.promote_types(x.dtype, of_net))  # normalised in the wider of both
+        mean, std = self.pixel_mean.to(x), self.pixel_std.to(x)
         if x.ndim == 2:  # vectors
             mean, std = mean.flatten(), std.flatten()
-        return self.wiring.ask(self.net, (x - mean) / std)
+        return self.wiring.ask(self.net, ((x - mean) / std).to(of_net))
 
     def meet(self, x: Tensor) -> None:
         """Find out how the network works, on the first images that it meets."""
@@ -64,9 +73,9 @@ class Wrapped(nn.Module):
         self.meet(x)
         layers = () if self.training else tuple(self.recorded)
         if layers and (torch.is_grad_enabled() or any(watched(m) or "forward" in vars(m) for m in layers)):
-            return self.tape(x).replay(x)
+            return self.tape(x).replay(x).to(x.dtype)
         try:
-            return self.wiring.read(self.ask(x))
+            return self.wiring.read(self.ask(x)).to(x.dtype)
         finally:
             reset(self.net)  # its state would hold on to the graph
 

@@ -215,7 +215,8 @@ def explained(entry: Entry) -> Entry:
     thing = load(entry)
     own = getattr(thing, "entry", None)
     own = own if isinstance(own, Entry) else Entry()
-    first = (inspect.getdoc(thing) or "").partition("\n")[0]
+    said = None if inspect.isclass(thing) and not thing.__doc__ else inspect.getdoc(thing)  # not that of a base class
+    first = (said or "").partition("\n")[0]
     return replace(own, text=own.text or first, kind=entry.kind, name=entry.name, target=entry.target, outside=True)
 
 

@@ -86,7 +86,8 @@ def _content(run: Run) -> dict[str, Any]:
         "trained": (run.folder / "weights.safetensors").is_file(),
         "model": _model(run, saved),
         "data": _data(run, saved),
-        "objective": objective_words(run),
+        "objective": objective_words(run) if "source" not in saved else "It was trained elsewhere.",
+        "adopted": "source" in saved,
         "training": _flat(run.setting("train")),
         "progress": _progress(run),
         "evaluated": [(name, result, _rates(result)) for name, result in evaluated],
@@ -116,6 +117,8 @@ def _model(run: Run, saved: Mapping[str, Any]) -> list[tuple[str, Any]]:
     events = run.entry("data", "data.name").event
     chosen = encoder.get("name") if isinstance(encoder, Mapping) else None
     parameters = saved.get("parameters")
+    adopted = "source" in saved  # see runs.adopt
+    file = saved.get("source") or {}
     rows = [
         ("architecture", f"{name}{about}"),
         ("options", _values(run.setting("model", "options"))),
@@ -123,8 +126,11 @@ def _model(run: Run, saved: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("neuron", ", ".join(part for part in (kind, _values(neuron)) if part)),
         ("surrogate gradient", _values(surrogate)),
         ("time steps T", run.setting("model", "steps")),
-        ("encoder", chosen or ("frames" if events else "direct")),
+        ("encoder", chosen or ("" if adopted else "frames" if events else "direct")),
         ("encoder options", _values({k: v for k, v in (encoder or {}).items() if k != "name"})),
+        ("source file", _values(file)),
+        ("frameworks", _values(saved.get("frameworks"))),
+        ("file of its weights", saved.get("weights")),
     ]
     return [(key, value) for key, value in rows if value not in (None, "")]
 

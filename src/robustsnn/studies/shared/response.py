@@ -66,7 +66,7 @@ class Response:
         if found is None:
             raise UserError(
                 f"{type(self.model).__name__} has no gradient with respect to its input, so there is none to look at; "
-                f"give the discrete parts of the network one (BPDA)"
+                f"hand a network of another spiking framework to robustsnn.wrap, and give discrete parts one (BPDA)"
             )
         _finite(found, "its gradient at the pixels")
         return value.detach(), found
