@@ -104,7 +104,8 @@ def test_who_comes_near_gets_all_queries_as_if_the_others_had_not_been_there_and
     whole, found = streams
     left = (clean + reach) / clean  # of the margin, at the best corner
     far, near = left > 0.26, (left > 0) & (left < 0.2)
-    assert bool(far.any()) and bool(near.any())
+    assert bool(far.any())
+    assert bool(near.any())
     assert set(found.forwards[far].tolist()) == {1 + 1 + 200}  # the clean image, the first corner, 25 rounds of 8
     assert set(found.forwards[near].tolist()) == {801}
     assert torch.equal(found.images[left < 0.2], whole.images[left < 0.2])

@@ -52,8 +52,8 @@ class CornerSearch(Querying):
     The first point is the corner nearest to the worst point of the attacks before, where the caller knows one, and a
     random corner otherwise.
 
-    With `near`, a sample is given up after a quarter of the queries if its best margin by then is still below that share
-    of its clean one: those that fall late have come near by then, and the queries are worth more on them.
+    With `near`, a sample is given up after a quarter of the queries if its best margin by then is still below that
+    share of its clean one: those that fall late have come near by then, and the queries are worth more on them.
 
     Sources: tabu search for binary programs (Glover 1989); flips of pixels between the ends as an attack: Moon et
     al., ICML 2019 (local search), windows: Andriushchenko et al., ECCV 2020 (Square).
