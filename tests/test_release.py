@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -70,6 +71,24 @@ def test_the_wheel_says_where_it_comes_from_and_caps_nothing(wheel):
     assert len(always) >= 5
     assert not [line for line in always if "<" in line or "==" in line]
     assert [line for line in said.get_all("Classifier", []) if line.endswith("Python :: 3.14")]
+
+
+def test_every_package_that_is_imported_is_required_or_an_extra(wheel):
+    """And no other is required: what only tests import is theirs."""
+    named = {"markupsafe": "jinja2", "PIL": "pillow", "yaml": "pyyaml"}  # markupsafe comes with Jinja2
+    imported = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            imported |= {name.partition(".")[0] for name in names}
+    foreign = imported - set(sys.stdlib_module_names) - {"robustsnn", "robustsnn_papers"}
+    needed = {named.get(name, name) for name in foreign}
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    lines = Parser().parsestr(wheel.read(name).decode()).get_all("Requires-Dist", [])
+    said = {line: re.split(r"[^\w-]", line)[0].lower() for line in lines}
+    assert needed <= set(said.values())
+    assert {package for line, package in said.items() if "extra ==" not in line} <= needed
 
 
 @pytest.mark.parametrize("part", ["tests", "docs", "benchmarks", "examples", "requirements", "src", "website", ".ci"])
