@@ -269,7 +269,8 @@ def check_images(x: Tensor, y: Tensor, low: float = 0.0, high: float = 1.0, leve
             raise UserError(f"{lost} of {len(x)} images hold NaN: leave them out, x[~x.isnan().flatten(1).any(1)]")
         raise UserError(
             f"images span [{x.min().item():.4g}, {x.max().item():.4g}] where [{low:g}, {high:g}] is needed: "
-            f"give pixels and normalise inside the model, or state the range in the threat"
+            f"give pixels and normalise inside the model (robustsnn.wrap(net, mean=, std=)), or state the range in the "
+            f"threat"
         )
     if levels is not None and not torch.equal(x, grey.nearest(x, levels)):
         raise UserError(
