@@ -248,7 +248,7 @@ class TrainConfig:
         validation_attack: PGD that validation images are attacked with after each epoch; null is none.
         validation_attacked: how many validation images it gets; null is all.
         precision: float32, or bfloat16 autocast.
-        device: auto takes a GPU with CUDA if there is one; mps is Apple's, only if it is named.
+        device: auto takes a GPU (CUDA) if there is one.
         seed: of initial weights, order, augmentation and attacks.
         tensorboard: write TensorBoard event files too.
         sync_batchnorm: of several processes, batch norms take the statistics of the whole batch; otherwise each those
