@@ -15,10 +15,11 @@ from dataclasses import replace
 from typing import Any
 
 from robustsnn.names.config import Config
-from robustsnn.runs.demo import EPS, SUITE, configs
+from robustsnn.runs.demo import EPS, configs
 from tables import Job, Look, arguments, measure_all, print_accuracies, write_rows
 
-LOOKS = (Look(SUITE, EPS, checked=True), Look(SUITE, "16/255"))  # 16/255 is the radius that AT trains with
+# 16/255 is the radius that AT trains with.
+LOOKS = (Look("paper-sr-10", EPS, checked=True), Look("paper-sr-10", "16/255"))
 GRID = (0.1, 0.2, 0.3, 0.5)
 LEAST_CLEAN = 0.90
 

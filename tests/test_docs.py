@@ -236,6 +236,8 @@ def follow(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         assert {name.removesuffix("-encoded").removesuffix("-8bit") for name in named} <= registered("suite").keys()
     run_here = {"--save_images", "--images", "--compare", "flips"} & set(arguments)
     work = WORK.get(command) or WORK.get(" ".join(arguments[:2]))
+    if "slurm" in arguments and command in ("train", "evaluate"):
+        work = "robustsnn.cli.executor.submit_jobs"
     if work and not run_here:
         module, name = work.rsplit(".", 1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -72,9 +73,48 @@ def test_the_wheel_says_where_it_comes_from_and_caps_nothing(wheel):
     assert [line for line in said.get_all("Classifier", []) if line.endswith("Python :: 3.14")]
 
 
-@pytest.mark.parametrize("part", ["tests", "docs", "benchmarks", "examples", "requirements", "src", "website", ".ci"])
+def test_every_package_that_is_imported_is_required_or_an_extra(wheel):
+    """And no other is required: what only tests import is theirs."""
+    named = {"markupsafe": "jinja2", "PIL": "pillow", "yaml": "pyyaml"}  # markupsafe comes with Jinja2
+    imported = set()
+    for path in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            imported |= {name.partition(".")[0] for name in names}
+    foreign = imported - set(sys.stdlib_module_names) - {"robustsnn", "robustsnn_papers"}
+    needed = {named.get(name, name) for name in foreign}
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    lines = Parser().parsestr(wheel.read(name).decode()).get_all("Requires-Dist", [])
+    said = {line: re.split(r"[^\w-]", line)[0].lower() for line in lines}
+    assert needed <= set(said.values())
+    assert {package for line, package in said.items() if "extra ==" not in line} <= needed
+
+
+@pytest.mark.parametrize(
+    "part", ["tests", "docs", "benchmarks", "conda", "examples", "requirements", "src", "website", ".ci"]
+)
 def test_the_sdist_has_what_its_tests_read(sdist, part):
     assert files(sdist / part) == files(ROOT / part)
+
+
+def test_the_conda_recipe_requires_what_the_wheel_does(wheel):
+    recipe = (ROOT / "conda" / "meta.yaml").read_text("utf-8")
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    said = Parser().parsestr(wheel.read(name).decode())
+    called = {"torch": "pytorch", "matplotlib": "matplotlib-base"}  # there
+    lines = [line.lower() for line in said.get_all("Requires-Dist", []) if "extra ==" not in line]
+    parts = [re.fullmatch(r"([\w-]+)(>=[\d.]+)", line) for line in lines]
+    wanted = {f"{called.get(part[1], part[1])} {part[2]}" for part in parts if part} | {
+        f"python {said['Requires-Python']}"
+    }
+    assert len(wanted) == len(lines) + 1
+    run = recipe[recipe.index("  run:\n") : recipe.index("\ntest:")]
+    assert set(re.findall(r"^    - (.+)$", run, re.MULTILINE)) == wanted
+    assert f'version = "{said["Version"]}"' in recipe
+    assert set(re.findall(r"^    - (robustsnn\S*) = (\S+)$", recipe, re.MULTILINE)) == {
+        ("robustsnn", "robustsnn.cli:main")
+    }
 
 
 def test_links_of_the_readme_lead_out_of_the_repository_and_to_files_of_it():

@@ -62,11 +62,14 @@ print(len(result.flags), "flags")
 # ## 4. With a network of another framework
 #
 # ```text
-# model = robustsnn.wrap(net)              # net: SpikingJelly, snnTorch, Sinabs, Norse
+# model = robustsnn.wrap(net, steps=4, readout="mean")   # SpikingJelly: layers that are shown the image step by step
+# model = robustsnn.wrap(net)                            # any of the four, if the loop over time is inside the network
+# print(robustsnn.evaluate(model, (x, y), ["fgsm"], eps="8/255").clean, model.how)   # is it the accuracy that you know?
 # result = robustsnn.evaluate(model, (x, y), suite="reliable", eps="8/255")
 # robustsnn.report(result, "page.html")
 # ```
 #
-# If it expects normalised pixels, say so: `wrap(net, mean=..., std=...)`; attacks and radii stay in [0, 1]. All cases
-# are in [judge your network](../how-to/judge-your-network.md). What eps should be, and which suite:
+# Images are pixels in [0, 1], as tensors, numpy arrays, a `Dataset` or a `DataLoader`. If the network expects
+# normalised ones, say so: `wrap(net, mean=..., std=...)`; attacks and radii stay in [0, 1]. All cases are in
+# [judge your network](../how-to/judge-your-network.md). What eps should be, and which suite:
 # [choose](../how-to/choose.md).

@@ -1,7 +1,7 @@
 # %%
 # # Train a robust spiking network
 #
-# Three ways of training, on the 8x8 digits that come with scikit-learn, each in some seconds: ordinary training,
+# Three ways of training, on the 8x8 digits that come with the package, each in some seconds: ordinary training,
 # sparsity regularisation (SR), and adversarial training (AT). Then all three are attacked alike.
 
 import torch

@@ -23,7 +23,7 @@ def stopped_by(error: type[BaseException]):
 
 
 def test_each_command_has_a_file_and_each_file_a_command():
-    shared = {"__init__", "command_line", "commands", "options"}
+    shared = {"__init__", "command_line", "commands", "executor", "options"}
     files = {path.stem for path in Path(robustsnn.cli.__file__).parent.glob("*.py")}
     assert files - shared == {command.name for command in TABLE}
     assert shared <= files

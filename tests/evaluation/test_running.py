@@ -10,8 +10,9 @@ from torch import nn
 from helpers import Linear, images, spiking
 from robustsnn.attacks import Attempt, Linf, RandomSearch, Source, Suite, Transfer, fgsm, pgd
 from robustsnn.attacks.threat import Threat
-from robustsnn.evaluation import Shard, run_suite
+from robustsnn.evaluation import Shard, evaluate, run_suite
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.units import show_fraction
 
 EPS = 0.08
 
@@ -225,3 +226,22 @@ def test_outcomes_are_used_again_unless_they_are_to_be_made_anew(tmp_path, monke
     assert attacked() == attacked(seed=0) == 0
     assert attacked(resume=False) == 2
     assert attacked(seed=1) == 2
+
+
+def test_an_evaluation_tells_of_its_checks_and_ends_when_they_are_done():
+    """They take as long as a short attack, and nobody should think that it hangs."""
+    model, x = Linear(3), images(5)
+    y, told = model(x).argmax(1), []
+
+    def tell(*said):
+        told.append(said)
+
+    evaluate(model, (x, y), lambda eps: suite(fgsm(eps)), 0.1, curve=(0.05, 0.2), progress=tell)
+    shares = [done / total for done, total, _ in told]
+    assert shares == sorted(shares)
+    assert [text for *_, text in told].index("attacked and checked") == len(told) - 1
+    assert [share == 1 for share in shares] == [False] * (len(told) - 1) + [True]
+    (checks,) = (at for at, (*_, text) in enumerate(told) if "the checks" in text)
+    before, after = told[checks - 1][2], told[checks + 1][2]
+    assert before.startswith(f"eps {show_fraction(0.1)} ")
+    assert after.startswith(f"eps {show_fraction(0.2)} ")

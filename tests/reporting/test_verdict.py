@@ -33,12 +33,12 @@ def model(name: str, standing: int, *, data: str = "digits", images: str = "same
         ([], ""),
         ([model("A", 4)], "A: 4.0 % of 100 images survive the attacks of quick at Linf 8/255"),
         ([model("A", 4), model("B", 40)], "B is the most robust of the 2 models: 40.0 % of 100 images survive"),
-        ([model("A", 0), model("B", 0)], "No image survives"),
+        ([model("A", 0), model("B", 0)], "No image of any of the 2 models survives"),
         ([model("A", 4, data="x"), model("B", 40)], "2 results of 2 different tests"),
         # Six images more are settled where one sees them image by image, and not where they are others.
         ([model("A", 34), model("B", 40)], "B is the most robust"),
-        ([model("A", 34, images="other"), model("B", 40)], "Not settled which is the most robust"),
-        ([model("A", 39), model("B", 40), model("C", 1)], "Not settled which is of 3 the most robust"),
+        ([model("A", 34, images="other"), model("B", 40)], "Which is the most robust is not settled by"),
+        ([model("A", 39), model("B", 40), model("C", 1)], "Which of the 3 is the most robust is not settled by"),
     ],
 )
 def test_it_says_what_is_settled_and_no_more(models: list[Model], said: str) -> None:

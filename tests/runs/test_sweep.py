@@ -31,7 +31,7 @@ LOOK = Look("paper-trail", "8/255", limit=8)
 def here(monkeypatch, unchecked):
     """Jobs are done in this process, and their names kept in the list."""
     begun = []
-    monkeypatch.setattr("robustsnn.runs.sweep.run_jobs", partial(run_here, begun))
+    monkeypatch.setattr("robustsnn.runs.slurm.run_jobs", partial(run_here, begun))
     return begun
 
 
@@ -238,7 +238,7 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert "failed: " in lines[3]
     written = (out / "lr=0.1" / "weights.safetensors").stat().st_mtime_ns
     again = []
-    monkeypatch.setattr("robustsnn.runs.sweep.run_jobs", partial(run_here, again))
+    monkeypatch.setattr("robustsnn.runs.slurm.run_jobs", partial(run_here, again))
     assert main([*command[:3], "train.lr=0.1", *command[4:], *look]) == 0
     assert (out / "lr=0.1" / "weights.safetensors").stat().st_mtime_ns == written
     assert again == []

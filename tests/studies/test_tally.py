@@ -67,6 +67,6 @@ def test_equal_values_have_an_interval_without_width():
 def test_what_is_written_is_read():
     tally = Tally.over([3, 5, 10])
     assert record_of(Tally, tally.to_dict(4), "here") == tally
-    with pytest.raises(UserError, match=r"here.scatter = None is not a finite number; evaluate the run again"):
+    with pytest.raises(UserError, match=r"here.scatter = None is not a finite number; get the file again"):
         record_of(Tally, {"n": 3, "total": 18, "squares": 134}, "here")  # as files of before have it
     assert math.isclose(Tally.over(np.array([0.5, 1.5])).mean, 1.0)

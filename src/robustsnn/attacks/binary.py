@@ -13,6 +13,7 @@ from robustsnn.attacks.threat import Space
 from robustsnn.ground.door import check_among, said_of
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.fields import fits
+from robustsnn.ground.widest import wide
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Flips:
     def distance(self, z: Tensor, x: Tensor) -> Tensor:
         """The number of entries that differ, float64 `[B]`; inf if z is not binary."""
         binary = ((z == 0) | (z == 1)).flatten(1).all(1)
-        return torch.where(binary, (z != x).flatten(1).sum(1).double(), torch.inf)
+        return torch.where(binary, wide((z != x).flatten(1).sum(1)), torch.inf)
 
     def __repr__(self) -> str:
         return f"Flips(eps={self.eps}{'' if self.space == 'pixel' else f', space={self.space!r}'})"

@@ -18,6 +18,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
+from robustsnn.ground.widest import wide
 
 NEVER = -1e9
 """A score below all margins."""
@@ -218,13 +219,13 @@ class _Corners:
     def window(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """A square window in all channels or in one, `[n, entries]`, and whether its end is the high one, `[n, 1]`."""
         channels, height, width = self.shape[:-2].numel(), *self.shape[-2:]
-        side = (max(min(height, width) // 2, 2) ** u[:, 0].double()).round()[:, None]
+        side = (max(min(height, width) // 2, 2) ** wide(u[:, 0])).round()[:, None]
         spans = []
         for i, length in ((1, height), (2, width)):
-            begin = (u[:, i, None].double() * (length - side + 1)).floor()
+            begin = (wide(u[:, i, None]) * (length - side + 1)).floor()
             place = torch.arange(length, device=u.device)[None]
             spans.append((place >= begin) & (place < begin + side))
-        channel = (2 * channels * u[:, 3, None].double()).long() - channels  # half of the numbers say all
+        channel = (2 * channels * wide(u[:, 3, None])).long() - channels  # half of the numbers say all
         chosen = (torch.arange(channels, device=u.device)[None] == channel) | (channel < 0)
         mask = chosen[:, :, None, None] & spans[0][:, None, :, None] & spans[1][:, None, None, :]
         return mask.flatten(1), u[:, 4, None] < 0.5

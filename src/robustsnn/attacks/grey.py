@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustsnn.ground.widest import wide
+
 EIGHT_BITS = 255
 """The largest grey value of 8 bits."""
 
@@ -23,8 +25,8 @@ def nearest(z: Tensor, levels: int) -> Tensor:
 
 
 def shade(z: Tensor, levels: int) -> Tensor:
-    """The whole number k of the nearest grey level, in float64."""
-    return (z.double() * levels).round()
+    """The whole number k of the nearest grey level, in the widest float of the device."""
+    return (wide(z) * levels).round()
 
 
 def budget(eps: float, levels: int) -> int:

@@ -19,6 +19,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
+from robustsnn.ground.widest import wide, widest
 from robustsnn.losses import margin, targeted_margin
 from robustsnn.neurons import GradientRule, gradient_rule
 
@@ -122,7 +123,7 @@ class _Search:
         self.x, self.y, self.streams = x, y, streams
         self.attempt = Attempt.none(x)
         self.nearest = x.clone()
-        self.norm = torch.full((len(x),), torch.inf, dtype=torch.float64, device=x.device)
+        self.norm = torch.full((len(x),), torch.inf, dtype=widest(x.device), device=x.device)
         self.inside = x.clone()
         self.margin = torch.full((len(x),), -torch.inf, device=x.device)
 
@@ -158,10 +159,10 @@ class _Search:
                 alpha = attack.alpha * scale * (0.01 + 0.99 * fall)
                 size = threat.distance(shown, x)
                 found = torch.where(wrong, torch.minimum(found, size), found)
-                g = seen.gradient.double().flatten(1)
+                g = wide(seen.gradient).flatten(1)
                 dual = g.abs().sum(1) if threat.norm == "Linf" else g.norm(dim=1)
                 # The loss is NaN where some draws are; those that are not keep the sample standing.
-                gap = -seen.loss.double().clamp_max(0).nan_to_num(0.0, neginf=-torch.inf)
+                gap = -wide(seen.loss).clamp_max(0).nan_to_num(0.0, neginf=-torch.inf)
                 ahead = torch.where(seen.dead, threat.eps, gap / dual)
                 searching = torch.maximum(size + ahead, radius * (1 + gamma))
                 grown = torch.where(found.isinf(), searching, radius * (1 + gamma / 10))

@@ -18,6 +18,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.types import Images, Labels
+from robustsnn.ground.widest import wide
 
 BLOCK = 100
 """Queries whose random numbers are drawn at once."""
@@ -167,7 +168,7 @@ def signs(u: Tensor) -> Tensor:
 
 def place(u: Tensor, length: int, side: int) -> Tensor:
     """Each of `length` positions counted from the begin of a window of that side, put at random: `[B, length]`."""
-    begin = (u.double() * (length - side + 1)).long()
+    begin = (wide(u) * (length - side + 1)).long()
     return torch.arange(length, device=u.device)[None] - begin[:, None]
 
 

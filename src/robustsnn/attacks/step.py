@@ -17,6 +17,7 @@ from robustsnn.attacks.threat import Threat, per_sample
 from robustsnn.ground.fields import check_fields
 from robustsnn.ground.ranges import NotNegative
 from robustsnn.ground.units import show_fraction
+from robustsnn.ground.widest import wide, widest
 
 
 class Iterate(NamedTuple):
@@ -191,7 +192,8 @@ class Moments(NamedTuple):
 class Adam(Sized):
     """z <- project(z + alpha m / sqrt(v)) with Adam's bias-corrected moments (Kingma and Ba 2015).
 
-    The moments are kept in float64, so that tiny gradients count in full. For L2 the step has norm alpha.
+    The moments are kept in float64 where the device has it, so that tiny gradients count in full. For L2 the step has
+    norm alpha.
     """
 
     beta1: float = 0.9
@@ -199,14 +201,14 @@ class Adam(Sized):
     label: ClassVar[str] = "adam"
 
     def init(self, z: Tensor) -> Moments:
-        zero = torch.zeros_like(z, dtype=torch.float64)
+        zero = torch.zeros_like(z, dtype=widest(z.device))
         return Moments(zero, zero)
 
     def update(self, state: Moments, now: Iterate) -> tuple[Tensor, Moments]:
-        g, k = now.gradient.double(), now.k + 1
+        g, k = wide(now.gradient), now.k + 1
         first = self.beta1 * state.first + (1 - self.beta1) * g
         second = self.beta2 * state.second + (1 - self.beta2) * g * g
-        ratio = (first / (1 - self.beta1**k)) / ((second / (1 - self.beta2**k)).sqrt() + 1e-100)
+        ratio = (first / (1 - self.beta1**k)) / ((second / (1 - self.beta2**k)).sqrt() + torch.finfo(g.dtype).tiny)
         z = now.threat.project(now.z + _along(now.threat, ratio.to(now.z.dtype), self.alpha), now.x)
         return z, Moments(first, second)
 

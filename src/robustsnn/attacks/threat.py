@@ -20,6 +20,7 @@ from robustsnn.ground.door import check_images_of, check_labels, check_meets, ch
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.fields import check_fields
 from robustsnn.ground.units import show_fraction
+from robustsnn.ground.widest import exactly, wide
 
 Space = Literal["pixel", "encoded"]
 """What is perturbed: the image, or the encoder's output `[B, T, C, H, W]`, each time step on its own."""
@@ -72,7 +73,7 @@ class Threat(Protocol):
         ...
 
     def distance(self, z: Tensor, x: Tensor) -> Tensor:
-        """||z - x|| per sample, float64 `[B]`."""
+        """||z - x|| per sample `[B]`, in float64 where the device has it."""
         ...
 
 
@@ -170,7 +171,7 @@ class Linf(_Ball):
     def distance(self, z: Tensor, x: Tensor) -> Tensor:
         """As of all threats; inf for a point that is on no grey levels where they are needed."""
         if self.levels is None:
-            return (z.double() - x.double()).abs().flatten(1).amax(1)
+            return (wide(z) - wide(x)).abs().flatten(1).amax(1)
         moved = (grey.shade(z, self.levels) - grey.shade(x, self.levels)).abs().flatten(1).amax(1)
         on_grid = (z == grey.nearest(z, self.levels)).flatten(1).all(1)
         return torch.where(on_grid, moved / self.levels, torch.inf)
@@ -224,7 +225,7 @@ class L2(_Ball):
         return scaled.clamp(self.low, self.high)
 
     def distance(self, z: Tensor, x: Tensor) -> Tensor:
-        return (z.double() - x.double()).flatten(1).norm(dim=1)
+        return (wide(z) - wide(x)).flatten(1).norm(dim=1)
 
 
 def verify(threat: Threat, z: Tensor, x: Tensor, source: object, slack: float = 0.0) -> Tensor:
@@ -235,6 +236,7 @@ def verify(threat: Threat, z: Tensor, x: Tensor, source: object, slack: float = 
     """
     if z.shape != x.shape:
         raise RuntimeError(f"{source!r} returned shape {tuple(z.shape)} for images {tuple(x.shape)}")
+    z, x = exactly(z), exactly(x)
     distance = threat.distance(z, x)
     slack = max(slack, tolerance(threat) if threat.norm == "L2" else 0.0)
     # Written so that NaN fails too.
@@ -267,7 +269,8 @@ def check_images(x: Tensor, y: Tensor, low: float = 0.0, high: float = 1.0, leve
             raise UserError(f"{lost} of {len(x)} images hold NaN: leave them out, x[~x.isnan().flatten(1).any(1)]")
         raise UserError(
             f"images span [{x.min().item():.4g}, {x.max().item():.4g}] where [{low:g}, {high:g}] is needed: "
-            f"give pixels and normalise inside the model, or state the range in the threat"
+            f"give pixels and normalise inside the model (robustsnn.wrap(net, mean=, std=)), or state the range in the "
+            f"threat"
         )
     if levels is not None and not torch.equal(x, grey.nearest(x, levels)):
         raise UserError(

@@ -42,6 +42,8 @@ def findings() -> list[tuple[str, str]]:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     name = torch.cuda.get_device_name() if device == "cuda" else f"{torch.get_num_threads()} threads"
     rows.append(("device", f"{device}, {name}"))
+    if torch.backends.mps.is_available():
+        rows.append(("mps", "there, and taken where it is named: --device mps"))
     full, half = _convolution_ms(torch.float32, device), _convolution_ms(torch.bfloat16, device)
     advice = "bfloat16 pays for large networks" if half < 0.7 * full else "stay with float32"
     rows.append(("precision", f"convolution float32 {full:.2f} ms, bfloat16 {half:.2f} ms: {advice}"))

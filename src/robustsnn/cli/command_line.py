@@ -29,7 +29,7 @@ Train, attack and understand adversarially robust spiking neural networks.
 
 {overview()}
 robustsnn COMMAND --help shows the options of a command; --debug shows the traceback of an error.
---device cpu|cuda|auto behind a command that computes says where.
+--device cpu|cuda|mps|auto behind a command that computes says where.
 Exit codes: 0 done, 1 a defect of this program, 2 something about the input is wrong, 128 + N ended by signal N.
 """
 LONGEST_IMPORT = 10.0

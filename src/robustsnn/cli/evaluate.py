@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
+from robustsnn.cli.executor import SLURM, beside, cluster_of, executing, submitted
 from robustsnn.cli.options import listed, overwriting, path, radii, radius, trusting, value
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import one_voice, speaks
@@ -15,6 +17,7 @@ SECTIONS = {
     "images and cost": ("--limit", "--batch_size", "--precision"),
     "a network of your own": ("--weights", "--data", "--root", "--out"),
     "going on, and parts on several machines": ("--resume", "--shard", "--merge"),
+    "where": ("--executor", *SLURM),
     "files": ("--save_images", "--images", "--overwrite", "--trust-code"),
 }
 """The page `--help`: every option, in its order."""
@@ -23,7 +26,8 @@ SECTIONS = {
 @one_voice()
 def run(arguments: list[str]) -> None:
     """Attack a run, or judge saved images, and say how it did."""
-    from robustsnn.names.parsing import Parser
+    from robustsnn.names.parsing import Parser, taken
+    from robustsnn.runs.slurm import Slurm
 
     parser = Parser(
         prog="robustsnn evaluate",
@@ -66,7 +70,8 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--images", type=path, default=None, help="judge such images instead of attacking")
     overwriting(parser)
     trusting(parser, "the run's config or that of a source")
-    options = parser.parse_args(arguments)
+    executing(parser)
+    options, cluster = taken(parser, Slurm, arguments, "slurm.")
     built = _built(options)
     if options.images is not None:
         others = {name: value for name, value in vars(options).items() if name not in ("run", "images", "trust_code")}
@@ -81,6 +86,7 @@ def run(arguments: list[str]) -> None:
         if getattr(options, name) is None:
             raise UserError(f"evaluate needs --{name}, for example --{name} {example}")
     shard = _shard(options.shard)
+    slurm = cluster_of(options.executor, cluster, beside(options.run))
     from robustsnn.ground.progress import Display
 
     with Display() as display:
@@ -92,9 +98,10 @@ def run(arguments: list[str]) -> None:
             data = DataConfig(options.data, options.root)
             adopt(built, options.weights, data, options.run, overwrite=options.overwrite, progress=display)
         from robustsnn.evaluation import Shard
-        from robustsnn.runs.folder import evaluate_together, summary
+        from robustsnn.runs.folder import evaluate_run, evaluate_together, summary
 
-        results = evaluate_together(
+        work = partial(
+            evaluate_together if slurm is None else evaluate_run,
             options.run,
             listed(options.suite),
             options.eps,
@@ -105,16 +112,18 @@ def run(arguments: list[str]) -> None:
             batch_size=options.batch_size,
             seed=options.seed,
             precision=options.precision,
-            resume=options.resume,
             sources=[Path(source) for source in listed(options.source)],
             shard=Shard(*shard) if shard else None,
             merge=None if options.merge is None else list(options.merge),
             save=options.save_images,
             overwrite=options.overwrite,
             trust_code=options.trust_code or (built is not None and [built]),
-            progress=display,
-            say=display.say,
         )
+        first, again = partial(work, resume=options.resume), partial(work, resume=True)
+        if slurm is None:
+            results = first(progress=display, say=display.say)
+        else:
+            results = submitted("evaluate", slurm, display, first, again)
     if not speaks():
         return
     if not results:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from robustsnn.cli.executor import cluster_of, executing
 from robustsnn.cli.options import overwriting, path, value
+from robustsnn.ground.errors import UserError
 from robustsnn.ground.ranges import Count
 
 
 def run(arguments: list[str]) -> None:
     """Make exhibits of the papers again, and show them."""
     from robustsnn.names import find
-    from robustsnn.names.parsing import Parser
+    from robustsnn.names.parsing import Parser, taken
+    from robustsnn.runs.slurm import Slurm
 
     parser = Parser(
         prog="robustsnn reproduce",
@@ -45,7 +48,11 @@ def run(arguments: list[str]) -> None:
         help="how networks read their paper: ours (usual), paper (its text), released (its code)",
     )
     overwriting(parser)
-    options = parser.parse_args(arguments)
+    executing(parser, many=True)
+    options, cluster = taken(parser, Slurm, arguments, "slurm.")
+    slurm = cluster_of(options.executor, cluster, options.out / ".slurm")
+    if slurm is not None and options.workers is not None:
+        raise UserError("--workers is of this machine; with --executor slurm give --slurm.parallel")
     for name in options.names:
         if name != "all":
             find("recipe", name, more=("all",))  # before torch is loaded
@@ -64,6 +71,7 @@ def run(arguments: list[str]) -> None:
             limit=options.limit,
             root=options.root,
             workers=options.workers,
+            slurm=slurm,
             reading=options.reading,
             overwrite=options.overwrite,
             progress=display,

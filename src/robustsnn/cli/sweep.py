@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from robustsnn.cli.executor import cluster_of, executing
 from robustsnn.cli.options import overwriting, path, radius, trusting, value
 from robustsnn.ground.errors import UserError, shortened
 from robustsnn.ground.ranges import Count, Seed
@@ -9,7 +10,7 @@ from robustsnn.ground.ranges import Count, Seed
 
 def run(arguments: list[str]) -> None:
     """Train and attack a grid of runs, and show their table."""
-    from robustsnn.names.parsing import Parser, add_options, overridden, parse_config, read_config, taken
+    from robustsnn.names.parsing import Parser, parse_config, read_config, taken
     from robustsnn.names.shipped import config_file
     from robustsnn.runs.grid import axes, grid
     from robustsnn.runs.slurm import Slurm
@@ -29,21 +30,16 @@ def run(arguments: list[str]) -> None:
     )
     parser.add_argument("--limit", type=value(Count), default=None, help="only the first so many images")
     parser.add_argument("--seed", type=value(Seed), default=0, help="of the attacks (%(default)s)")
-    parser.add_argument(
-        "--executor", choices=["local", "slurm"], default="local", help="where the runs are trained (%(default)s)"
-    )
     parser.add_argument("--workers", type=value(Count), default=None, help="local processes; null is one per core")
     overwriting(parser)
     trusting(parser, "the config file")
-    add_options(parser, Slurm, "slurm.", skip=("folder", "cluster"))
+    executing(parser, many=True)
     options, cluster = taken(parser, Slurm, arguments, "slurm.")
     if (options.suite is None) != (options.eps is None):
         raise UserError("--suite and --eps go together; give both, or neither to train alone")
     if options.suite is None and (options.limit is not None or options.part != "validation"):
         raise UserError("--limit and --part are of the attack; give --suite and --eps too")
-    if options.executor == "local" and cluster:
-        said = ", ".join(f"--slurm.{key}" for key in cluster)
-        raise UserError(f"only --executor slurm takes {said}; give it too, or leave out {said}")
+    slurm = cluster_of(options.executor, cluster, options.out / ".slurm")
     if options.executor == "slurm" and options.workers is not None:
         raise UserError("--workers is of this machine; with --executor slurm give --slurm.parallel")
     over = axes(options.over)
@@ -62,7 +58,6 @@ def run(arguments: list[str]) -> None:
         look = None
         if options.suite is not None:
             look = Look(options.suite, options.eps, options.part, options.limit, options.seed)
-        slurm = overridden(Slurm(options.out / ".slurm"), cluster, "--slurm.") if options.executor == "slurm" else None
         how = {"look": look, "workers": options.workers, "slurm": slurm, "overwrite": options.overwrite}
         found = sweep(base, over, options.out, **how, progress=display)
     if look is not None:

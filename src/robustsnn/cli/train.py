@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from robustsnn.cli.options import overwriting, path, trusting
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import one_voice, speaks
 
 USUAL = {
-    "the run": ("--out", "--resume", "--dry_run", "--overwrite"),
+    "the run": ("--out", "--resume", "--dry_run", "--executor", "--overwrite"),
     "data": ("--data.name", "--data.root", "--data.download"),
     "network": (
         "--model.name",
@@ -28,6 +30,7 @@ USUAL = {
 @one_voice()
 def run(arguments: list[str]) -> None:
     """Train a run, or say its complete config."""
+    from robustsnn.cli.executor import beside, cluster_of, executing, submitted
     from robustsnn.names.config import Config
     from robustsnn.names.parsing import Parser, add_options, parse_config, read_config, taken
     from robustsnn.names.shipped import config_file
@@ -50,8 +53,10 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--dry_run", action="store_true", help="check and print the complete config, and stop")
     overwriting(parser)
     trusting(parser, "the config file")
+    executing(parser)
     add_options(parser, Config)
     options, given = taken(parser, Config, arguments)
+    cluster = {name.removeprefix("slurm."): given.pop(name) for name in [*given] if name.startswith("slurm.")}
     config = parse_config(document, source, given, trust_code=options.trust_code)
     if options.dry_run:
         import yaml
@@ -63,13 +68,19 @@ def run(arguments: list[str]) -> None:
         return
     if options.out is None:
         raise UserError("robustsnn train needs --out, the folder to write the run to, for example --out runs/first")
+    slurm = cluster_of(options.executor, cluster, beside(options.out))
     from robustsnn.ground.progress import Display
 
     with Display() as display:
         display.loading()
         from robustsnn.runs.folder import train_run
 
-        train_run(config, options.out, resume=options.resume, overwrite=options.overwrite, progress=display)
+        work = partial(train_run, config, options.out, overwrite=options.overwrite)
+        first, again = partial(work, resume=options.resume), partial(work, resume=True)
+        if slurm is None:
+            first(progress=display)
+        else:
+            submitted("train", slurm, display, first, again)
     if not speaks():
         return
     print(f"{options.out}: trained; next: robustsnn evaluate {options.out} --suite reliable --eps 8/255")

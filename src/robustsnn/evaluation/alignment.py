@@ -9,6 +9,7 @@ from torch import Tensor
 from robustsnn.evaluation.flags import FLAGS, Check
 from robustsnn.evaluation.points import FEWEST, reach
 from robustsnn.evaluation.probe import Probe
+from robustsnn.ground.widest import wide
 from robustsnn.neurons import GradientRule
 
 MISPLACED = 1.2
@@ -53,4 +54,4 @@ def _rise(probe: Probe, direction: Tensor) -> float:
     threat = probe.suite.threat
     step = threat.steepest(direction.contiguous(), reach(probe) if threat.norm == "Linf" else threat.eps)
     ahead, behind = (probe.margins((probe.x + side * step).clamp(threat.low, threat.high)) for side in (1, -1))
-    return float((ahead - behind).nan_to_num().double().mean())
+    return float(wide((ahead - behind).nan_to_num()).mean())

@@ -18,6 +18,7 @@ from robustsnn.evaluation.points import corner, crossing
 from robustsnn.evaluation.probe import Probe
 from robustsnn.ground.modes import evaluating, frozen
 from robustsnn.ground.seeds import derived, generator, seeded
+from robustsnn.ground.widest import wide
 from robustsnn.losses import margin
 from robustsnn.neurons import gradient_rule
 from robustsnn.records.outcome import Outcomes
@@ -110,7 +111,7 @@ def _gradients(probe: Probe, z: Tensor) -> Iterator[tuple[str, Tensor]]:
             return torch.autograd.grad(told, leaf)[0].nan_to_num()
 
     def moved(other: Tensor, like: Tensor) -> Tensor:
-        a, b = other.flatten(1).double(), like.flatten(1).double()
+        a, b = wide(other.flatten(1)), wide(like.flatten(1))
         return (a - b).norm(dim=1) > 0.3 * torch.maximum(a.norm(dim=1), b.norm(dim=1))
 
     y, threat, draws = probe.y, probe.suite.threat, generator(probe.seed, "consistency")

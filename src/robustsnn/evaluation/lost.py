@@ -13,6 +13,7 @@ from robustsnn.evaluation.flags import FLAGS, Check
 from robustsnn.evaluation.points import FEWEST, corner, corners, differences, reach
 from robustsnn.evaluation.probe import Probe
 from robustsnn.ground.seeds import generator
+from robustsnn.ground.widest import wide
 from robustsnn.neurons import GradientRule
 
 Change = Callable[[Tensor], Tensor]
@@ -33,7 +34,7 @@ def lost(probe: Probe, rules: list[GradientRule | None]) -> Check:
     found = {"entries": (0.0, 0.0)}
     if bool(entries.any()):
         moved = [
-            float(differences(probe, probe.x, size, "entries", 16, among).rises.double().square().mean().sqrt())
+            float(wide(differences(probe, probe.x, size, "entries", 16, among).rises).square().mean().sqrt())
             for among in (entries, torch.ones_like(entries))
         ]
         found = {"entries": (float(entries.float().mean()), _ratio(*moved))}
@@ -88,7 +89,7 @@ def _moved(probe: Probe, back: Change, size: float, among: Tensor) -> list[float
         for step in (scale * those, scale * every):
             z = [(x + side * step).clamp(threat.low, threat.high) for side in (1, -1)]
             rises.append((probe.margins(z[0]) - probe.margins(z[1])).nan_to_num())
-    return [float(torch.stack(rises[i::2]).double().square().mean().sqrt()) for i in (0, 1)]
+    return [float(wide(torch.stack(rises[i::2])).square().mean().sqrt()) for i in (0, 1)]
 
 
 def _frequencies(gradients: list[Tensor]) -> Iterator[tuple[str, Tensor, Change]]:
@@ -117,7 +118,7 @@ def _directions(gradients: list[Tensor]) -> Iterator[tuple[str, Tensor, Change]]
     like = gradients[0]
     if not _blocked(like):
         return
-    blocks = torch.cat([_blocks(gradient).flatten(0, -2) for gradient in gradients]).double()
+    blocks = wide(torch.cat([_blocks(gradient).flatten(0, -2) for gradient in gradients]))
     largest = blocks.abs().amax(1, keepdim=True)
     blocks = (blocks / largest)[largest[:, 0] > 0]
     if len(blocks) < 2 * blocks.shape[1]:
@@ -126,7 +127,7 @@ def _directions(gradients: list[Tensor]) -> Iterator[tuple[str, Tensor, Change]]
     among = (power <= 1e-8 * power[-1]).expand(_blocks(like).shape)
 
     def back(z: Tensor) -> Tensor:
-        small = (z.double() @ directions.T).to(like)  # [..., H/8, W/8, C 8 8]
+        small = (wide(z) @ directions.T).to(like)  # [..., H/8, W/8, C 8 8]
         parts = small.unflatten(-1, (like.shape[-3], BLOCK, BLOCK)).movedim(-3, -5)  # [..., C, H/8, W/8, 8, 8]
         return parts.transpose(-3, -2).flatten(-2).flatten(-3, -2)
 

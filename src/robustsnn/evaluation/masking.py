@@ -33,6 +33,7 @@ from robustsnn.evaluation.relation import relation
 from robustsnn.evaluation.resolution import coarse, erratic, stuck
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import evaluating
+from robustsnn.ground.widest import wide
 from robustsnn.interop import unreached
 from robustsnn.losses import cross_entropy, margin
 from robustsnn.neurons import ASSG, RGA, STBP, Arctan, GradientRule, ResetFlow
@@ -225,13 +226,14 @@ def _agreement(probe: Probe) -> list[Check]:
     """Cosine and signs of the own gradient against reference rules."""
     if not probe.spiking:
         return []
-    own = probe.gradient(None).nan_to_num().flatten(1).double()
+    own = wide(probe.gradient(None).nan_to_num().flatten(1))
+    tiny = torch.finfo(own.dtype).tiny
     cosines, signs, norms = [], [], []
     references: tuple[GradientRule, ...] = (STBP(Arctan(2.0)), RGA(), ASSG())
     for rule in references:
-        other = probe.gradient(rule).nan_to_num().flatten(1).double()
-        cosines.append(float(torch.nn.functional.cosine_similarity(own, other, dim=1, eps=1e-300).mean()))
-        signs.append(float((own.sign() == other.sign()).double().mean()))
+        other = wide(probe.gradient(rule).nan_to_num().flatten(1))
+        cosines.append(float(torch.nn.functional.cosine_similarity(own, other, dim=1, eps=tiny).mean()))
+        signs.append(float(wide(own.sign() == other.sign()).mean()))
         norms.append(float(other.norm(dim=1).median()))
     told = ", ".join(
         f"{rule.label} {cosine:.2f} ({100 * sign:.0f} % of signs, norm {norm:.2g})"

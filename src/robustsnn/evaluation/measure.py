@@ -26,7 +26,7 @@ from robustsnn.evaluation.running import encode_images, run_suite
 from robustsnn.ground.door import check_list, check_meets, check_model, check_number, said_of
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import undisturbed
-from robustsnn.ground.progress import Callback, Progress, silent
+from robustsnn.ground.progress import Callback, Progress, part, silent
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.units import show_fraction
 from robustsnn.models import Encoded
@@ -167,8 +167,9 @@ def evaluate(
         "resume": resume,
         "on_attack": on_attack,
     }
+    attacking = part(progress, 0, 19, 20)  # what follows the attacks takes seconds, and longer for few images
     for radius, at, found, standing in run_radii(
-        model, data, suite, eps, curve=curve, keep_images=keep_images, progress=progress, **options
+        model, data, suite, eps, curve=curve, keep_images=keep_images, progress=attacking, **options
     ):
         if not points:
             clean = rate(found.correct)
@@ -187,6 +188,8 @@ def evaluate(
                 **tabulate(found, used.members(), eps, at.survivors_only),
                 "worst_case": {**rate(standing), **threat, "right": plain(Right.of(images, standing))},
             }
+            smaller = sum(0 < other <= eps for other in {eps, *curve})
+            attacking(smaller, len({eps, *curve} - {0}), "attacked; now the checks whether this can be believed")
             entry["rounded"] = rounded(model, at.threat, found, judge, batch_size, seed)
             left_out = 0 if neuron_layers(model) else len(at.members()) - len(at.without_rules().members())
             entry |= _inspect(model, fresh, x, y, used, found, judge, batch_size, seed, flags, left_out)
@@ -195,6 +198,7 @@ def evaluate(
             entry["curve"] = points  # which goes on
             made = Evaluation(entry, found, standing, used)
     assert made is not None  # eps is among the radii
+    progress(1, 1, "attacked and checked")
     return made
 
 

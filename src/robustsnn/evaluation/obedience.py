@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from robustsnn.evaluation.flags import FLAGS, Check
 from robustsnn.evaluation.points import corner
 from robustsnn.evaluation.probe import Probe
+from robustsnn.ground.widest import wide
 from robustsnn.neurons import STBP, Arctan, GradientRule, Neurons, neuron_layers
 from robustsnn.neurons.integrate import LIF
 
@@ -61,17 +62,17 @@ def obedience(probe: Probe) -> list[Check]:
 
 def _silent(probe: Probe, z: Tensor, layers: list[Neurons]) -> tuple[list[Neurons], int, int]:
     """The layers whose rule changes nothing at z, how many of them ought to, and how many are called."""
-    wide: GradientRule = STBP(Arctan(2.0))
+    arctan: GradientRule = STBP(Arctan(2.0))
     with _watching(layers) as spikes:
-        probe.gradient(wide, at=z)
-    usual = probe.gradient(wide, at=z).nan_to_num()
+        probe.gradient(arctan, at=z)
+    usual = probe.gradient(arctan, at=z).nan_to_num()
     silent = []
     for one in layers:
         with ExitStack() as given:
             for layer in layers:
-                given.enter_context(_given(layer, Turned(wide) if layer is one else wide))
+                given.enter_context(_given(layer, Turned(arctan) if layer is one else arctan))
             change = probe.gradient(None, at=z).nan_to_num() - usual
-        moved, whole = (part.flatten(1).double().norm(dim=1) for part in (change, usual))
+        moved, whole = (wide(part.flatten(1)).norm(dim=1) for part in (change, usual))
         if bool((moved <= DEAF * whole).all()):
             silent.append(one)
     obeyed = {spikes[layer] for layer in layers if layer in spikes and layer not in silent}

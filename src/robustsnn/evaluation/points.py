@@ -10,6 +10,7 @@ from torch import Tensor
 from robustsnn.attacks.threat import per_sample
 from robustsnn.evaluation.probe import Probe
 from robustsnn.ground.seeds import generator
+from robustsnn.ground.widest import wide
 
 DIRECTIONS = 32
 """Random directions along which a function is differenced."""
@@ -39,10 +40,10 @@ class Differences:
 
         1 for the gradient of an affine function, about 1 / sqrt(K) in size and of any sign for an unrelated one.
         """
-        foreseen = torch.stack([(gradient * move).flatten(1).double().sum(1) for move in self.moves])
-        rises = self.rises.double()
+        foreseen = torch.stack([wide((gradient * move).flatten(1)).sum(1) for move in self.moves])
+        rises = wide(self.rises)
         lengths = foreseen.norm(dim=0) * rises.norm(dim=0)
-        return torch.where(lengths > 0, (foreseen * rises).sum(0) / lengths.clamp_min(1e-300), 0)
+        return torch.where(lengths > 0, (foreseen * rises).sum(0) / lengths, 0)
 
     def slope(self) -> Tensor:
         """sum_k rise_k move_k: the gradient as far as the differences tell."""

@@ -7,6 +7,7 @@ import torch
 from robustsnn.evaluation.flags import FLAGS, Check
 from robustsnn.evaluation.points import corner, differences, reach
 from robustsnn.evaluation.probe import Probe
+from robustsnn.ground.widest import wide
 
 
 def coarse(probe: Probe) -> Check:
@@ -24,7 +25,7 @@ def erratic(probe: Probe) -> Check:
     """
     threat, z = probe.suite.threat, corner(probe)
     tiny, usual = (
-        float(differences(probe, z, size, "erratic", 8).rises.double().square().mean().sqrt())
+        float(wide(differences(probe, z, size, "erratic", 8).rises).square().mean().sqrt())
         for size in (1e-6 * (threat.high - threat.low), reach(probe))
     )
     share = tiny / usual if usual > 0 else 0.0

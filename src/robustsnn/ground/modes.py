@@ -38,7 +38,7 @@ def undisturbed() -> Iterator[None]:
             stack.enter_context(torch.autograd.set_detect_anomaly(False))
         if torch.get_default_device().type != "cpu":
             stack.enter_context(torch.device("cpu"))
-        for device in () if _CHOSEN.get() else ("cpu", "cuda"):
+        for device in () if _CHOSEN.get() else ("cpu", "cuda", "mps"):
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
         if product != "highest":

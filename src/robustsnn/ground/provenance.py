@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-PACKAGES = ("robustsnn", "torch", "numpy", "scipy", "scikit-learn", "safetensors")
+PACKAGES = ("robustsnn", "torch", "numpy", "scipy", "safetensors")
 
 
 def versions() -> dict[str, str]:

@@ -54,6 +54,11 @@ def seeded(seed: int, *path: str | int) -> Iterator[None]:
 
     For models that draw from them: their numbers then depend on the block alone.
     """
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None  # which fork_rng does not know
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(derived(seed, *path))
-        yield
+        try:
+            yield
+        finally:
+            if mps is not None:
+                torch.mps.set_rng_state(mps)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 from robustsnn.ground.ranges import Count, NotNegative, Positive, Radius, Seed, Share, Steps, Within
 from robustsnn.names import explained, find
 
-Device: TypeAlias = Literal["auto", "cpu", "cuda"]
+Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 DEVICE = "ROBUSTSNN_DEVICE"
 """The variable of the environment by which `--device` reaches every process; it goes before what a config says."""
 
@@ -248,7 +248,7 @@ class TrainConfig:
         validation_attack: PGD that validation images are attacked with after each epoch; null is none.
         validation_attacked: how many validation images it gets; null is all.
         precision: float32, or bfloat16 autocast.
-        device: auto takes a GPU if there is one.
+        device: auto takes a GPU (CUDA) if there is one.
         seed: of initial weights, order, augmentation and attacks.
         tensorboard: write TensorBoard event files too.
         sync_batchnorm: of several processes, batch norms take the statistics of the whole batch; otherwise each those

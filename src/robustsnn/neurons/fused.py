@@ -80,7 +80,7 @@ def compiler_available(device: str) -> bool:
         return any(shutil.which(name) for name in ("g++", "clang++", "c++"))
     from torch.utils import _triton
 
-    return bool(_triton.has_triton())
+    return device == "cuda" and bool(_triton.has_triton())
 
 
 def _spikes(neuron: LIF, steps: int, current: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from robustsnn.ground.widest import wide
 from robustsnn.neurons.fused import compiles, run, surrogate_of
 from robustsnn.neurons.integrate import LIF
 from robustsnn.neurons.layer import Neurons
@@ -93,13 +94,13 @@ def _of_the_batch(eps: float, images: Tensor, weight: Tensor, bias: Tensor) -> l
     """Mean and (biased) variance of each channel, and what `_affine` makes of them.
 
     Differences from one row, which is no further from the mean than a few deviations, are summed over an image in
-    float32 and over images in float64. Summed in float32 alone, as torch's channels-last batch norm does, variances of
-    large batches are off by 1e-5, which is 100 times a rounding and flips as many more spikes.
+    float32 and over images in float64, where the device has it. Summed in float32 alone, as torch's channels-last batch
+    norm does, variances of large batches are off by 1e-5, which is 100 times a rounding and flips as many more spikes.
     """
     row, n = images[0, 0].float(), images.shape[0] * images.shape[1]
     difference = images.float() - row
-    first = difference.sum(1).double().sum(0) / n
-    second = difference.square().sum(1).double().sum(0) / n
+    first = wide(difference.sum(1)).sum(0) / n
+    second = wide(difference.square().sum(1)).sum(0) / n
     mean, var = (row + first).float(), (second - first.square()).clamp_min(0).float()
     return [mean, var, *_affine(eps, weight, bias, mean, var)]
 

@@ -14,6 +14,7 @@ from robustsnn.recipes.recipe import Recipe, Scale, Setting
 from robustsnn.recipes.running import find_out
 from robustsnn.records.exhibit import Exhibit
 from robustsnn.reporting.exhibits import write_exhibits
+from robustsnn.runs.slurm import Slurm
 
 LIMITS = {"digits": 100, "cpu": 300}
 """Test images that are attacked, by scale; all where it is not said."""
@@ -36,6 +37,7 @@ def reproduce(
     limit: int | None = None,
     root: Path | None = None,
     workers: int | None = None,
+    slurm: Slurm | None = None,
     reading: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -52,6 +54,7 @@ def reproduce(
         limit: attack and analyse so many first test images; 100 at digits, 300 at cpu and all at full scale.
         root: folder of the data sets at cpu and full scale: cifar-10, cifar-100 and cifar10-dvs in it.
         workers: processes; at full scale on a GPU, 1 is usual.
+        slurm: train and attack on this cluster instead.
         reading: how the networks read their paper, see the recipe's package; None is its usual way.
         overwrite: `out` may hold files of others, and those of equal names are replaced.
 
@@ -85,7 +88,7 @@ def reproduce(
     path = folder / f"{page}{suffix}.html"
     check_files([path], overwrite)
     with claimed(out, overwrite=overwrite, marks=MANY):
-        results = find_out(needs, setting, folder / "runs", root=root, workers=workers, progress=progress)
+        results = find_out(needs, setting, folder / "runs", root=root, workers=workers, slurm=slurm, progress=progress)
         exhibits = [recipe.exhibit(results, setting) for recipe in chosen]
         for exhibit in exhibits:
             exhibit.save(folder / f"{exhibit.name}{suffix}.json")

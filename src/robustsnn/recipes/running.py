@@ -23,11 +23,19 @@ from robustsnn.names.config import Config
 from robustsnn.recipes.recipe import WORST, Found, Look, Need, Network, Setting, Subject, merged
 from robustsnn.runs.build import suite
 from robustsnn.runs.folder import is_trained, load_run, train_run, weights_digest
-from robustsnn.runs.jobs import Done, Job, run_jobs, values
+from robustsnn.runs.jobs import Done, Job, values
+from robustsnn.runs.slurm import Slurm, do_jobs
 
 
 def find_out(
-    needs: Sequence[Need], setting: Setting, runs: Path, *, root: Path | None, workers: int | None, progress: Progress
+    needs: Sequence[Need],
+    setting: Setting,
+    runs: Path,
+    *,
+    root: Path | None,
+    workers: int | None,
+    slurm: Slurm | None,
+    progress: Progress,
 ) -> dict[Network, list[Found]]:
     """What was found about each network from each seed; first all are trained, then attacked and analysed.
 
@@ -55,7 +63,8 @@ def find_out(
         for run in [at(need.network, seed)]
         if not trained(need.network, seed)  # a process for each that is would take longer than all else here
     ]
-    done = run_jobs(training, workers=workers, text="train", progress=part(progress, 0, 2, 3))
+    place: dict[str, Any] = {"slurm": slurm, "workers": workers}
+    done = do_jobs(training, **place, text="train", progress=part(progress, 0, 2, 3))
     for need, seed in tasks:  # what is there counts, not what a process said
         name = at(need.network, seed).name
         if name in done and done[name].error is None and not trained(need.network, seed):
@@ -67,7 +76,7 @@ def find_out(
         if all(folder.name not in done or done[folder.name].error is None for folder in (here, *sources.values())):
             cost = need.network.cost()[1] * (1 + 2 * len(need.looks) + 2 * len(need.measures))
             jobs.append(Job(here.name, _look, (need, setting, seed, here, sources), cost))
-    found = run_jobs(jobs, workers=workers, text="attack and analyse", progress=part(progress, 2, 1, 3))
+    found = do_jobs(jobs, **place, text="attack and analyse", progress=part(progress, 2, 1, 3))
     values(done | found)
     return {need.network: [found[at(need.network, seed).name].value for seed in setting.seeds] for need in wanted}
 

@@ -16,7 +16,12 @@ from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args,
 from robustsnn.ground.errors import UserError
 
 Record = TypeVar("Record")
-_ANALYSIS = re.compile(r"analysis[/\\][\w.]+\.")
+_MADE_BY = {
+    "analyse the run again": re.compile(r"analysis[/\\][\w.]+\."),
+    "train the run again": re.compile(r"metrics\.jsonl"),
+    "evaluate the run again": re.compile(r"results\.json|samples\.npz|outcomes[/\\]|the results"),
+}
+"""What makes a file of a run anew, by what its name has in it."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,9 @@ PAIR = object()
 
 
 def remedy(where: str) -> str:
-    """What makes the file anew that `where` names."""
-    what = "analyse" if _ANALYSIS.search(where) else "train" if "metrics.jsonl" in where else "evaluate"
-    return f"{what} the run again"
+    """What helps where the file that `where` names is damaged: of a run, by what makes it anew."""
+    found = (words for words, name in _MADE_BY.items() if name.search(where))
+    return next(found, "get the file again, or make it anew")
 
 
 def refuse(where: str, value: Any, wanted: str) -> UserError:

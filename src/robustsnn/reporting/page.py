@@ -17,6 +17,7 @@ from robustsnn.reporting import wording
 from robustsnn.reporting.attack_table import attack_tables
 from robustsnn.reporting.citations import citations
 from robustsnn.reporting.main_table import MainTable, main_table
+from robustsnn.reporting.over_seeds import CAPTION, over_seeds
 from robustsnn.reporting.panels import MAGNIFY
 from robustsnn.reporting.pictures import Gallery, gallery
 from robustsnn.reporting.reading import Model, Run, models_of, read_runs
@@ -48,6 +49,9 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None, o
         "md": MARKDOWN + table.words().markdown(table.caption),
         "tex": LATEX + table.words().latex(table.caption, f"tab:{out.stem}", table.best()),
     }
+    if (seeds := over_seeds(table)) is not None:
+        files["md"] += "\n" + seeds.markdown(CAPTION)
+        files["tex"] += "\n" + seeds.latex(CAPTION, f"tab:{out.stem}-seeds")
     links = [download(f"{out.stem}.{kind}", text) for kind, text in files.items()]
     page = render("template.html.j2", _content(read, models, table, title) | {"files": links})
     try:

@@ -25,13 +25,13 @@ def verdict(models: Sequence[Model]) -> str:
     if len(judged) == 1:
         return f"{best[0].name}: {_survive(best[2])} {test}{_clean(best[1])}.{_warned([best])}"
     if top == 0:
-        return f"No image survives {test}, of none of the {len(judged)} models."
+        return f"No image of any of the {len(judged)} models survives {test}."
     if len(near) == 1:
         start = f"{best[0].name} is the most robust of the {count(len(judged), 'model')}"
         return f"{start}: {_survive(best[2])} {test}{_clean(best[1])}.{_warned([best])}"
     shares = listing([f"{model.name} ({accuracy_text(rate)})" for model, _, rate in near])
-    whole = "the" if len(near) == len(judged) else f"of {len(judged)} the"
-    return f"Not settled which is {whole} most robust under {test}: {shares}.{_warned(near)}"
+    which = "Which" if len(near) == len(judged) else f"Which of the {len(judged)}"
+    return f"{which} is the most robust is not settled by {test}: {shares}.{_warned(near)}"
 
 
 def _survive(rate: Rate) -> str:

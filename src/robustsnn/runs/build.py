@@ -412,8 +412,9 @@ def build_optimiser(config: TrainConfig, model: torch.nn.Module) -> torch.optim.
 
 
 def pick_device(name: str) -> torch.device:
-    """auto, cpu or cuda as a torch device; what `--device` says goes first."""
+    """auto, cpu, cuda or mps as a torch device; what `--device` says goes first. auto is never mps, see docs."""
     name = os.environ.get(DEVICE, name)
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("device cuda, but torch sees no GPU here; use auto or cpu (see `robustsnn doctor`)")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(name, True):
+        raise UserError(f"device {name}, but torch sees no such GPU here; use auto or cpu (see `robustsnn doctor`)")
+    return torch.device(name if name in there else "cuda" if there["cuda"] else "cpu")

@@ -16,13 +16,13 @@ from robustsnn.runs.jobs import Job, run_jobs, values
 
 EPS = "40/255"
 CURVE = ("24/255", "64/255")
-SUITE = "paper-sr-10"
+SUITE = "quick"  # the deepest that a few minutes on two cores allow; what it leaves is said as "at most"
 EPOCHS = 12
 BATCH = 360  # all test images at once: the attacks' later steps have few left to work on
 # Forward units of a training step (one forward, or one backward to input or weights, is 1), and about what
 # evaluation costs in the same unit; for the order of work and the progress display alone.
 TRAINING = {"vanilla": 3, "SR": 7, "AT": 13, "SR*": 17}
-EVALUATION = 7
+EVALUATION = 55
 
 
 def configs(seed: int = 0, epochs: int = EPOCHS) -> dict[str, Config]:

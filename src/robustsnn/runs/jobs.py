@@ -27,12 +27,14 @@ class Job:
         call: what to do, as `call(*arguments, progress=tell)`: a function that can be imported.
         arguments: of the call; they and what it returns travel between processes.
         cost: about how long it takes, in any one unit: the longest begin first, and progress is weighed.
+        again: to do in place of `call` where a cluster cut the job short and begins it anew; None is the same.
     """
 
     name: str
     call: Callable[..., Any]
     arguments: tuple[Any, ...] = ()
     cost: float = 1.0
+    again: Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,9 +128,9 @@ def check(jobs: Sequence[Job]) -> None:
             raise ValueError(f"job {job.name}: cost={job.cost}, but it must be positive")
 
 
-def attempt(job: Job, progress: Progress = silent) -> Done:
-    """Do a job here and now, in a process of its own, with one thread; an error becomes its result."""
-    one_thread()
+def attempt(job: Job, progress: Progress = silent, *, threads: int = 1) -> Done:
+    """Do a job here and now, in a process of its own; an error becomes its result."""
+    take_threads(threads)
     try:
         return Done(job.call(*job.arguments, progress=progress))
     except (UserError, OSError) as error:
@@ -143,11 +145,11 @@ def _defect(error: Exception) -> Done:
     return Done(error=f"{type(error).__name__}: {one_line(error)}", defect=True, trace=trace)
 
 
-def one_thread() -> None:
-    """One thread for the libraries that this process will load, and for torch if it is loaded."""
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+def take_threads(count: int) -> None:
+    """So many threads for the libraries that this process will load, and for torch if it is loaded."""
+    os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(count)))
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+        sys.modules["torch"].set_num_threads(count)
 
 
 def one_line(error: BaseException) -> str:
@@ -208,7 +210,7 @@ def _work(pickled: bytes, pipe: Connection, shares: Any, number: int) -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    one_thread()  # before the job loads its libraries
+    take_threads(1)  # before the job loads its libraries
 
     def tell(done: int, total: int, text: str) -> None:
         shares[number] = max(shares[number], min(1.0, done / max(total, 1)))

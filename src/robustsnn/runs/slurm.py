@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from robustsnn.ground.errors import Stopped, UserError
 from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.ranges import Count, Positive, Within
-from robustsnn.runs.jobs import Done, Job, attempt, check, one_line, tell_all
+from robustsnn.runs.jobs import Done, Job, attempt, check, one_line, run_jobs, tell_all
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,12 @@ class Slurm:
     Args:
         folder: for scripts, logs and results; all nodes must see it, and this very installation.
         partition: where to queue; None is the cluster's default.
+        account: who pays; None is your default.
+        qos: quality of service, by whose rules; None is the cluster's default.
+        constraint: features that a node must have, such as a100; None is any node.
         minutes: time limit; a job that reaches it is queued again, up to three times, and continues.
-        gpus, cpus: per job.
+        gpus: per job; one process uses one.
+        cpus: per job, and threads of it.
         memory: in GB; None is the cluster's default.
         parallel: how many run at a time.
         cluster: slurm, or local to try it out on this machine, all at once.
@@ -32,6 +36,9 @@ class Slurm:
 
     folder: Path
     partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
     minutes: Count = 240
     gpus: Annotated[int, Within(least=0, most=1024)] = 0
     cpus: Count = 1
@@ -65,7 +72,7 @@ def submit_jobs(
     _none_left(record, slurm)
     order = sorted(jobs, key=lambda job: -job.cost)
     with executor.batch():
-        sent = [executor.submit(Resumable(), job) for job in order]
+        sent = [executor.submit(Resumable(slurm.cpus), job) for job in order]
     submitted = {job.name: one for job, one in zip(order, sent, strict=True)}
     found: dict[str, Done] = {}
     try:
@@ -87,18 +94,30 @@ def submit_jobs(
     return {job.name: found[job.name] for job in jobs}
 
 
+def do_jobs(
+    jobs: Sequence[Job], *, slurm: Slurm | None, workers: int | None, text: str, progress: Progress
+) -> dict[str, Done]:
+    """All jobs on a cluster, or without one by so many processes here: see `submit_jobs` and `run_jobs`."""
+    if slurm is None:
+        return run_jobs(jobs, workers=workers, text=text, progress=progress)
+    return submit_jobs(jobs, slurm, text=text, progress=progress)
+
+
+@dataclass(frozen=True)
 class Resumable:
     """What the cluster calls; stopped at its time limit, it asks to be called again, and the job's work continues."""
 
+    threads: int = 1
+
     def __call__(self, job: Job) -> Done:
         """Do the job."""
-        return attempt(job)
+        return attempt(job, threads=self.threads)
 
     def checkpoint(self, job: Job) -> Any:
         """What submitit queues again."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, job)
+        return DelayedSubmission(self, replace(job, call=job.again or job.call))
 
 
 def _executor(slurm: Slurm) -> Any:
@@ -117,6 +136,9 @@ def _executor(slurm: Slurm) -> Any:
         cpus_per_task=slurm.cpus,
         mem_gb=slurm.memory,
         slurm_partition=slurm.partition,
+        slurm_account=slurm.account,
+        slurm_qos=slurm.qos,
+        slurm_constraint=slurm.constraint,
         slurm_array_parallelism=slurm.parallel,
     )
     return executor

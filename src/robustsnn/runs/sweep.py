@@ -20,8 +20,8 @@ from robustsnn.names.config import Config, outside
 from robustsnn.runs.build import suite
 from robustsnn.runs.folder import another_config, evaluate_run, is_trained, load_run, train_run, weights_digest
 from robustsnn.runs.grid import Point, grid
-from robustsnn.runs.jobs import Done, Job, run_jobs
-from robustsnn.runs.slurm import Slurm, submit_jobs
+from robustsnn.runs.jobs import Done, Job
+from robustsnn.runs.slurm import Slurm, do_jobs
 from robustsnn.studies.gradients.measure import gradients
 
 
@@ -80,10 +80,7 @@ def sweep(
             for point in points
             if point.name not in found
         ]
-        if slurm is None:
-            found |= run_jobs(jobs, workers=workers, text="sweep", progress=progress)
-        else:
-            found |= submit_jobs(jobs, slurm, text="sweep", progress=progress)
+        found |= do_jobs(jobs, slurm=slurm, workers=workers, text="sweep", progress=progress)
         document = {
             "schema": 1,
             "over": {key: list(values) for key, values in over.items()},

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustsnn.ground.distributed import ALONE, Processes, Share
 from robustsnn.ground.seeds import Draws
+from robustsnn.ground.widest import wide
 
 
 def share_of(draws: torch.Generator, share: Share) -> Draws:
@@ -77,7 +78,7 @@ def over_the_batch(
     """
     means = {"loss": loss, **{name: term.mean() for name, term in terms.items()}}
     rows = share.rows.stop - share.rows.start
-    found = torch.stack([value.detach().double() for value in (*means.values(), hits * (share.total / rows))])
+    found = torch.stack([wide(value.detach()) for value in (*means.values(), hits * (share.total / rows))])
     *values, correct = processes.sum(found * share.weight).tolist()
     return dict(zip(means, values, strict=True)), round(correct) if math.isfinite(correct) else 0
 

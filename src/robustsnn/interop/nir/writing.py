@@ -46,7 +46,7 @@ def graph_of(model: Classifier, dt: float = DT) -> Any:
             x = x[:1]
     nodes.append(nir.Output({"output": np.array(x.shape[2:])}))
     names = ["input", *(f"{i}_{type(node).__name__.lower()}" for i, node in enumerate(nodes[1:-1])), "output"]
-    noted = {key: getattr(model, key).flatten().double().cpu().numpy() for key in ("pixel_mean", "pixel_std")}
+    noted = {key: getattr(model, key).flatten().cpu().double().numpy() for key in ("pixel_mean", "pixel_std")}
     edges = list(pairwise(names))
     return nir.NIRGraph(nodes=dict(zip(names, nodes, strict=True)), edges=edges, metadata=noted)
 
@@ -72,13 +72,14 @@ def _nodes(nir: Any, layer: nn.Module, shape: tuple[int, ...], dt: float, before
         case nn.BatchNorm2d(running_mean=Tensor() as mean, running_var=Tensor() as variance) if isinstance(
             before[-1], nir.Conv2d
         ):
-            scale = (variance.double() + layer.eps).rsqrt()
-            shift = -mean.double() * scale
+            scale = (variance.cpu().double() + layer.eps).rsqrt()
+            shift = -mean.cpu().double() * scale
             if layer.affine:
-                scale, shift = scale * layer.weight.double(), shift * layer.weight.double() + layer.bias.double()
-            node, factor = before[-1], scale.cpu().numpy()
+                weight, bias = layer.weight.cpu().double(), layer.bias.cpu().double()
+                scale, shift = scale * weight, shift * weight + bias
+            node, factor = before[-1], scale.numpy()
             node.weight = (node.weight * factor[:, None, None, None]).astype(np.float32)
-            node.bias = (node.bias * factor + shift.cpu().numpy()).astype(np.float32)
+            node.bias = (node.bias * factor + shift.numpy()).astype(np.float32)
             return []
         case nn.AvgPool2d(padding=0 | (0, 0), ceil_mode=False, divisor_override=None | 1):
             pool = nir.AvgPool2d if layer.divisor_override is None else nir.SumPool2d

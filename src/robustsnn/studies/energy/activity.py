@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustsnn.ground.widest import exactly, wide
 from robustsnn.studies.energy.record import Activity
 from robustsnn.studies.shared.tally import Tally
 
@@ -23,7 +24,7 @@ class Spikes:
         flat = spikes.detach().flatten(2)
         # Sums of ones: whole numbers, exact in float32 as long as a sample has less than 16 million neurons.
         kind = torch.promote_types(flat.dtype, torch.float32)
-        each, of_steps = flat.sum(0, dtype=kind), flat.sum(2, dtype=kind).double()
+        each, of_steps = flat.sum(0, dtype=kind), wide(flat.sum(2, dtype=kind))
         self.fired.append(of_steps.sum(0).cpu())
         self.quiet.append((each == 0).sum(1).cpu())
         step, alive = of_steps.sum(1).cpu(), (each != 0).any(0).cpu()
@@ -48,4 +49,4 @@ class Spikes:
 
 def tally(values: Tensor, per: float = 1) -> Tally:
     """A `Tally` of one value per sample, each divided by `per`."""
-    return Tally.over(values.double() / per)
+    return Tally.over(exactly(values).double() / per)

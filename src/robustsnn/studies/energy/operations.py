@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from robustsnn.ground.widest import wide, widest
 from robustsnn.studies.energy.activity import tally
 from robustsnn.studies.energy.record import Kind, Operations
 from robustsnn.studies.shared.fanout import Weighted, fan_out
@@ -42,10 +43,10 @@ class Counter:
         if shape not in self._reach:
             # The same for all channels, since groups are of one size.
             reach = fan_out(self.layer, shape)
-            self._reach[shape] = (reach if linear else reach[0]).to(x.device)
+            self._reach[shape] = (reach if linear else reach[0]).to(x.device, widest(x.device))
         reach = self._reach[shape]
         kind = torch.promote_types(x.dtype, torch.float32)
-        sums = x.sum(1, dtype=kind).double()
+        sums = wide(x.sum(1, dtype=kind))
         values = sums * float(reach[0]) if linear else (sums * reach).flatten(1).sum(1)
         values = values.view(runs, batch).sum(0).cpu()
         if first:

@@ -17,6 +17,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.types import Loss
+from robustsnn.ground.widest import wide
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.records.typed import plain
 from robustsnn.studies.shared import norms
@@ -199,7 +200,7 @@ class _Collected:
         if len(alive):
             self.normalised += _counts((norms.scaled(alive) + 1) / 2, self.bins)
         for side, entries in enumerate((-rows[rows < 0], rows[rows > 0])):
-            place = (entries.double().log10() - DECADES[0]) / (DECADES[1] - DECADES[0])
+            place = (wide(entries).log10() - DECADES[0]) / (DECADES[1] - DECADES[0])
             self.magnitudes[side] += _counts(place, self.magnitudes.shape[1])
 
     def spread(self, rule: str) -> Spread:

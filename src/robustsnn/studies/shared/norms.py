@@ -5,33 +5,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from robustsnn.ground.widest import wide, widest
+
 
 def l0(rows: Tensor) -> Tensor:
     """The number of entries that are not exactly zero."""
-    return (rows != 0).sum(1).double()
+    return wide((rows != 0).sum(1))
 
 
 def l1(rows: Tensor) -> Tensor:
     """The sum of magnitudes."""
-    return rows.double().abs().sum(1)
+    return wide(rows).abs().sum(1)
 
 
 def l2(rows: Tensor) -> Tensor:
     """The root of the sum of squares."""
-    peak = rows.double().abs().amax(1)
+    peak = wide(rows).abs().amax(1)
     return peak * scaled(rows).square().sum(1).sqrt()
 
 
 def scaled(rows: Tensor) -> Tensor:
     """g / max|g|, so that squares of tiny entries do not underflow; a row of zeros stays one."""
-    values = rows.double()
+    values = wide(rows)
     peak = values.abs().amax(1, keepdim=True)
     return values / torch.where(peak > 0, peak, 1.0)
 
 
 def near_zero(rows: Tensor, share: float) -> Tensor:
     """The share of entries with |g| <= share max|g|; 1 for a row of zeros."""
-    return (scaled(rows).abs() <= share).double().mean(1)
+    return wide(scaled(rows).abs() <= share).mean(1)
 
 
 def gini(rows: Tensor) -> Tensor:
@@ -43,7 +45,7 @@ def gini(rows: Tensor) -> Tensor:
     """
     ordered = scaled(rows).abs().sort(1).values
     n = rows.shape[1]
-    weights = torch.arange(n, 0, -1, dtype=torch.float64, device=rows.device) - 0.5
+    weights = torch.arange(n, 0, -1, dtype=widest(rows.device), device=rows.device) - 0.5
     return 1 - 2 * (ordered * weights).sum(1) / (n * ordered.sum(1))
 
 

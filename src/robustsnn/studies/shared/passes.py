@@ -81,7 +81,9 @@ def draws_numbers(model: nn.Module, x: Images) -> bool:
     """Whether a pass takes numbers from torch's generators, even if the logits do not show it."""
 
     def states() -> list[Tensor]:
-        return [torch.get_rng_state(), *([torch.cuda.get_rng_state(x.device)] if x.is_cuda else [])]
+        there = [torch.cuda.get_rng_state(x.device)] if x.is_cuda else []
+        there += [torch.mps.get_rng_state()] if x.is_mps else []
+        return [torch.get_rng_state(), *there]
 
     with seeded(0, "draws"), torch.no_grad():
         before = states()

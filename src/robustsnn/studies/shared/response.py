@@ -12,6 +12,7 @@ from robustsnn.evaluation.judge import device_of, repeats
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.types import Images, Labels, Logits, Loss
+from robustsnn.ground.widest import wide
 from robustsnn.losses import check_logits, correct
 from robustsnn.studies.shared.passes import name_of
 
@@ -24,7 +25,7 @@ def probability(logits: Logits, y: Labels) -> Tensor:
 
     In float32 the probability rounds to 1, and its gradient to exact zeros, from a lead of about 17 on.
     """
-    return torch.softmax(logits.double(), 1).gather(1, y[:, None])[:, 0]
+    return torch.softmax(wide(logits), 1).gather(1, y[:, None])[:, 0]
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,11 @@ class Response:
 
     def _value(self, logits: Logits, y: Labels) -> Tensor:
         check_logits(logits, y)
-        value = self.loss(logits.double(), y)
+        value = self.loss(wide(logits), y)
         if value.shape != y.shape:
             raise UserError(f"the loss returned shape {tuple(value.shape)}; needed is one loss per sample")
         _finite(value, f"{name_of(self.loss)} of the logits")
-        return value.double()
+        return wide(value)
 
     def _draws(self, at: int) -> AbstractContextManager[None]:
         return seeded(self.seed, "response", at) if self.alone else nullcontext()

@@ -38,7 +38,7 @@ class Tally:
         if all(isinstance(value, int) for value in whole):
             return Tally(n, sum(whole), n * sum(v * v for v in whole) - sum(whole) ** 2)
         found: Any = (
-            np.asarray(values, dtype=np.float64) if isinstance(values, Sequence | np.ndarray) else values.double()
+            np.asarray(values, dtype=np.float64) if isinstance(values, Sequence | np.ndarray) else values.cpu().double()
         )
         total = float(found.sum())
         return Tally(n, total, n * float(((found - total / n) ** 2).sum()))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from robustsnn.ground.widest import wide
 from robustsnn.neurons import STBP, Arctan, GradientRule, neuron_layers
 from robustsnn.studies.shared.fanout import Weighted
 
@@ -44,11 +45,11 @@ def of_weights(w1: Tensor, w2: Tensor) -> list[Assumption]:
 
     k_W2 is taken over rows and k_W1 over columns; with the paper's d for n both are k_W2 k_W1 / n^2.
     """
-    a, b = (w2 != 0).double(), (w1 != 0).double()
+    a, b = wide(w2 != 0), wide(w1 != 0)
     inner = w1.shape[0]
     claimed = float(a.sum(1).max() * b.sum(0).max()) / inner**2
     pair = float((a.sum(0) * b.sum(1)).sum()) / (a.shape[0] * inner * b.shape[1])
-    entry = float(((w2.double() @ w1.double()) != 0).double().mean())
+    entry = float(wide((wide(w2) @ wide(w1)) != 0).mean())
     apart, spread = float(a.mean() * b.mean()), _spread(a.sum(0), b.sum(1)) / (a.shape[0] * inner * b.shape[1])
     element, sums = "Pr(W2_in W1_nj is not 0)", "Pr((W2 W1)_ij is not 0)"
     bound, chance = "is at most k_W2 k_W1 / d^2", "is the product of both densities, up to 1.96 standard errors"

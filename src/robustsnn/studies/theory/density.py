@@ -16,6 +16,7 @@ from robustsnn.ground.modes import evaluating
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.types import Images, Loss
+from robustsnn.ground.widest import wide
 from robustsnn.losses import cross_entropy
 from robustsnn.models.classifier import Classifier
 from robustsnn.neurons import GradientRule
@@ -152,7 +153,7 @@ def density_bound(
             left += _one(int((found[0] != 0).sum()))
             below += _one(int((at != 0).sum()) / steps)
             if two is not None and two[1].shape[1] == d:
-                products += _one(int(((two[1].double() @ s.double().T) != 0).sum()))
+                products += _one(int(((wide(two[1]) @ wide(s).T) != 0).sum()))
             progress(i + 1, len(x), "density bound")
     d = int(torch.Size(shape).numel())
     k_weights = int(fan_out(layer, shape, layer.weight.detach() != 0).max())
@@ -167,7 +168,7 @@ def density_bound(
     if two is not None:
         assumptions += of_weights(*two)
         if products.n:
-            ones = int(((two[1].double() @ two[0].double()) != 0).sum())
+            ones = int(((wide(two[1]) @ wide(two[0])) != 0).sum())
             both = Tally.over([ones] * len(x))
             bounds.append(Bound("equation 13", products, two[1].shape[0] * steps, both, factor))
     return DensityBound(

@@ -20,6 +20,7 @@ from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.types import Loss
 from robustsnn.ground.units import fraction
+from robustsnn.ground.widest import widest
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.neurons.smooth import smooth_forward
 from robustsnn.records.typed import plain
@@ -150,7 +151,8 @@ def finite_difference(
     x, y = labelled(data)
     device = device_of(model, x)
     if smooth:
-        model, x = copy.deepcopy(model).double(), x.double()
+        device = device if widest(device) == torch.float64 else torch.device("cpu")
+        model, x = copy.deepcopy(model).to(device).double(), x.cpu().double()
     lengths, quotients = [], []
     with frozen(model), gradient_rule(model, rule), smooth_forward(model) if smooth else nullcontext():
         f = Response.of(model, loss, seed, x)

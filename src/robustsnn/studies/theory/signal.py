@@ -15,6 +15,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import seeded
 from robustsnn.ground.types import Loss
+from robustsnn.ground.widest import wide
 from robustsnn.losses import cross_entropy
 from robustsnn.neurons import GradientRule
 from robustsnn.statistics.jackknife import Estimate, jackknife
@@ -139,13 +140,13 @@ class _Pairs:
         n = len(rows)
         parts = []
         for block in rows.split(_BLOCK, 1):
-            exact = block.double()
+            exact = wide(block)
             total = exact.sum(0, keepdim=True)
             means = torch.cat([(total - exact) / (n - 1), total / n]).float()
             gaps = torch.cdist(block.contiguous(), means, p=float("inf"))
             parts.append((exact @ exact.T, means.abs().amax(1), gaps))
         products, peaks, gaps = (torch.stack(group) for group in zip(*parts, strict=True))
-        return _Pairs(rows.shape[1], products.sum(0), peaks.amax(0).double(), gaps.amax(0).double())
+        return _Pairs(rows.shape[1], products.sum(0), wide(peaks.amax(0)), wide(gaps.amax(0)))
 
     def joined(self, other: _Pairs) -> _Pairs:
         entries, products = self.entries + other.entries, self.products + other.products

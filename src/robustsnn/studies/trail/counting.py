@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustsnn.ground.widest import widest
 from robustsnn.studies.shared.passes import finite
 from robustsnn.studies.shared.tally import Side, Tally
 from robustsnn.studies.trail.graph import Key
@@ -32,8 +33,8 @@ class Count:
         if rows.is_complex():  # behind a Fourier transform
             rows = rows.abs()
         self._add(f"{side} zeros", (rows == 0).sum(1))
-        self._add(f"{side} l1", torch.linalg.vector_norm(rows, 1, dim=1, dtype=torch.float64))
-        self._add(f"{side} square", torch.linalg.vector_norm(rows, 2, dim=1, dtype=torch.float64).square())
+        self._add(f"{side} l1", torch.linalg.vector_norm(rows, 1, dim=1, dtype=widest(rows.device)))
+        self._add(f"{side} square", torch.linalg.vector_norm(rows, 2, dim=1, dtype=widest(rows.device)).square())
 
     def explain(
         self, node: Any, edge: int, given: Tensor, upstream: Sequence[Tensor | None], at: Layout, above: Layout

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from robustsnn.ground.types import Images, Logits
+from robustsnn.ground.widest import widest
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.studies.shared.passes import finite
 from robustsnn.studies.shared.tally import Tally
@@ -28,7 +29,7 @@ def sample_weights(
     found = []
     for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
         if gradient is not None:
-            norm = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
+            norm = float(torch.linalg.vector_norm(gradient, dtype=widest(gradient.device)))
             finite(norm, f"the gradient at {name}")
             zeros = int((gradient == 0).sum())
             found.append(Weight(name, parameter.numel(), Tally(1, zeros, 0), Tally(1, norm, 0)))
