@@ -68,7 +68,7 @@ def at_least(attack: object, **least: int) -> None:
         check_whole(name, getattr(attack, name), value, of=f" of {type(attack).__name__}")
 
 
-def shown(attack: Any, quiet: Collection[str] = ("draws", "smoothing")) -> str:
+def shown(attack: Any, quiet: Collection[str] = ("draws", "near", "smoothing")) -> str:
     """The constructor call of a dataclass; the fields in `quiet` are named only where they are not their default.
 
     Random streams are derived from it, so a quiet field that is left alone changes no number.

@@ -64,16 +64,16 @@ class CornerSearch(Querying):
         queries: points per sample; one more query judges the clean image.
         width: neighbours per round.
         patience: rounds without a new best before a kick.
-        draws: see `Querying`.
         near: a share of the clean margin, in (0, 1], or None: no sample is given up.
+        draws: see `Querying`.
     """
 
     threat: Threat
     queries: int = 5000
     width: int = 8
     patience: int = 100
-    draws: int = 1
     near: float | None = None
+    draws: int = 1
     goes_on: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
