@@ -174,7 +174,7 @@ def exhaustive(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Sourc
     """`reliable` with about ten times its budget: for the last table of a paper, and to measure how deep that one goes.
 
     A hundred steps under every rule of `WIDE`; SA-PGD with 300 steps and five starts for each degree, each flow and
-    three losses; nine targets; the search over corners with 100,000 queries, once more with a longer patience, and by
+    three losses; nine targets; the search over corners with 200,000 queries, once more with a longer patience, and by
     the margin alone; Square with 20,000.
     """
     threat = ball(norm, eps)
@@ -197,7 +197,7 @@ def exhaustive(eps: float | str, *, norm: Norm = "Linf", sources: Sequence[Sourc
     searches: list[Attacker] = []
     if linf:
         searches = [
-            GradedSearch(threat, 100_000),
+            GradedSearch(threat, 200_000),
             GradedSearch(threat, 50_000, patience=400),
             CornerSearch(threat, 50_000),
         ]
