@@ -478,3 +478,35 @@ def test_a_foreign_rule_that_says_what_it_connects_is_explained_like_one_of_ours
 def test_a_rule_that_says_what_nobody_understands_is_refused() -> None:
     with pytest.raises(UserError, match=r"connects='sometimes'; allowed are 'later', 'same', 'all'"):
         trail(spiking(), (X, Y), rule=Mine(STBP(), "sometimes"))
+
+
+def test_in_train_mode_a_norm_passes_no_zeros_on_and_in_eval_mode_all() -> None:
+    """eq. 6 of the trail paper: g_in = (gamma / sigma) (g - mean(g) - x^ mean(g x^)), over batch and positions."""
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(2).eval()
+    model = nn.Sequential(norm, nn.MaxPool2d(2), nn.Flatten(), nn.Linear(32, 4)).eval()
+    x, y = images(6, (2, 8, 8), low=0.0, high=1.0), torch.arange(6) % 4
+
+    def of_norm(found: Trail) -> Operation:
+        return next(o for o in found.operations if o.kind == "norm")
+
+    running, batch = trail(model, (x, y)), trail(model, (x, y), statistics="batch")
+    assert of_norm(running).input.zeros.total == of_norm(running).output.zeros.total == 6 * 128 * 3 // 4
+    assert of_norm(batch).output.zeros.total == 6 * 128 * 3 // 4
+    assert of_norm(batch).input.zeros.total == 0
+    leaf = x.clone().requires_grad_()
+    scaled = (leaf - leaf.mean((0, 2, 3), keepdim=True)) / (
+        leaf.var((0, 2, 3), unbiased=False, keepdim=True) + norm.eps
+    ).sqrt()
+    (gradient,) = torch.autograd.grad(cross_entropy(model[1:](scaled), y).sum(), leaf)
+    assert batch.input.l2.total == pytest.approx(float(gradient.double().flatten(1).norm(dim=1).sum()), rel=1e-4)
+    assert not batch.weights
+    assert running.weights
+    assert not norm.training
+    assert norm.num_batches_tracked == 0
+    assert record_of(Trail, batch.to_dict(), "") == batch
+    with pytest.raises(UserError, match="cannot be merged"):
+        merge(running, batch)
+    for refused, text in (({"batch_size": 1}, "give 2 or more"), ({}, "'layer': allowed are")):
+        with pytest.raises(UserError, match=text):
+            trail(model, (x, y), statistics="batch" if refused else "layer", **refused)  # type: ignore[arg-type]

@@ -28,6 +28,12 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--eps", type=radius, default=None, help="radius of that attack, Linf, as 8/255")
     parser.add_argument("--rule", type=str, default="own", help="gradient rule of the neurons (%(default)s)")
     parser.add_argument(
+        "--statistics",
+        choices=("running", "batch"),
+        default="running",
+        help="of batch norms in the trail: running, as in eval mode, or batch, as in training (%(default)s)",
+    )
+    parser.add_argument(
         "--radii", type=radii, default="2/255,8/255,32/255", help="of the vulnerabilities (%(default)s)"
     )
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 
@@ -15,6 +15,7 @@ from robustsnn.evaluation.judge import device_of
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.door import (
     ask,
+    check_among,
     check_kind,
     check_list,
     check_model,
@@ -37,6 +38,7 @@ from robustsnn.runs.build import attacker, rule_named
 from robustsnn.runs.folder import check_run, load_run, weights_digest
 from robustsnn.studies.energy.measure import energy
 from robustsnn.studies.study import Network, Study, Task, written
+from robustsnn.studies.trail.record import Statistics
 from robustsnn.training.folder import settle
 
 WORK = 1e12
@@ -55,6 +57,7 @@ def analyze(
     attack: str = "none",
     eps: float | str | None = None,
     rule: str = "own",
+    statistics: Statistics = "running",
     radii: Sequence[float | str] = RADII,
     mac: float = 4.6,
     ac: float = 0.9,
@@ -79,6 +82,7 @@ def analyze(
         loss: the name of what the trail differentiates.
         attack: where the trail does: on clean images (none), or on images that this attack finds within eps, Linf.
         rule: how neurons are differentiated: own, as they are trained, or the label or name of another gradient rule.
+        statistics: of batch norms in the trail: running, as in eval mode, or batch, as in training.
         radii: of the vulnerabilities, Linf.
         mac, ac: picojoule of a multiply-accumulate and of an accumulate.
         sigma, draws: deviations of the noise of smoothing, and how often it is drawn; see `robustsnn certify`.
@@ -96,6 +100,7 @@ def analyze(
         check_number(name, value, above=0)
     for name, value in (("loss", loss), ("attack", attack), ("rule", rule)):
         check_kind(name, value, str, "'own'" if name == "rule" else "'pgd'" if name == "attack" else "'cross_entropy'")
+    check_among("statistics", statistics, get_args(Statistics))
     check_list("parts", parts, "studies, see `robustsnn list studies`")
     check_list("radii", radii, "radii")
     check_list("sigma", sigma, "deviations")
@@ -143,9 +148,9 @@ def analyze(
         before, whole = 0.0, sum(study.weight for _, study in studies.values())
         for name, (entry, study) in studies.items():
             told = part(progress, before, study.weight, whole)
-            joule = mac * 1e-12, ac * 1e-12
-            noise = tuple(sigma), draws
-            task = Task(model, images, macs, work, which, found_by, by, radii, *joule, *noise, batch_size, seed, told)
+            how = which, found_by, by, statistics
+            numbers = mac * 1e-12, ac * 1e-12, tuple(sigma), draws
+            task = Task(model, images, macs, work, *how, radii, *numbers, batch_size, seed, told)
             before += study.weight
             try:
                 measured = study.measure(task)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # a report shows studies without torch
     from robustsnn.ground.types import Loss
     from robustsnn.models import Classifier
     from robustsnn.neurons import GradientRule
+    from robustsnn.studies.trail.record import Statistics
 
 Found = TypeVar("Found")
 
@@ -50,6 +51,7 @@ class Task:
         macs: multiply-accumulates of one forward pass of one image.
         work: so many a study may spend.
         mac, ac: joule.
+        statistics: of batch norms in the trail.
         sigma, draws: of the noise of smoothing.
     """
 
@@ -60,6 +62,7 @@ class Task:
     loss: Loss
     attack: Attacker | None
     rule: GradientRule | None
+    statistics: Statistics
     radii: tuple[float, ...]
     mac: float
     ac: float

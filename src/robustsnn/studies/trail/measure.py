@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +13,9 @@ from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.streams import Streams
 from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.judge import device_of, repeats
+from robustsnn.ground.door import check_among
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.modes import evaluating
+from robustsnn.ground.modes import batch_statistics, evaluating
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import derived, seeded
 from robustsnn.ground.types import Images, Labels, Logits, Loss
@@ -24,7 +27,7 @@ from robustsnn.studies.trail.backward import Place, Seen, backward, layouts
 from robustsnn.studies.trail.counting import Count
 from robustsnn.studies.trail.graph import Key
 from robustsnn.studies.trail.layout import Layout
-from robustsnn.studies.trail.record import Operation, Trail, merge
+from robustsnn.studies.trail.record import Operation, Statistics, Trail, merge
 from robustsnn.studies.trail.weights import sample_weights
 
 _PROBED = 16
@@ -38,6 +41,7 @@ def trail(
     loss: Loss = cross_entropy,
     attack: Attacker | None = None,
     rule: GradientRule | None = None,
+    statistics: Statistics = "running",
     weights_of: int = 32,
     batch_size: int = 64,
     seed: int = 0,
@@ -62,6 +66,9 @@ def trail(
             given: against a random network give it the `draws` that it needs.
         rule: gradient rule for all neurons; None leaves each layer its own. It holds for the trail, not for the
             attack, which has one of its own.
+        statistics: "batch" lets batch norms normalise by the batch at hand, as in training. The backward pass of such a
+            norm mixes the entries and the samples of the batch, so counts depend on `batch_size`, and at the weights
+            nothing is counted. Images that an attack finds are found in eval mode.
         weights_of: the gradients at the weights are taken of so many first samples, at one more pass for each.
         batch_size: samples at once. A network in which the samples of a batch cannot be told apart in every
             gradient is run one sample at a time.
@@ -74,6 +81,7 @@ def trail(
     for name, value, least in (("batch_size", batch_size, 1), ("weights_of", weights_of, 0), ("first", first, 0)):
         if value < least:
             raise UserError(f"{name}={value}: at least {least} is needed")
+    check_among("statistics", statistics, get_args(Statistics))
     x, y = labelled(data)
     device = device_of(model, x)
     names = (name_of(loss), "" if attack is None else repr(attack), name_of(rule))
@@ -82,16 +90,23 @@ def trail(
         alone = not all(repeats(model, x[:_PROBED].to(device))) or draws_numbers(model, x[:1].to(device))
         places = None if alone else layouts(model, x[torch.arange(3) % len(x)].to(device), rule)
         size = 1 if places is None else batch_size
+        mixed = statistics == "batch"
+        if mixed and size == 1:
+            raise UserError(
+                f"statistics='batch' with batches of one sample (batch_size={batch_size}): give 2 or more, and "
+                f"a network whose samples can be told apart, one without random numbers"
+            )
+        mode = batch_statistics if mixed else nullcontext
         for at in range(0, len(x), size):
             xb, yb = x[at : at + size].to(device), y[at : at + size].to(device)
             if attack is not None:
                 seeds = [derived(seed, "trail", repr(attack), first + at + i) for i in range(len(xb))]
                 with seeded(seed, "trail attack", first + at):
                     xb = attack.run(model, xb, yb, generator=Streams(seeds, xb.device)).images
-            with seeded(seed, "trail", first + at):
-                part = Trail(len(xb), *names, *_batch(model, xb, yb, loss, rule, places or {}), ())
+            with seeded(seed, "trail", first + at), mode(model):
+                part = Trail(len(xb), *names, *_batch(model, xb, yb, loss, rule, places or {}), (), statistics)
             found = part if found is None else merge(found, part)
-            for i in range(min(len(xb), weights_of - first - at)):
+            for i in range(0 if mixed else min(len(xb), weights_of - first - at)):
                 with seeded(seed, "trail", first + at + i):
                     start = _start(loss, yb[i : i + 1])
                     weights = sample_weights(model, xb[i : i + 1], rule, start)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from robustsnn.ground.errors import UserError
 from robustsnn.records.typed import Positive, plain
@@ -34,6 +34,8 @@ def name_of(path: str, kind: str, number: int) -> str:
     return " ".join([path or "model", kind, *([str(number + 1)] if number else [])])
 
 
+Statistics: TypeAlias = Literal["running", "batch"]
+"""What batch norms normalise by: as in eval mode, or as in training."""
 SCHEMA = 2
 ORIGINS = ("passed", "architectural", "natural", "other")
 
@@ -136,7 +138,8 @@ class Trail:
     """The gradient of a loss, followed from the loss through every operation to the pixels, over n samples.
 
     `operations` are in forward order, the loss last. `input` is the gradient at the pixels. `loss`, `attack`
-    and `rule` say what was differentiated, where and how ("" is a clean image, and each layer's own rule).
+    and `rule` say what was differentiated, where and how ("" is a clean image, and each layer's own rule), and
+    `statistics` what batch norms normalised by, see `trail`.
     `weights` are those that the loss depends on, each over the samples that it names.
     """
 
@@ -147,6 +150,7 @@ class Trail:
     operations: tuple[Operation, ...]
     input: Side
     weights: tuple[Weight, ...]
+    statistics: Statistics = "running"
 
     def kinds(self) -> dict[str, tuple[float, float | None]]:
         """Per kind of operation the mean over its operations of (sparsity, share that it added itself).
@@ -187,9 +191,9 @@ def merge(a: Trail, b: Trail) -> Trail:
     """The trail of both sets of samples. Zeros add up exactly, norms within rounding.
 
     Weights are those of the samples for which the parts have them. UserError unless both trails are of the same
-    network, loss, attack and rule.
+    network, loss, attack, rule and statistics.
     """
-    for name in ("loss", "attack", "rule"):
+    for name in ("loss", "attack", "rule", "statistics"):
         if getattr(a, name) != getattr(b, name):
             raise UserError(f"trails of {name} {getattr(a, name)!r} and {getattr(b, name)!r} cannot be merged")
     if len(a.operations) != len(b.operations):

@@ -35,6 +35,9 @@ _PLURAL = {
 }
 
 
+_BATCH = ", norms by the statistics of each batch"
+
+
 def blocks(shown: Shown[Trail]) -> list[Block]:
     """What `analysis/trail.json` of the models says."""
     told: dict[str, list[str]] = {}
@@ -50,6 +53,7 @@ def card(network: Named, trail: Trail) -> tuple[str, list[str]]:
     """What was differentiated where, and how much of it is zero at the pixels."""
     where = f"attacked by {trail.attack}" if trail.attack else "clean"
     how = f"gradient rule {trail.rule}" if trail.rule else "each layer's own gradient rule"
+    how += _BATCH if trail.statistics == "batch" else ""
     said = (
         f"Of the gradient of {function_text(trail.loss)} at the pixels, {percent(trail.input.sparsity)} is "
         f"exactly zero, mean over {trail.n} test images ({where}; {how})."
@@ -66,7 +70,7 @@ def _what(trail: Trail) -> str:
     """'cross_entropy at 256 clean images, each layer by its own gradient rule'."""
     where = "clean images" if not trail.attack else f"images attacked by {trail.attack}"
     rule = f"all neurons by {trail.rule}" if trail.rule else "each layer by its own gradient rule"
-    return f"{trail.loss} at {trail.n} {where}, {rule}"
+    return f"{trail.loss} at {trail.n} {where}, {rule}{_BATCH if trail.statistics == 'batch' else ''}"
 
 
 def _zeros(model: Named, trail: Trail) -> Bars:

@@ -13,7 +13,8 @@ from robustsnn.studies.trail.show import blocks, card
 def _measure(task: Task) -> Trail:
     from robustsnn.studies.trail.measure import trail
 
-    return task.ask(trail, task.some(25, 8), loss=task.loss, attack=task.attack, rule=task.rule)
+    how = {"loss": task.loss, "attack": task.attack, "rule": task.rule, "statistics": task.statistics}
+    return task.ask(trail, task.some(25, 8), **how)
 
 
 def _read(path: Path) -> Trail:
