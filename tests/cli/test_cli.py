@@ -612,9 +612,9 @@ def test_every_config_builds(path):
         made = build_data(config.data)
         assert build_model(config.model, made, 0).image == made.train.shape
         return
-    assert path.stem.endswith(
-        {"vanilla": "vanilla", "SR": "sr", "AT": "at", "SR*": "sr_at", "RAT": "rat"}[config.title()]
-    )
+    ends = {"vanilla": "vanilla", "SR": "sr", "AT": "at", "SR*": "sr_at", "RAT": "rat"}
+    ends |= {"SEW-ResNet18": "sew18", "Spiking-ResNet18": "spiking18"}
+    assert path.stem.endswith(ends[config.title()])
     if "sr" not in path.stem:
         return
     data = procedural(n_train=20, n_validation=10, n_test=10)
