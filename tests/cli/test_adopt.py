@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from robustsnn.cli import main
-from robustsnn.runs.adopt import _load
+from robustsnn.ground.errors import UserError
+from robustsnn.runs.adopt import _load, read_weights
 
 BUILDER = """
 from torch import nn
@@ -147,3 +150,22 @@ def test_the_state_of_the_last_batch_is_no_weight(tmp_path: Path) -> None:
     _load(net, state, tmp_path)
     assert net.get_parameter("0.bias").eq(1).all()
     assert not kept.v_mem.numel()
+
+
+def test_tensors_that_say_to_be_larger_than_their_file_take_no_memory(tmp_path: Path) -> None:
+    """Read as they are, 7 numbers that say to be 2^30 would be given 4 GiB."""
+    saved, path = io.BytesIO(), tmp_path / "weights.pt"
+    torch.save({"weight": torch.zeros(7)}, saved)
+    with zipfile.ZipFile(saved) as honest, zipfile.ZipFile(path, "w") as lying:
+        for name in honest.namelist():
+            content = honest.read(name)
+            said = content.replace(b"K\x07\x85", b"J\x00\x00\x00\x40\x85")  # the shape (7,)
+            assert (said != content) == name.endswith("data.pkl")
+            lying.writestr(name, said)
+    with pytest.raises(UserError, match="is not read"):
+        read_weights(path)
+    path.write_bytes(saved.getvalue())
+    assert read_weights(path)["weight"].tolist() == [0.0] * 7
+    torch.save({"weight": torch.zeros(7)}, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(UserError, match=r"older than torch 1\.6"):
+        read_weights(path)

@@ -1,6 +1,7 @@
 """Which files are ours, and that no other is deleted or replaced."""
 
 import os
+import zipfile
 
 import numpy as np
 import pytest
@@ -140,3 +141,16 @@ def test_links_out_of_a_run_are_refused(tmp_path, inside):
     os.symlink(run, tmp_path / "linked")  # the run itself may lie elsewhere
     (run / inside).unlink()
     check_folder(tmp_path / "linked")
+
+
+def test_a_damaged_archive_carries_no_mark(tmp_path):
+    path = tmp_path / "samples.npz"
+    np.savez_compressed(path, weights=np.array("0" * 64))
+    assert ours(path)
+    with zipfile.ZipFile(path) as archive:
+        begin = archive.getinfo("weights.npy").header_offset + 30 + len("weights.npy")
+    whole, seen = path.read_bytes(), set()
+    for at in range(begin, begin + 60):  # of the compressed bytes
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        seen.add(ours(path))
+    assert False in seen

@@ -19,7 +19,7 @@ from robustsnn.draw.blocks import parts
 from robustsnn.draw.chart import chart_view, data
 from robustsnn.draw.colours import DARK, LIGHT
 from robustsnn.draw.pictures import pictures_view
-from robustsnn.draw.scales import log_ticks, tick_text, ticks
+from robustsnn.draw.scales import log_ticks, nice_ticks, tick_text, ticks
 from robustsnn.draw.table import figure_text, table_view
 from robustsnn.ground.errors import UserError
 from robustsnn.records.exhibit import Bar, Bars, Cell, Chart, Line, Picture, Pictures, Row, Table, Words
@@ -301,3 +301,21 @@ def test_letters_of_every_kind_do_no_harm() -> None:
     assert view.files[0].kind == "PDF"
     assert "<b>" not in view.svg
     assert "\x00" not in view.svg.split(">", 1)[1]
+
+
+@given(*[st.floats(allow_nan=False, allow_infinity=False)] * 2)
+def test_any_two_numbers_have_ticks_around_them(a: float, b: float) -> None:
+    low, high = min(a, b), max(a, b)
+    found = nice_ticks(low, high)
+    assert 2 <= len(found) <= 12
+    assert all(math.isfinite(tick) for tick in found)
+    assert all(x < y for x, y in pairwise(found))
+    if abs(low) < 1e300 and abs(high) < 1e300:
+        step = found[1] - found[0]
+        assert found[0] <= low + 1e-9 * step
+        assert high - 1e-9 * step <= found[-1]
+
+
+@pytest.mark.parametrize("values", [(0.0, 5e-324), (1e300, 1e300), (-1.7e308, 1.7e308), (1e-310, 2e-310)])
+def test_numbers_at_the_ends_of_floats_have_ticks(values: tuple[float, float]) -> None:
+    assert all(math.isfinite(tick) for tick, _ in ticks(values))

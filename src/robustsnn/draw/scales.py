@@ -7,13 +7,16 @@ from collections.abc import Sequence
 
 Tick = tuple[float, str]
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_FAR = 1e300  # beyond it, and below its inverse, steps of a scale are no floats
 SHARES = [(tick / 100, f"{tick} %") for tick in range(0, 101, 20)]
 
 
 def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     """Round numbers (1, 2 or 5 times a power of ten) that span [low, high], about `wanted` steps."""
-    if not high > low:
-        low, high = low - 0.5, high + 0.5
+    low, high = max(low, -_FAR), min(high, _FAR)
+    if not (high - low) / wanted > 1 / _FAR:  # equal, or closer than floats can divide
+        margin = max(0.5, abs(low) / 1000)
+        low, high = low - margin, high + margin
     power = 10.0 ** math.floor(math.log10((high - low) / wanted))
     step = next(factor * power for factor in (1, 2, 5, 10, 20) if (high - low) / (factor * power) <= wanted)
     digits = max(12, -math.floor(math.log10(step)) + 3)

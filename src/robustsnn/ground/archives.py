@@ -14,7 +14,7 @@ import numpy as np
 from robustsnn.ground.memory import available, size
 
 _MEMBERS, _BYTES = 1000, 1 << 30
-_BROKEN = (
+BROKEN = (
     OSError,
     ValueError,
     KeyError,
@@ -24,7 +24,12 @@ _BROKEN = (
     zipfile.BadZipFile,
     zlib.error,
     tokenize.TokenError,
+    RuntimeError,  # an encrypted member
+    SyntaxError,  # of header text
+    MemoryError,
+    RecursionError,
 )
+"""What reading a damaged archive, or an array in it, ends in."""
 
 
 def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
@@ -41,7 +46,7 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
             with warnings.catch_warnings(), np.load(stream, allow_pickle=False) as arrays:
                 warnings.simplefilter("ignore")  # numpy warns of odd headers that it can read
                 return {name: arrays[name] for name in arrays.files}
-        except (*_BROKEN, RuntimeError, SyntaxError, MemoryError, RecursionError) as error:  # of header text, too
+        except BROKEN as error:
             raise ValueError(what_numpy_says(error)) from None
 
 

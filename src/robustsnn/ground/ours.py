@@ -56,13 +56,15 @@ def _names_weights(path: Path) -> bool:
 
     import numpy as np
 
+    from robustsnn.ground.archives import BROKEN
+
     try:
         with zipfile.ZipFile(path) as archive:
             if archive.getinfo("weights.npy").file_size > 1000:
                 return False
             with archive.open("weights.npy") as stream:
                 return re.fullmatch("[0-9a-f]{64}", str(np.lib.format.read_array(stream))) is not None
-    except (ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile):  # or damaged
+    except BROKEN:
         return False
 
 

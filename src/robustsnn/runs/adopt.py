@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -67,16 +68,21 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Names and tensors of a safetensors file, or of what torch.save wrote of a state dict.
 
     The latter is read by `torch.load(weights_only=True)`, which makes tensors and plain containers and nothing else.
+    Its tensors stay in the file (`mmap`) until they are copied into the network: one that says to be larger than its
+    file cannot take memory.
     """
     if path.suffix == ".safetensors":
         return any_tensors(path, _CONVERT)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+                raise ValueError
+        found = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; give the weights as a .safetensors or .pt file") from None
     except Exception:  # whatever is wrong with a file of anybody
         # What torch says here tells people to load the file by running its code.
-        what = "it is damaged, or holds more than weights, which only running its code could read"
+        what = "it is damaged, older than torch 1.6, or holds more than weights, which only running its code reads"
         raise UserError(f"{path} is not read: {what}; save the weights {_CONVERT}") from None
     while isinstance(found, Mapping) and (inner := [found[k] for k in _NESTED if isinstance(found.get(k), Mapping)]):
         found = inner[0]
