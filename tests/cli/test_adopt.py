@@ -153,7 +153,7 @@ def test_the_state_of_the_last_batch_is_no_weight(tmp_path: Path) -> None:
 
 
 def test_tensors_that_say_to_be_larger_than_their_file_take_no_memory(tmp_path: Path) -> None:
-    """Read as they are, 7 numbers that say to be 2^30 would be given 4 GiB."""
+    """By the shape in the pickle, and by the directory of the archive, which would be given 2 GiB as it is read."""
     saved, path = io.BytesIO(), tmp_path / "weights.pt"
     torch.save({"weight": torch.zeros(7)}, saved)
     with zipfile.ZipFile(saved) as honest, zipfile.ZipFile(path, "w") as lying:
@@ -162,6 +162,13 @@ def test_tensors_that_say_to_be_larger_than_their_file_take_no_memory(tmp_path: 
             said = content.replace(b"K\x07\x85", b"J\x00\x00\x00\x40\x85")  # the shape (7,)
             assert (said != content) == name.endswith("data.pkl")
             lying.writestr(name, said)
+    with pytest.raises(UserError, match="is not read"):
+        read_weights(path)
+    whole = bytearray(saved.getvalue())
+    whole[(at := whole.rindex(b"PK\x01\x02") + 24) : at + 4] = (1 << 31).to_bytes(4, "little")
+    path.write_bytes(whole)
+    with zipfile.ZipFile(path) as archive:
+        assert max(member.file_size for member in archive.infolist()) == 1 << 31
     with pytest.raises(UserError, match="is not read"):
         read_weights(path)
     path.write_bytes(saved.getvalue())
