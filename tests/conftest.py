@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from markupsafe import Markup
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores, and so do the processes that tests start
@@ -11,6 +12,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores, and so d
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+# Properties are tried on the same examples each time, so that a change is judged by what it changed;
+# HYPOTHESIS_PROFILE=default draws new ones, which the workflow does beside it.
+settings.register_profile("same", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(autouse=True)

@@ -303,8 +303,13 @@ def test_letters_of_every_kind_do_no_harm() -> None:
     assert "\x00" not in view.svg.split(">", 1)[1]
 
 
-@given(*[st.floats(allow_nan=False, allow_infinity=False)] * 2)
-def test_any_two_numbers_have_ticks_around_them(a: float, b: float) -> None:
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+NEAR = st.tuples(FLOATS, st.floats(-1e-9, 1e-9)).map(lambda drawn: (drawn[0], drawn[0] * (1 + drawn[1])))
+
+
+@given(st.tuples(FLOATS, FLOATS) | NEAR.filter(lambda pair: math.isfinite(pair[1])))
+def test_any_two_numbers_have_ticks_around_them(pair: tuple[float, float]) -> None:
+    a, b = pair
     low, high = min(a, b), max(a, b)
     found = nice_ticks(low, high)
     assert 2 <= len(found) <= 12

@@ -8,13 +8,15 @@ from collections.abc import Sequence
 Tick = tuple[float, str]
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _FAR = 1e300  # beyond it, and below its inverse, steps of a scale are no floats
+_FINE = 1e-6  # of two numbers as close as that, shares of the larger, steps in between lose their digits
 SHARES = [(tick / 100, f"{tick} %") for tick in range(0, 101, 20)]
 
 
 def nice_ticks(low: float, high: float, wanted: int = 4) -> list[float]:
     """Round numbers (1, 2 or 5 times a power of ten) that span [low, high], about `wanted` steps."""
-    low, high = max(low, -_FAR), min(high, _FAR)
-    if not (high - low) / wanted > 1 / _FAR:  # equal, or closer than floats can divide
+    low, high = (min(max(end, -_FAR), _FAR) for end in (low, high))
+    apart = max(wanted / _FAR, _FINE * max(abs(low), abs(high)))
+    if high - low <= apart:  # equal, or closer than floats can write steps between
         margin = max(0.5, abs(low) / 1000)
         low, high = low - margin, high + margin
     power = 10.0 ** math.floor(math.log10((high - low) / wanted))
