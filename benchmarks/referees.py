@@ -71,6 +71,7 @@ from robustsnn.neurons import compilation
 from robustsnn.runs import demo
 from robustsnn.runs.build import suite
 from robustsnn.runs.folder import load_run, train_run
+from robustsnn.statistics.binomial import clopper_pearson
 
 try:
     import eagerpy
@@ -492,6 +493,28 @@ def tables(rows: list[dict[str, Any]]) -> list[Table]:
     return [standing, cost, ours]
 
 
+def over_all(rows: list[dict[str, Any]]) -> list[str]:
+    """What each suite leaves, over all rows, of the images that the referees and that the other suites break."""
+    made = []
+    for name in rows[0]["suites"]:
+        found = [(row["clean"], row["standing_after_referees"], row["suites"]) for row in rows]
+        left = {"all referees": [(suites[name]["missed"], clean - stand) for clean, stand, suites in found]}
+        for other in rows[0]["suites"]:
+            if other != name:
+                counts = [
+                    (suites[name]["behind"].get(other, 0), c - suites[other]["standing"]) for c, _, suites in found
+                ]
+                left[other] = counts
+        for other, counts in left.items():
+            k, n = (sum(values) for values in zip(*counts, strict=True))
+            low, high = clopper_pearson(k, n)
+            share = f"{k / n:.1%} [{low:.1%}, {high:.1%}]" if n else "none"
+            made.append(
+                f"{name} leaves {k} of the {n} images that {other} break{'' if 'all' in other else 's'}: {share}"
+            )
+    return made
+
+
 def main() -> None:
     known = subjects()
     names = list(dict.fromkeys(group(referee.name) for referee in referees(0.1, 0)))
@@ -551,6 +574,8 @@ def main() -> None:
         for name, c in row["suites"].items():
             if c["missed"]:
                 print(f"{row['model']}, {row['eps']}: {name} misses images, by referee {c['missed_by']}")
+    print(f"Over all {len(rows)} rows (95 % intervals; images of one network in two rows count twice):")
+    print(*over_all(rows), sep="\n")
 
 
 if __name__ == "__main__":
