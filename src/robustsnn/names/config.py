@@ -148,6 +148,8 @@ class ModelConfig:
             initialises them, as the papers' released code does (released).
         readout: logits are the last linear layer's outputs, averaged over time (average), as in released code; or it
             feeds neurons, whose spikes are counted (spikes), as in eq. 9 of the SR paper.
+        activation: spikes, or relu: the network's twin with a ReLU in the place of every neuron layer; options of
+            neuron, surrogate and rule have no effect on it, and under direct coding steps has none.
     """
 
     name: str = named("model", "vgg_small")
@@ -159,6 +161,7 @@ class ModelConfig:
     rule: RuleConfig = field(default_factory=RuleConfig)
     init: Literal["he", "released"] = "he"
     readout: Literal["average", "spikes"] = "average"
+    activation: Literal["spikes", "relu"] = "spikes"
 
 
 @dataclass
@@ -310,7 +313,7 @@ class Config:
         if self.objective.retraction is not None:
             # SNN-RAT puts the retraction in the place of weight decay.
             title = "RAT" if title == "AT" and self.train.weight_decay == 0 else f"{title}, retraction"
-        return title
+        return f"{title}, ReLU" if self.model.activation == "relu" else title
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, complete, for YAML."""

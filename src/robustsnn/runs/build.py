@@ -26,6 +26,7 @@ from robustsnn.interop.frameworks import spiking_modules
 from robustsnn.models import Classifier
 from robustsnn.models.classifier import SpikeCounts, initialise
 from robustsnn.models.time import Layers
+from robustsnn.models.twin import relu_twin
 from robustsnn.names import Entry, explained, find, known, load, registered, untwinned
 from robustsnn.names.config import (
     DEVICE,
@@ -227,6 +228,8 @@ def make_model(
 ) -> Classifier:
     """The network for images of that shape."""
     neuron, rule = build_neuron(config.neuron), build_rule(config)
+    if config.activation == "relu" and config.readout == "spikes":
+        raise UserError("model.activation=relu leaves no spikes for model.readout=spikes; use average")
     model = _model(config)(
         image=image,
         classes=classes,
@@ -242,7 +245,7 @@ def make_model(
             raise UserError(f"model.readout=spikes: {type(model).__name__} reads out by itself; use average")
         layers = [*model.body] if isinstance(model.body, nn.Sequential) else [model.body]
         model.body = Layers(*layers, SpikeCounts(Neurons(neuron, config.steps, rule), config.steps))
-    return model
+    return relu_twin(model) if config.activation == "relu" else model
 
 
 def build_neuron(config: NeuronConfig) -> LIF:
