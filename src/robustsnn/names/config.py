@@ -220,6 +220,8 @@ class ObjectiveConfig:
         retraction: SNN-RAT's beta: after each step weights move towards orthogonal rows, and shortcuts to convex
             ones; works with every objective.
         constraint: another one.
+        perturbation: AWP's gamma: each step is made at weights that are moved, by so large a share of themselves, to
+            where the loss is larger; null is none.
     """
 
     name: str = named("objective", "natural")
@@ -229,6 +231,7 @@ class ObjectiveConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     retraction: Annotated[float, Within(above=0, most=0.5)] | None = None
     constraint: ConstraintConfig = field(default_factory=ConstraintConfig)
+    perturbation: Share | None = None
 
 
 @dataclass
@@ -313,6 +316,7 @@ class Config:
         if self.objective.retraction is not None:
             # SNN-RAT puts the retraction in the place of weight decay.
             title = "RAT" if title == "AT" and self.train.weight_decay == 0 else f"{title}, retraction"
+        title += "-AWP" if self.objective.perturbation is not None else ""
         return f"{title}, ReLU" if self.model.activation == "relu" else title
 
     def to_dict(self) -> dict[str, Any]:

@@ -78,8 +78,10 @@ def objective_words(run: Run) -> str:
     parts = {"{form}": str(entry.forms.get(form, f"form “{form}”")), "{attack}": _attack(attack), "{values}": values}
     for mark, part in parts.items():
         words = words.replace(mark, part)
+    gamma = run.setting("objective", "perturbation")
+    awp = "" if gamma is None else f" Each step at adversarially perturbed weights, by {gamma} of their norm (AWP)."
     after = "" if retraction is None else f" After each step orthogonal retraction, β = {retraction} (SNN-RAT)."
-    return words + after
+    return words + awp + after
 
 
 def cost_words(run: Run) -> str:

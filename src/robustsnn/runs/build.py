@@ -46,6 +46,7 @@ from robustsnn.names.things import Thing, resolve
 from robustsnn.neurons import LIF, STBP, GradientRule, Neurons, Surrogate
 from robustsnn.objectives import Adversarial, Objective
 from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, OrthogonalRetraction
+from robustsnn.objectives.perturbed import WeightPerturbed
 from robustsnn.objectives.schedule import Changing, Scheduled
 from robustsnn.training.epoch import Updating
 
@@ -348,10 +349,15 @@ def build_objective(config: ObjectiveConfig) -> Objective | Updating | Changing:
         given |= {"attack": attack} if own else {"over": Adversarial(attack)}
     _effective(given, dict.fromkeys(given), make, "objective")
     objective = make(**given)
-    if config.schedule == ScheduleConfig():
+    if config.schedule != ScheduleConfig():
+        schedule = resolve("schedule", config.schedule.name, config.schedule.options, option="objective.schedule.name")
+        objective = Scheduled(objective, schedule())
+    if config.perturbation is None:
         return objective
-    schedule = resolve("schedule", config.schedule.name, config.schedule.options, option="objective.schedule.name")
-    return Scheduled(objective, schedule())
+    try:
+        return WeightPerturbed(objective, config.perturbation)
+    except UserError as error:
+        raise UserError(f"objective.perturbation={config.perturbation:g}: {error}") from None
 
 
 PUBLISHED_LAMBDAS = {"cifar10": (0.008, 0.002), "cifar100": (0.002, 0.001)}
