@@ -51,6 +51,8 @@ def write_config(run: Path, config: Mapping[str, Any] | None, model: nn.Module, 
 
 def check_config(config: Mapping[str, Any] | None) -> None:
     """UserError where `write_config` would refuse it."""
+    if config is not None and not isinstance(config, Mapping):
+        raise UserError(f"config of type {type(config).__name__}: give a mapping of options, as a YAML file has it")
     if config is not None and "provenance" not in config:
         parse_config(dict(config), "config", trust_code=True)
 
