@@ -45,7 +45,7 @@ from robustsnn.runs.folder import (
     write_results,
 )
 from robustsnn.runs.listed import listed
-from robustsnn.training.folder import check_config, settle
+from robustsnn.training.folder import check_mapping, settle
 
 
 def train(
@@ -132,7 +132,7 @@ def evaluate(
     check_list("curve", curve, "radii")
     if out is not None:
         check_path("out", out)
-    check_config(config)
+    check_mapping(config)
     if isinstance(suite, list | tuple):
         suite = listed(suite, norm)
     if not callable(suite) and not isinstance(suite, str):

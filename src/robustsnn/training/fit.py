@@ -102,7 +102,7 @@ def fit(
     base = [group["lr"] for group in optimiser.param_groups]
     best: dict[str, torch.Tensor] | None = None
     out = folder if processes.first else None  # the others read what the first one writes
-    claim = nullcontext() if out is None else claimed(Path(out.path), overwrite=out.overwrite)
+    claim = nullcontext() if out is None else claimed(out.place, overwrite=out.overwrite)
     with undisturbed(), torch.enable_grad(), claim, displayed(progress) as shown:
         history = [] if folder is None else folder.epochs_done(model, optimiser, epochs, judged=select != "last")
         where = next(model.parameters()).device
@@ -110,8 +110,8 @@ def fit(
         processes.spread([tensor.detach() for tensor in model.state_dict().values()])
         if out is not None and not history:
             known = {"objective": repr(objective), "epochs": epochs, "batch_size": batch_size, "seed": seed}
-            write_config(Path(out.path), out.config, model, device=str(where), commonest=train.commonest, **known)
-        writer = log.tensorboard(Path(out.path), len(history)) if out is not None and out.tensorboard else None
+            write_config(out.place, out.config, model, device=str(where), commonest=train.commonest, **known)
+        writer = log.tensorboard(out.place, len(history)) if out is not None and out.tensorboard else None
 
         steps = math.ceil(len(train) / batch_size)
         for epoch in range(len(history), epochs):
@@ -160,7 +160,7 @@ def fit(
             out.end(model, best_epoch(history, select))
         model.eval()
         if out is not None and out.identity is None:
-            write_witness(Path(out.path), model, train.take(min(8, len(train))).floats(where)[0])
+            write_witness(out.place, model, train.take(min(8, len(train))).floats(where)[0])
         said = learned(history, train.commonest, len(train), steps * epochs)
         if said and processes.first:
             warnings.warn(said, Advice, stacklevel=2)

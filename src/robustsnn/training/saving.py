@@ -48,16 +48,17 @@ class RunFolder:
         check_config(self.config)
         check_fields(self)
 
-    def at(self, name: str) -> Path:
-        """A file or folder in it."""
-        return Path(self.path) / name
+    @property
+    def place(self) -> Path:
+        """The folder, however it was written."""
+        return Path(self.path)
 
     def epochs_done(self, model: nn.Module, optimiser: torch.optim.Optimizer, epochs: int, judged: bool) -> History:
         """What was done before and is to be gone on with: it is put into model and optimiser.
 
         UserError for the state of another training; one of so many `epochs` at most is, `judged` by validation images.
         """
-        path = self.at("state/last.safetensors")
+        path = self.place / "state/last.safetensors"
         if not self.resume or not path.exists():
             return []
         saved = load_state(path, model, optimiser)
@@ -69,15 +70,15 @@ class RunFolder:
     def keep(self, model: nn.Module, optimiser: torch.optim.Optimizer, history: History, best: bool) -> None:
         """Write what an epoch left; the weights also as the best ones so far, where they are."""
         if best:
-            save_weights(self.at("state/best.safetensors"), model, epoch=len(history))
+            save_weights(self.place / "state/best.safetensors", model, epoch=len(history))
         lines = (json.dumps(line, sort_keys=True) + "\n" for line in history)
-        write_atomic(self.at("metrics.jsonl"), "".join(lines))
-        save_state(self.at("state/last.safetensors"), model, optimiser, history=history, **(self.identity or {}))
+        write_atomic(self.place / "metrics.jsonl", "".join(lines))
+        save_state(self.place / "state/last.safetensors", model, optimiser, history=history, **(self.identity or {}))
 
     def load_best(self, model: nn.Module) -> None:
         """Put the best weights, of an epoch before this process began, into the model."""
-        load_weights(self.at("state/best.safetensors"), model)
+        load_weights(self.place / "state/best.safetensors", model)
 
     def end(self, model: nn.Module, epoch: int) -> None:
         """Write the weights that the training ends with, those of an epoch."""
-        save_weights(self.at("weights.safetensors"), model, epoch=epoch, **(self.identity or {}))
+        save_weights(self.place / "weights.safetensors", model, epoch=epoch, **(self.identity or {}))
