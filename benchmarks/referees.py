@@ -51,7 +51,7 @@ from arguments import Parser, context, output, positive
 from robustsnn.attacks.threat import TOLERANCE, Linf
 from robustsnn.bench.machine import quiet
 from robustsnn.bench.show import heading
-from robustsnn.evaluation import run_suite
+from robustsnn.evaluation import Effort, run_suite
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import own_name, write_arrays, write_json
 from robustsnn.ground.modes import frozen, precision
@@ -345,7 +345,9 @@ class Trial:
         def make() -> Verdict:
             watch = Watch()
             model = Counted(self.network, self.options.precision)
-            found = run_suite(model, (self.x, self.y), made, batch_size=len(self.x), seed=seed, progress=progress)
+            found = run_suite(
+                model, (self.x, self.y), made, Effort(batch_size=len(self.x), seed=seed), progress=progress
+            )
             spent = watch.read()
             broken = found.correct & ~found.standing()
             hit = np.where(found.broken, found.distance, 0).max(0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
 from types import NoneType, UnionType
@@ -22,7 +22,7 @@ def check_fields(made: Any) -> None:
     """UserError, in one line, where a field of a dataclass does not fit its annotation. For its `__post_init__`.
 
     Checked are plain types, words (`Literal`), ranges (`Within`), classes, protocols by the names that they ask for,
-    lists and tuples with their entries, and functions; an annotation of another kind takes everything.
+    lists, tuples and mappings with their entries, and functions; an annotation of another kind takes everything.
     """
     kind = type(made)
     for name, annotation in _annotations(kind).items():
@@ -52,6 +52,9 @@ def fits(value: Any, kind: Any) -> bool:
         return fitting and all(map(fits, value, among))
     if origin in (tuple, list, Sequence):
         return isinstance(value, list | tuple) and all(fits(entry, among[0]) for entry in value)
+    if origin in (dict, Mapping):
+        fitting = isinstance(value, Mapping)
+        return fitting and all(fits(key, among[0]) and fits(entry, among[1]) for key, entry in value.items())
     if origin is Callable:
         return callable(value)
     return _is(value, kind)
@@ -103,6 +106,8 @@ def words(kind: Any) -> str:
         return f"({', '.join(map(words, among))})"
     if origin in (tuple, list, Sequence):
         return f"a list, each entry {words(among[0])}"
+    if origin in (dict, Mapping):
+        return "a mapping" if among[1] is Any else f"a mapping, each entry {words(among[1])}"
     if origin is Callable:
         return "a function"
     if kind in _WORDS:

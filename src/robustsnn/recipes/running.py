@@ -10,7 +10,7 @@ from typing import Any
 
 from robustsnn.attacks import Source
 from robustsnn.data.batches import ImageSet, batches
-from robustsnn.evaluation import run_suite
+from robustsnn.evaluation import Effort, run_suite
 from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Judge
 from robustsnn.ground.claim import claimed
@@ -152,7 +152,7 @@ def _attacked(
         made = replace(
             made, name=f"{made.name}-black-box", columns=tuple(c for c in made.columns if c[0].startswith("BB "))
         )
-    found = run_suite(model, data, made, seed=seed, out=run / "outcomes", progress=progress)
+    found = run_suite(model, data, made, Effort(seed=seed, out=run / "outcomes"), progress=progress)
     x = data.floats()[0]
     members = [column for column, _ in fit_to(model, made, x, judge_of(model, x, made)).members()]
     columns = dict.fromkeys(members)

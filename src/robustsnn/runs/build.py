@@ -16,6 +16,7 @@ from robustsnn.attacks import Attack, Source, Suite, pgd
 from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.presets import ball
 from robustsnn.attacks.published import PAPER_RULES
+from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.data.pad import padded
 from robustsnn.encoders import Discretise
@@ -49,6 +50,7 @@ from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, Orthog
 from robustsnn.objectives.perturbed import WeightPerturbed
 from robustsnn.objectives.schedule import Changing, Scheduled
 from robustsnn.training.epoch import Updating
+from robustsnn.training.step import TrainingStep
 
 
 def flag(name: str) -> Callable[..., Any]:
@@ -406,6 +408,14 @@ def build_constraints(config: ObjectiveConfig, model: nn.Module) -> tuple[Constr
     elif config.constraint.options:
         raise UserError("objective.constraint.options needs objective.constraint.name, for example retraction")
     return tuple(found)
+
+
+def build_step(config: Config, model: nn.Module) -> TrainingStep:
+    """What is done with each batch, beside loss and optimiser."""
+    options = config.train
+    augment = Augment(options.crop, options.flip, options.roll, options.cutout)
+    constraints = build_constraints(config.objective, model)
+    return TrainingStep(None if augment == Augment() else augment, options.precision, constraints, options.graphs)
 
 
 def build_optimiser(config: TrainConfig, model: torch.nn.Module) -> torch.optim.Optimizer:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from robustsnn.evaluation import evaluate
+from robustsnn.evaluation import Effort, evaluate
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_json
@@ -162,15 +162,15 @@ def _asked(run: Path, look: Look) -> dict[str, Any]:
 
 def _figures(run: Path, look: Look, trusted: tuple[str, ...], progress: Progress) -> dict[str, Any]:
     config, model, data = load_run(run, trust_code=trusted)
-    options: dict[str, Any] = {"seed": look.seed, "resume": True, "progress": progress}
+    effort = Effort(seed=look.seed)
     images = data.test if look.part == "test" else data.validation
     images = images if look.limit is None else images.take(look.limit)
     if look.part == "test":
-        found = evaluate_run(run, look.suite, look.eps, limit=look.limit, trust_code=trusted, **options)
+        found = evaluate_run(run, look.suite, look.eps, effort, limit=look.limit, trust_code=trusted, progress=progress)
         entry = found["models"][config.title()]
     else:
-        out = run / "outcomes" / "validation"
-        entry = evaluate(model, images, suite(look.suite), fraction(look.eps), out=out, **options).to_dict()
+        effort = replace(effort, out=run / "outcomes" / "validation")
+        entry = evaluate(model, images, suite(look.suite), fraction(look.eps), effort, progress=progress).to_dict()
     return {
         "clean": entry["clean"],
         "worst_case": entry["worst_case"],

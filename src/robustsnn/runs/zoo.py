@@ -12,6 +12,7 @@ import yaml
 
 from robustsnn.data.batches import ImageSet
 from robustsnn.data.given import labelled
+from robustsnn.evaluation.effort import Effort
 from robustsnn.evaluation.measure import digest_of
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
@@ -193,10 +194,9 @@ def judge(
                 run,
                 result.suite,
                 result.eps or 0.0,
+                Effort(batch_size, result.seed or 0, resume=False),
                 norm=result.norm,
                 limit=limit,
-                batch_size=batch_size,
-                seed=result.seed or 0,
                 progress=part(progress, number, 1, len(chosen)),
             )
             (entry,) = record_of(Results, found, "the results").models.values()
