@@ -263,6 +263,8 @@ class TrainConfig:
             same weights.
         graphs: on a GPU, record steps as CUDA graphs (natural, adversarial, sparsity, one_step): the same weights, in
             half of the time at batches that leave the GPU waiting.
+        average: decay per step of a moving average of the weights (EMA), for example 0.999; validation and the end of
+            training take the averaged network, with batch statistics of its own. null is none.
     """
 
     epochs: Annotated[int, Within(least=1, most=1_000_000)] = 20
@@ -286,6 +288,7 @@ class TrainConfig:
     sync_batchnorm: bool = False
     recompute: bool = False
     graphs: bool = False
+    average: Annotated[float, Within(least=0, below=1)] | None = None
 
 
 @dataclass

@@ -78,12 +78,15 @@ class WeightPerturbed:
         """Over the other objective's form of this epoch."""
         return replace(self, over=self.over.at(epoch, epochs, history)) if isinstance(self.over, Scheduled) else self
 
+    def inputs(self, model: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Images:
+        """Those of the other objective."""
+        return self._asked.inputs(model, x, y, generator)
+
     def updates(
         self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator
     ) -> Iterator[tuple[Terms, Logits]]:
         """One update, at w + v; the weights are moved back after it."""
-        over = self._asked
-        x = over.inputs(model, x, y, generator)
+        over, x = self._asked, self.inputs(model, x, y, generator)
         weights = [weight for weight in model.parameters() if weight.requires_grad and weight.ndim > 1]
         with batch_statistics(model):
             terms, _ = over.at_points(model, x, y)

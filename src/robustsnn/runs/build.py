@@ -415,7 +415,9 @@ def build_step(config: Config, model: nn.Module) -> TrainingStep:
     options = config.train
     augment = Augment(options.crop, options.flip, options.roll, options.cutout)
     constraints = build_constraints(config.objective, model)
-    return TrainingStep(None if augment == Augment() else augment, options.precision, constraints, options.graphs)
+    return TrainingStep(
+        None if augment == Augment() else augment, options.precision, constraints, options.graphs, options.average
+    )
 
 
 def build_optimiser(config: TrainConfig, model: torch.nn.Module) -> torch.optim.Optimizer:

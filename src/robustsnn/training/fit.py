@@ -6,7 +6,8 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ from robustsnn.objectives import Objective
 from robustsnn.objectives.schedule import Changing
 from robustsnn.training import log
 from robustsnn.training.arguments import check_arguments, learned
+from robustsnn.training.average import Average
 from robustsnn.training.epoch import Updating, one_epoch
 from robustsnn.training.folder import write_config, write_witness
 from robustsnn.training.graphs import Graphs
@@ -45,6 +47,15 @@ def constant(epoch: int, epochs: int) -> float:
 def cosine(epoch: int, epochs: int) -> float:
     """(1 + cos(pi epoch / epochs)) / 2, from 1 down towards 0 (Loshchilov and Hutter 2017, no restarts)."""
     return (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def one_cycle(epoch: int, epochs: int) -> float:
+    """Up along a line to 1 over the first 30 % of the training, then down towards 0; the middle of each epoch counts.
+
+    min(t / 0.3, (1 - t) / 0.7), t = (epoch + 1/2) / epochs: for short trainings at a high rate (Smith 2018).
+    """
+    t = (epoch + 0.5) / epochs
+    return min(t / 0.3, (1 - t) / 0.7)
 
 
 def fit(
@@ -98,13 +109,19 @@ def fit(
     folder = run if run is None or isinstance(run, RunFolder) else RunFolder(run)
     if step.graphs and (isinstance(objective, Updating) or processes.count > 1):
         raise UserError("graphs=True is for one process and an objective of one loss per batch; leave it out")
+    if step.average is not None and processes.count > 1:
+        raise UserError(f"average={step.average} is for one process so far; leave it out, or train in one")
     recorded = Graphs(model, step.precision) if step.graphs else None
     base = [group["lr"] for group in optimiser.param_groups]
     best: dict[str, torch.Tensor] | None = None
     out = folder if processes.first else None  # the others read what the first one writes
     claim = nullcontext() if out is None else claimed(out.place, overwrite=out.overwrite)
     with undisturbed(), torch.enable_grad(), claim, displayed(progress) as shown:
-        history = [] if folder is None else folder.epochs_done(model, optimiser, epochs, judged=select != "last")
+        average = None if step.average is None else Average(model, step.average)
+        averaging = step if average is None else replace(step, constraints=(*step.constraints, average))
+        history = (
+            [] if folder is None else folder.epochs_done(model, optimiser, average, epochs, judged=select != "last")
+        )
         where = next(model.parameters()).device
         processes.agree("the number of epochs done before", len(history), where)
         processes.spread([tensor.detach() for tensor in model.state_dict().values()])
@@ -116,7 +133,7 @@ def fit(
         steps = math.ceil(len(train) / batch_size)
         for epoch in range(len(history), epochs):
             started = time.perf_counter()
-            now: Any = objective.at(epoch, epochs, history) if isinstance(objective, Changing) else objective
+            now = _of_epoch(objective, epoch, epochs, history)
             factor = schedule(epoch, epochs)
             for group, lr in zip(optimiser.param_groups, base, strict=True):
                 group["lr"] = lr * factor
@@ -126,7 +143,7 @@ def fit(
 
             at = {"epoch": epoch, "batch_size": batch_size, "seed": seed}
             figures = one_epoch(
-                model, train, now, optimiser, step, **at, tell=tell, processes=processes, graphs=recorded
+                model, train, now, optimiser, averaging, **at, tell=tell, processes=processes, graphs=recorded
             )
             entry: dict[str, Any] = {
                 "epoch": epoch + 1,
@@ -136,14 +153,19 @@ def fit(
                 **({"lam": now.lam} if hasattr(now, "lam") else {}),
                 "train": figures,
             }
-            if judging is not None:
-                entry |= validate(model, judging, batch_size, seed, epoch, processes)
-            history.append(entry)
-            is_best = select != "last" and best_epoch(history, select) == epoch + 1
-            if is_best:
-                best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+            judged: AbstractContextManager[None] = nullcontext()
+            if average is not None and judging is not None:
+                judged = average.shown(model, train, now, step, **at)
+            with judged:
+                if judging is not None:
+                    entry |= validate(model, judging, batch_size, seed, epoch, processes)
+                history.append(entry)
+                if select != "last" and best_epoch(history, select) == epoch + 1:
+                    best = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+                    if out is not None:
+                        out.keep_best(model, epoch + 1)
             if out is not None:
-                out.keep(model, optimiser, history, is_best)
+                out.keep(model, optimiser, average, history)
             if writer is not None:
                 log.write(writer, entry)
             if on_epoch is not None and processes.first:
@@ -156,6 +178,9 @@ def fit(
             model.load_state_dict(best)
         elif select != "last" and folder is not None:
             folder.load_best(model)
+        elif average is not None:
+            last = _of_epoch(objective, epochs - 1, epochs, history[:-1])
+            average.put(model, train, last, step, epoch=epochs - 1, batch_size=batch_size, seed=seed)
         if out is not None:
             out.end(model, best_epoch(history, select))
         model.eval()
@@ -165,3 +190,8 @@ def fit(
         if said and processes.first:
             warnings.warn(said, Advice, stacklevel=2)
     return history
+
+
+def _of_epoch(objective: Objective | Updating | Changing, epoch: int, epochs: int, history: History) -> Any:
+    """The objective of one epoch, counted from 0."""
+    return objective.at(epoch, epochs, history) if isinstance(objective, Changing) else objective

@@ -16,6 +16,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.fields import check_fields
 from robustsnn.ground.files import write_atomic
 from robustsnn.training import log
+from robustsnn.training.average import Average
 from robustsnn.training.checkpoint import load_state, load_weights, save_state, save_weights
 from robustsnn.training.folder import check_config
 from robustsnn.training.log import History
@@ -53,27 +54,34 @@ class RunFolder:
         """The folder, however it was written."""
         return Path(self.path)
 
-    def epochs_done(self, model: nn.Module, optimiser: torch.optim.Optimizer, epochs: int, judged: bool) -> History:
-        """What was done before and is to be gone on with: it is put into model and optimiser.
+    def epochs_done(
+        self, model: nn.Module, optimiser: torch.optim.Optimizer, average: Average | None, epochs: int, judged: bool
+    ) -> History:
+        """What was done before and is to be gone on with: it is put into model, optimiser and average.
 
         UserError for the state of another training; one of so many `epochs` at most is, `judged` by validation images.
         """
         path = self.place / "state/last.safetensors"
         if not self.resume or not path.exists():
             return []
-        saved = load_state(path, model, optimiser)
+        saved = load_state(path, model, optimiser, average)
         for name, value in (self.identity or {}).items():
             if saved.get(name) != value:
                 raise UserError(f"{self.path} was begun with another {name}; restore it, or train into another folder")
         return log.checked(saved.get("history"), path, epochs, judged)
 
-    def keep(self, model: nn.Module, optimiser: torch.optim.Optimizer, history: History, best: bool) -> None:
-        """Write what an epoch left; the weights also as the best ones so far, where they are."""
-        if best:
-            save_weights(self.place / "state/best.safetensors", model, epoch=len(history))
+    def keep_best(self, model: nn.Module, epoch: int) -> None:
+        """Write the weights, of that epoch, as the best ones so far."""
+        save_weights(self.place / "state/best.safetensors", model, epoch=epoch)
+
+    def keep(
+        self, model: nn.Module, optimiser: torch.optim.Optimizer, average: Average | None, history: History
+    ) -> None:
+        """Write what an epoch left."""
         lines = (json.dumps(line, sort_keys=True) + "\n" for line in history)
         write_atomic(self.place / "metrics.jsonl", "".join(lines))
-        save_state(self.place / "state/last.safetensors", model, optimiser, history=history, **(self.identity or {}))
+        about = {"history": history, **(self.identity or {})}
+        save_state(self.place / "state/last.safetensors", model, optimiser, average, **about)
 
     def load_best(self, model: nn.Module) -> None:
         """Put the best weights, of an epoch before this process began, into the model."""
