@@ -43,9 +43,15 @@ def heard(code: int) -> int:
     return code
 
 
+def printable(text: str) -> str:
+    """A line with words of a file that anyone may have sent, without what would be an order to the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def _let_go(stream: TextIO | None) -> None:
+    if stream is None:  # closed before the start
+        return
     try:
-        if stream is not None:
-            stream.flush()
+        stream.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

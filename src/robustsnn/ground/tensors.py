@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import write_atomic
+from robustsnn.ground.files import from_json, write_atomic
 
 _ENTRY = "robustsnn"
 _HEADER = 8 << 20
@@ -53,7 +53,7 @@ def _readable(path: Path | str, advice: str) -> Iterator[None]:
 def read_tensors(path: Path | str, advice: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata that `write_tensors` wrote; UserError, ending in the advice, for anything else."""
     with _readable(path, advice), safe_open(path, framework="pt") as file:
-        metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+        metadata = {key: from_json(value) for key, value in (file.metadata() or {}).items()}
         if list(metadata) == [_ENTRY]:  # older files have an entry for each value
             metadata = metadata[_ENTRY]
         if not isinstance(metadata, dict):
@@ -78,7 +78,7 @@ def map_arrays(path: Path | str, advice: str) -> tuple[dict[str, np.ndarray], di
             metadata = file.metadata() or {}
         with open(path, "rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length))
+            header = from_json(stream.read(length))
         arrays = {}
         for name, entry in header.items():
             if name != "__metadata__" and entry["dtype"] in _KINDS and 0 not in entry["shape"]:
