@@ -189,7 +189,7 @@ def test_weights_are_at_an_address_or_below_the_entry(entry, place, run, tmp_pat
 
 def test_a_zoo_that_is_none_is_said_to_be_none(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    for name, said in (("nowhere", "does not exist"), ("file", "is no folder"), (".", "holds no entry")):
+    for name, said in (("nowhere", "no such file"), ("file", "is a file where"), (".", "holds no entry")):
         for command in (["zoo", "list"], ["leaderboard", "--out", str(tmp_path / "board")]):
             assert main([*command, str(tmp_path / name)]) == 2
             assert said in capsys.readouterr().err

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from robustsnn.ground.errors import UserError, in_short
+from robustsnn.ground.errors import UserError, in_short, in_words
 from robustsnn.ground.files import from_json
 from robustsnn.records.typed import is_number
 
@@ -35,7 +35,9 @@ def read(path: Path) -> dict[str, Any]:
     """A document of `bench`; UserError if the file is none."""
     try:
         document = from_json(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(in_words(error)) from None
+    except (ValueError, RecursionError) as error:
         said = f"{path} cannot be read as a measurement ({error})"
         raise UserError(f"{said}; give a file that `robustsnn bench --json` wrote") from None
     if (

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_words
 from robustsnn.ground.files import from_json, write_atomic
 
 _ENTRY = "robustsnn"
@@ -45,6 +45,8 @@ def _readable(path: Path | str, advice: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; {advice}") from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise UserError(in_words(error)) from None
     except (SafetensorError, ValueError, OSError, RecursionError) as error:  # the last: JSON of many brackets
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is not a readable safetensors file ({reason}); {advice}") from None

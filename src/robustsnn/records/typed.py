@@ -12,7 +12,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_words
 from robustsnn.ground.files import from_json
 
 Record = TypeVar("Record")
@@ -60,7 +60,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """The table in a JSON file. UserError where it is none."""
     try:
         value = from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(in_words(error)) from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}); {remedy(str(path))}") from error
     return _table(value, str(path))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -92,12 +93,10 @@ def key_of(config: dict[str, Any], weights: Weights) -> str:
 
 def read_zoo(folder: Path) -> dict[str, ZooEntry]:
     """The entries of a folder by the names of their files, in the order of the alphabet. UserError for none."""
-    found = {path.stem: ZooEntry.load(path) for path in sorted(folder.glob("*.json"))}
-    if found:
-        return found
-    if not folder.is_dir():
-        raise UserError(f"{folder} {'is no folder' if folder.exists() else 'does not exist'}; give a folder of entries")
-    raise UserError(f"{folder} holds no entry; make one by robustsnn zoo add RUN --zoo {folder}")
+    names = [name for name in sorted(os.listdir(folder)) if name.endswith(".json") and not name.startswith(".")]
+    if not names:
+        raise UserError(f"{folder} holds no entry; make one by robustsnn zoo add RUN --zoo {folder}")
+    return {name.removesuffix(".json"): ZooEntry.load(folder / name) for name in names}
 
 
 def threat_of(result: Result) -> tuple[str, str, int, float]:
