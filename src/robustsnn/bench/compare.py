@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from robustsnn.ground.errors import UserError, in_short
+from robustsnn.ground.errors import UserError, in_short, in_words
+from robustsnn.ground.files import from_json
 from robustsnn.records.typed import is_number
 
 Figure: TypeAlias = float | dict[str, float]
@@ -34,8 +34,10 @@ class Row:
 def read(path: Path) -> dict[str, Any]:
     """A document of `bench`; UserError if the file is none."""
     try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        document = from_json(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(in_words(error)) from None
+    except (ValueError, RecursionError) as error:
         said = f"{path} cannot be read as a measurement ({error})"
         raise UserError(f"{said}; give a file that `robustsnn bench --json` wrote") from None
     if (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from robustsnn.cli.executor import SLURM, beside, cluster_of, executing, submitted
 from robustsnn.cli.options import listed, overwriting, path, radii, radius, trusting, value
+from robustsnn.cli.streams import printable
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import one_voice, speaks
 from robustsnn.ground.ranges import Count, Seed
@@ -129,7 +130,7 @@ def run(arguments: list[str]) -> None:
         print(f"{options.run / 'outcomes'}: shard {options.shard} is done; when all are, the same command with --merge")
         return
     for name, entry in results["models"].items():
-        print(f"{name}: {summary(entry)}")
+        print(printable(f"{name}: {summary(entry)}"))
         for flag in entry["flags"]:
             kind = "flag" if flag["masking"] else "note"
             print(f"  {kind} {flag['name']}: {flag['message']}\n       {flag['todo']}")

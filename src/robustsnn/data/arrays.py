@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from robustsnn.data.batches import Splits
 from robustsnn.data.pixels import pixels, whole_labels
 from robustsnn.ground.archives import read_arrays, what_numpy_says
 from robustsnn.ground.errors import UserError, in_short
+from robustsnn.ground.files import from_json
 from robustsnn.ground.ranges import Count
 from robustsnn.ground.tensors import map_arrays
 
@@ -39,7 +39,7 @@ def tensors(root: Path | str, *, validation: int | None = None, test: Count | No
     arrays, metadata = map_arrays(path, "write it again")
     if "classes" in metadata:
         try:
-            names = json.loads(metadata["classes"])
+            names = from_json(metadata["classes"])
         except (ValueError, RecursionError):
             names = None
         if not isinstance(names, list):

@@ -90,9 +90,8 @@ def _gestures(path: Path) -> list[tuple[int, int, int]]:
             raise UserError(f"{path}: the line {line!r:.60} is not a class, a start and an end; get it again")
         label, start, end = map(int, parts)
         if not 1 <= label <= len(CLASSES) or end <= start:
-            raise UserError(
-                f"{path}: the line {line!r:.60} has a class outside 1..{len(CLASSES)}, or ends at its start"
-            )
+            said = f"{path}: the line {line!r:.60} has a class outside 1..{len(CLASSES)}, or ends at its start"
+            raise UserError(f"{said}; get it again")
         found.append((label, start, end))
     if not found:
         raise UserError(f"{path} has no gesture behind its first line; get it again")

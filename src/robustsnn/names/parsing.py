@@ -214,8 +214,12 @@ def _settled(config: Any, sent: Collection[str] = (), source: str = "") -> dict[
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A config file's content, without what a run's own adds to it: where it comes from, and about its names."""
-    document = read_document(path, "a config")
+    """The options that a config file says."""
+    return options_of(read_document(path, "a config"))
+
+
+def options_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what a run's own adds to it: where it comes from, and about its names."""
     return {key: value for key, value in document.items() if key not in ("provenance", "about")}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from robustsnn.evaluation import Effort, run_suite
 from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Judge
 from robustsnn.ground.claim import claimed
-from robustsnn.ground.files import write_json
+from robustsnn.ground.files import from_json, write_json
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.provenance import versions
 from robustsnn.ground.units import fraction
@@ -131,7 +130,7 @@ def _clean(model: Classifier, data: ImageSet) -> list[bool]:
 def _kept(path: Path, digest: str) -> Any:
     """What was measured earlier with these weights and versions; None if there is nothing that can be used."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = from_json(path.read_text(encoding="utf-8"))
         return content["found"] if (content["made_with"], content["versions"]) == (digest, versions()) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

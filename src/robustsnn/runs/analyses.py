@@ -20,6 +20,7 @@ from robustsnn.ground.door import (
     check_list,
     check_model,
     check_number,
+    check_rising,
     check_seed,
     check_whole,
 )
@@ -103,7 +104,7 @@ def analyze(
     check_among("statistics", statistics, get_args(Statistics))
     check_list("parts", parts, "studies, see `robustsnn list studies`")
     check_list("radii", radii, "radii")
-    check_list("sigma", sigma, "deviations")
+    check_rising("sigma", sigma)
     if not isinstance(model, Path | str):
         check_model(model)
     data = None if data is None else image_set(data)

@@ -106,6 +106,12 @@ def about_suite(name: str) -> dict[str, Any]:
     return explained(find("attack", alone) if alone else find("suite", untwinned(name))).facts()
 
 
+def is_outside(name: str) -> bool:
+    """Whether the suite of that name is somebody's own code."""
+    alone, _ = _alone(untwinned(name))
+    return not alone and find("suite", untwinned(name)).outside
+
+
 def _alone(name: str) -> tuple[str, int | None]:
     """(attack, its steps) of a suite that is one attack, as pgd-50 or fgsm say it; "" for any other."""
     word, _, steps = name.rpartition("-")

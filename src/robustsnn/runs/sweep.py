@@ -11,7 +11,7 @@ from typing import Any, Literal
 from robustsnn.evaluation import Effort, evaluate
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import write_json
+from robustsnn.ground.files import from_json, write_json
 from robustsnn.ground.ours import MANY, check_files
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.provenance import versions
@@ -127,7 +127,7 @@ def finished(point: Point, run: Path, look: Look | None) -> Done | None:
 def _kept(path: Path) -> dict[str, Any] | None:
     """What `measure` wrote to a file; None where it is damaged, and then it is made again."""
     try:
-        kept = json.loads(path.read_text("utf-8"))
+        kept = from_json(path.read_text("utf-8"))
         json.dumps(kept, allow_nan=False)  # it is written again, and NaN cannot be
         found = kept["results"]
         rates = [rate[name] for rate in (found["clean"], found["worst_case"]) for name in ("accuracy", "n")]

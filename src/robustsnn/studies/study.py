@@ -77,7 +77,8 @@ class Task:
 
         `passes`: what an image costs, in forward passes that take as long (measured on a WRN-16-4 on a CPU).
         """
-        return self.images.take(min(len(self.images), max(least, int(self.work / (self.macs * passes)))))
+        cost = max(1.0, self.macs * passes)  # of layers that nobody counts there are none
+        return self.images.take(min(len(self.images), max(least, int(self.work / cost))))
 
     def ask(self, measure: Callable[..., Found], images: ImageSet, **options: Any) -> Found:
         """What a measurement finds in the network at these images, with what every one is told."""

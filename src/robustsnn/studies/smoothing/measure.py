@@ -13,7 +13,7 @@ from robustsnn.attacks.presets import pgd
 from robustsnn.attacks.threat import check_images
 from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.judge import device_of
-from robustsnn.ground.door import ask, check_list, check_number, check_whole
+from robustsnn.ground.door import ask, check_number, check_rising, check_seed, check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
@@ -65,17 +65,18 @@ def smoothing(
     """
     check_whole("batch_size", batch_size)
     check_whole("draws", draws, least=CHOOSE)
-    for name, values in (("sigma", sigma), ("radii", radii)):
-        check_list(name, values, "numbers")
-        for value in values:
-            check_number(name, value, above=0)
-        if not values or list(values) != sorted(set(values)):
-            raise UserError(f"{name}={list(values)}: give at least one, rising")
-    if not 0.5 < confidence < 1:
+    check_seed(seed)
+    check_rising("sigma", sigma)
+    check_rising("radii", radii)
+    check_number("confidence", confidence, above=0.5)
+    if confidence >= 1:
         raise UserError(f"confidence={confidence}: allowed is above 0.5 and below 1")
     x, y = labelled(data)
     check_images(x, y)
     device, levels = device_of(model, x), []
+    passes, units = round(1.2 * draws + len(radii) * (1.2 * draws + 125)), len(x) * len(sigma)
+    text = f"smoothing, at most {passes:,} passes an image"
+    progress(0, units, text)
     with frozen(model):
         for number, deviation in enumerate(sigma):
             at = (0.0, *(deviation * radius for radius in radii))
@@ -91,7 +92,7 @@ def smoothing(
                     broken[i, 0] = g.differs(votes, label)
                     for k in range(1, len(at)):
                         broken[i, k] = broken[i, k - 1] or g.differs(g.votes(g.attacked(image, label, at[k])), label)
-                progress(number * len(x) + i + 1, len(x) * len(sigma), "smoothing")
+                progress(number * len(x) + i + 1, units, text)
             levels.append(Level(deviation, certain, abstained, at, broken))
     return Smoothing(len(x), draws, confidence, tuple(levels))
 
