@@ -103,7 +103,7 @@ def report(out: Path) -> None:
 
 def sweeping(out: Path) -> None:
     """Two points, attacked on validation images."""
-    look = sweep.Look("paper-sr-10", "16/255", limit=4)
+    look = sweep.SweepLook("paper-sr-10", "16/255", limit=4)
     base = replace(config(epochs=2), train=replace(config(epochs=2).train, select="last"))
     check_points(sweep.sweep(base, {"train.seed": ["1", "2"]}, out / "sweep", look=look, workers=2))
 

@@ -81,7 +81,7 @@ def test_a_success_of_bfloat16_alone_is_attacked_again_in_float32():
 def test_without_the_second_look_the_liar_would_seem_robust(monkeypatch):
     from robustsnn.evaluation import running
 
-    monkeypatch.setattr(running._Batch, "_again", lambda *_: None)
+    monkeypatch.setattr(running._AttackedBatch, "_again", lambda *_: None)
     model = Liar()
     assert run_suite(model, data(model), attacks(), Effort(precision="bfloat16")).standing().all()
 

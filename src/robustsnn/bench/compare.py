@@ -21,7 +21,7 @@ _VERSIONS = ("torch", "python", "spikingjelly")
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedRow:
     """A figure that both files hold; `verdict` is empty where the ranges overlap or there are none."""
 
     name: str
@@ -54,14 +54,14 @@ def read(path: Path) -> dict[str, Any]:
     return document
 
 
-def compare(old: dict[str, Any], new: dict[str, Any]) -> list[Row]:
+def compare(old: dict[str, Any], new: dict[str, Any]) -> list[ComparedRow]:
     """Every figure that both hold, in the order of the new one: ratio of medians new / old, and a verdict."""
     before = dict(_figures(old["results"]))
     rows = []
     for name, figure in _figures(new["results"]):
         if name in before and median(before[name]) != 0:
             ratio = median(figure) / median(before[name])
-            rows.append(Row(name, before[name], figure, ratio, _verdict(name, before[name], figure)))
+            rows.append(ComparedRow(name, before[name], figure, ratio, _verdict(name, before[name], figure)))
     return rows
 
 

@@ -10,7 +10,7 @@ import torch
 
 from robustsnn.data.aedat import SENSOR
 from robustsnn.data.aedat3 import read_aedat3
-from robustsnn.data.arrange import Part, arrange
+from robustsnn.data.arrange import ImagePart, arrange
 from robustsnn.data.batches import Splits
 from robustsnn.data.class_folders import Progress
 from robustsnn.data.events import Events, check_frames
@@ -67,7 +67,7 @@ def dvs_gesture(
         place = str(root / f"trials_to_{part}.txt")
         if not images:
             raise UserError(f"{place} names no recording; get it again")
-        parts[part] = Part(torch.from_numpy(np.stack(images)), torch.tensor(labels), place)
+        parts[part] = ImagePart(torch.from_numpy(np.stack(images)), torch.tensor(labels), place)
     return arrange(parts, "dvs_gesture", classes=CLASSES, levels=levels, validation=validation, seed=seed)
 
 

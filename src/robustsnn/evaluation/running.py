@@ -144,7 +144,7 @@ def run_suite(
                 about = {"suite": suite.name, "eps": suite.threat.eps, "attack": attack.label, "column": column}
                 on_attack({**about, "batch": position + 1, "batches": len(mine), **figures})
 
-        work = _Batch(view or model, judge, xb, yb, start, seed, precision)
+        work = _AttackedBatch(view or model, judge, xb, yb, start, seed, precision)
         parts.append(work.outcomes(suite, wanted, keeps, None if folder is None else batch_path(folder, number), tell))
     if not parts:
         raise UserError(f"shard {shard.index}/{shard.count} is empty: there are fewer batches; use fewer shards")
@@ -160,7 +160,7 @@ def encode_images(model: nn.Module, x: Tensor, batch_size: int, seed: int) -> Te
 
 
 @dataclass
-class _Batch:
+class _AttackedBatch:
     """One batch of an evaluation: attacks it and writes down what happened."""
 
     model: nn.Module

@@ -19,7 +19,7 @@ from robustsnn.ground.provenance import versions
 from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
 from robustsnn.names.config import Config
-from robustsnn.recipes.recipe import WORST, Found, Look, Need, Network, Setting, Subject, merged
+from robustsnn.recipes.recipe import WORST, Found, Look, Need, RecipeNetwork, Setting, Subject, merged
 from robustsnn.runs.build import suite
 from robustsnn.runs.folder import is_trained, load_run, train_run, weights_digest
 from robustsnn.runs.jobs import Done, Job, values
@@ -35,7 +35,7 @@ def find_out(
     workers: int | None,
     slurm: Slurm | None,
     progress: Progress,
-) -> dict[Network, list[Found]]:
+) -> dict[RecipeNetwork, list[Found]]:
     """What was found about each network from each seed; first all are trained, then attacked and analysed.
 
     Whatever is complete in `runs` is used. UserError, after everything else is done and kept, if a network failed.
@@ -43,16 +43,16 @@ def find_out(
     wanted = merged(needs)
     scale = setting.scale
 
-    def read(network: Network) -> Network:
+    def read(network: RecipeNetwork) -> RecipeNetwork:
         return network if setting.reading is None else network.read_as(setting.reading)
 
-    def config(network: Network, seed: int) -> Config:
+    def config(network: RecipeNetwork, seed: int) -> Config:
         return read(network).config(scale, seed, root)
 
-    def at(network: Network, seed: int) -> Path:
+    def at(network: RecipeNetwork, seed: int) -> Path:
         return runs / read(network).folder(scale, seed)
 
-    def trained(network: Network, seed: int) -> bool:
+    def trained(network: RecipeNetwork, seed: int) -> bool:
         return is_trained(config(network, seed), at(network, seed))
 
     tasks = [(need, seed) for need in wanted for seed in setting.seeds]

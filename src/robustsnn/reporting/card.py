@@ -16,7 +16,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import own_name, write_atomic
 from robustsnn.ground.ours import check_files
 from robustsnn.records.metrics import Epoch
-from robustsnn.records.result import Rate, Result
+from robustsnn.records.result import Accuracy, Result
 from robustsnn.reporting import wording
 from robustsnn.reporting.card_limits import limits
 from robustsnn.reporting.citations import citations
@@ -180,7 +180,7 @@ def _rates(result: Result) -> list[tuple[str, str, str, str]]:
     return [(name, *_cells(rate)) for name, rate in named if rate is not None]
 
 
-def _cells(rate: Rate) -> tuple[str, str, str]:
+def _cells(rate: Accuracy) -> tuple[str, str, str]:
     return (
         wording.accuracy_text(rate),
         wording.interval_text(rate) or "not saved",

@@ -38,7 +38,7 @@ from robustsnn.records.exhibit import written_blocks
 from robustsnn.runs.build import attacker, rule_named
 from robustsnn.runs.folder import check_run, load_run, weights_digest
 from robustsnn.studies.energy.measure import energy
-from robustsnn.studies.study import Network, Study, Task, written
+from robustsnn.studies.study import NamedNetwork, Study, Task, written
 from robustsnn.studies.trail.record import Statistics
 from robustsnn.training.folder import settle
 
@@ -145,7 +145,7 @@ def analyze(
         digest = None if run is None else weights_digest(run)
         found: dict[str, dict[str, Any]] = {}
         refused: list[str] = []
-        network = Network(name)
+        network = NamedNetwork(name)
         before, whole = 0.0, sum(study.weight for _, study in studies.values())
         for name, (entry, study) in studies.items():
             told = part(progress, before, study.weight, whole)

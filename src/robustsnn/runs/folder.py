@@ -34,7 +34,7 @@ from robustsnn.models.recompute import recomputed
 from robustsnn.names import find, load
 from robustsnn.names.config import Config, DataConfig, about
 from robustsnn.names.parsing import parse_config, read_config
-from robustsnn.records.result import Rate, Results
+from robustsnn.records.result import Accuracy, Results
 from robustsnn.records.typed import record_of
 from robustsnn.runs.build import (
     about_suite,
@@ -423,4 +423,4 @@ def summary(entry: dict[str, Any]) -> str:
 
 def show_rate(part: dict[str, Any]) -> str:
     """Accuracy in percent with its interval; "at most" where the attacks had not converged."""
-    return str(record_of(Rate, part, "a rate"))
+    return str(record_of(Accuracy, part, "a rate"))

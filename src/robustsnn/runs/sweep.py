@@ -26,7 +26,7 @@ from robustsnn.studies.gradients.measure import gradients
 
 
 @dataclass(frozen=True)
-class Look:
+class SweepLook:
     """What every trained point is attacked with.
 
     Args:
@@ -49,7 +49,7 @@ def sweep(
     over: Mapping[str, Sequence[str]],
     out: Path,
     *,
-    look: Look | None = None,
+    look: SweepLook | None = None,
     workers: int | None = None,
     slurm: Slurm | None = None,
     overwrite: bool = False,
@@ -105,7 +105,7 @@ def _cost(config: Config) -> float:
     return max(1.0, config.train.epochs * config.model.steps * (3.0 + 2.0 * (attack.steps if attack else 0)))
 
 
-def finished(point: Point, run: Path, look: Look | None) -> Done | None:
+def finished(point: Point, run: Path, look: SweepLook | None) -> Done | None:
     """What is there of a point if nothing is left to do, else None."""
     if not (run / "weights.safetensors").exists():
         return None
@@ -139,7 +139,7 @@ def _kept(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def measure(point: Point, run: Path, look: Look | None, *, progress: Progress = silent) -> dict[str, Any] | None:
+def measure(point: Point, run: Path, look: SweepLook | None, *, progress: Progress = silent) -> dict[str, Any] | None:
     """Train a point, or continue, and attack it; returns its figures.
 
     Those of validation images are kept in the run's `validation.json`. Test images make an evaluation of the run like
@@ -155,12 +155,12 @@ def measure(point: Point, run: Path, look: Look | None, *, progress: Progress = 
         return found
 
 
-def _asked(run: Path, look: Look) -> dict[str, Any]:
+def _asked(run: Path, look: SweepLook) -> dict[str, Any]:
     """All that the figures depend on."""
     return {"weights": weights_digest(run), "versions": versions(), **asdict(look)}
 
 
-def _figures(run: Path, look: Look, trusted: tuple[str, ...], progress: Progress) -> dict[str, Any]:
+def _figures(run: Path, look: SweepLook, trusted: tuple[str, ...], progress: Progress) -> dict[str, Any]:
     config, model, data = load_run(run, trust_code=trusted)
     effort = Effort(seed=look.seed)
     images = data.test if look.part == "test" else data.validation

@@ -25,7 +25,7 @@ from robustsnn.names.documents import read_document
 from robustsnn.names.parsing import options_of, parse_config
 from robustsnn.names.shipped import shipped_file
 from robustsnn.names.values import shown
-from robustsnn.records.result import Rate, Result, Results
+from robustsnn.records.result import Accuracy, Result, Results
 from robustsnn.records.typed import record_of
 from robustsnn.records.zoo import Weights, ZooEntry, is_address, key_of, threat_of
 from robustsnn.reporting.summary import apart
@@ -172,8 +172,8 @@ class Again:
 
     result: Result
     what: str
-    said: Rate
-    ours: Rate
+    said: Accuracy
+    ours: Accuracy
 
     @property
     def holds(self) -> bool:
@@ -240,7 +240,7 @@ def judge(
                     yield Again(result, what.replace("_", " "), _same_images(said_rate, ours, data.test), ours)
 
 
-def _same_images(said: Rate, ours: Rate, test: ImageSet) -> Rate:
+def _same_images(said: Accuracy, ours: Accuracy, test: ImageSet) -> Accuracy:
     """What an entry says of the images that we attacked, the first ones of its own, where it says it of each."""
     right, here = said.right, ours.right
     if right is None or here is None or not here.n <= right.n <= len(test):
@@ -249,4 +249,4 @@ def _same_images(said: Rate, ours: Rate, test: ImageSet) -> Rate:
         return said
     first = right.first(here.n, here.images)
     hits = first.number.bit_count()
-    return Rate(hits / first.n, clopper_pearson(hits, first.n), first.n, said.at_most, right=first)
+    return Accuracy(hits / first.n, clopper_pearson(hits, first.n), first.n, said.at_most, right=first)

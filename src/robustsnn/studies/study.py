@@ -32,7 +32,7 @@ class Named(Protocol):
 
 
 @dataclass(frozen=True)
-class Network:
+class NamedNetwork:
     """A network where there is no page."""
 
     name: str
