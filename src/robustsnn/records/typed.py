@@ -35,7 +35,13 @@ class Must:
 Share: TypeAlias = Annotated[float, Must(lambda value: 0 <= value <= 1, "a share in [0, 1]")]
 Positive: TypeAlias = Annotated[int, Must(lambda value: value >= 1, "an integer of at least 1")]
 Size: TypeAlias = Annotated[float, Must(lambda value: value >= 0, "at least 0")]
+SOME = Must(bool, "a list of at least one")
 Interval: TypeAlias = Annotated[tuple[float, float], Must(lambda ends: ends[0] <= ends[1], "a lower and an upper end")]
+
+
+def having(*names: str) -> Must:
+    """Entries that a table must have."""
+    return Must(lambda table: table.keys() >= set(names), f"a table of {', '.join(names)}")
 
 
 GAP = object()
@@ -95,7 +101,10 @@ def record_of(kind: Any, value: Any, where: str) -> Any:
     if origin in (Union, UnionType):
         if value is None and NoneType in of:
             return None
-        return record_of(next(one for one in of if one is not NoneType), value, where)
+        kinds = [one for one in of if one is not NoneType]
+        names = value.keys() if isinstance(value, dict) else set()
+        fits = (one for one in kinds if not is_dataclass(one) or _needed(one) <= names)
+        return record_of(next(fits, kinds[0]), value, where)
     if origin is Literal:
         if value not in of:
             raise refuse(where, value, f"one of {', '.join(map(str, of))}")
@@ -123,18 +132,23 @@ def record_of(kind: Any, value: Any, where: str) -> Any:
 
 
 def _record(kind: Any, value: Any, where: str) -> Any:
-    value, hints, found = _table(value, where), get_type_hints(kind, include_extras=True), {}
+    value, hints = _table(value, where), get_type_hints(kind, include_extras=True)
+    needed, found = _needed(kind), {}
     for field in fields(kind):
         if not field.init:
             continue
         given = value.get(field.name)
-        optional = given is None and (field.default is not MISSING or field.default_factory is not MISSING)
-        if not optional:
+        if given is not None or field.name in needed:
             found[field.name] = record_of(hints[field.name], given, _at(where, field.name))
     try:
         return kind(**found)
     except ValueError as error:
         raise UserError(f"{where}: {error}; {remedy(where)}") from error
+
+
+def _needed(kind: Any) -> set[str]:
+    """The fields without a default."""
+    return {f.name for f in fields(kind) if f.init and f.default is f.default_factory is MISSING}
 
 
 def _table(value: Any, where: str) -> dict[str, Any]:

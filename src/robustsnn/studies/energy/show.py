@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustsnn.records.exhibit import Block, Cell, Chart, Line, Row, Table, Words
-from robustsnn.reporting.analysis_file import decimals
+from robustsnn.reporting.figures import decimals
 from robustsnn.reporting.wording import count, percent
 from robustsnn.studies.energy.record import Energy
 from robustsnn.studies.shared.tally import found

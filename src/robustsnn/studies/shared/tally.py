@@ -11,7 +11,7 @@ import numpy as np
 
 from robustsnn.ground.errors import UserError
 from robustsnn.records.typed import Positive, Size
-from robustsnn.reporting.analysis_file import Found
+from robustsnn.reporting.figures import Found
 
 if TYPE_CHECKING:  # it is read where there is no torch
     from torch import Tensor

@@ -21,7 +21,7 @@ class Ratio:
     signal: float
     noise: float
     snr: Estimate
-    without: tuple[float | None, ...]
+    without: tuple[float | None, ...] = ()
 
     @staticmethod
     def of(signals: Sequence[float], noises: Sequence[float]) -> Ratio:

@@ -1,0 +1,120 @@
+"""What `analysis/gradients.json` holds, and gradients.npz beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustsnn.ground.errors import UserError
+from robustsnn.records.arrays import misfit, read_arrays
+from robustsnn.records.typed import SOME, plain, read_record
+from robustsnn.studies.shared.medians import Gaps, Mean, Values
+
+_ARRAYS = {"image": ("f", "k ..."), "label": ("iu", "k"), "rule": ("U", "R"), "gradient": ("f", "R k ...")}
+
+
+@dataclass(frozen=True)
+class Near(Mean):
+    """The share of entries with |g| <= tolerance max|g| of the sample."""
+
+    tolerance: float
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """Counts of g / max|g| (of its own sample) in equal bins on [-1, 1], without samples of zeros alone."""
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.edges) != len(self.counts) + 1:
+            raise ValueError(f"{len(self.edges)} edges of {len(self.counts)} bins")
+
+
+@dataclass(frozen=True)
+class Magnitudes:
+    """Counts of log10 |g| of negative and of positive entries, in bins of a quarter decade from 1e-12 to 1e2.
+
+    The end bins hold what is beyond. Fixed, so that networks can be compared.
+    """
+
+    log10_edges: tuple[float, ...]
+    negative: tuple[int, ...]
+    positive: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if not len(self.log10_edges) - 1 == len(self.negative) == len(self.positive):
+            bins = f"{len(self.negative)} negative and {len(self.positive)} positive"
+            raise ValueError(f"{len(self.log10_edges)} edges of {bins} bins")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The gradients under one rule, "" for each layer's own.
+
+    Args:
+        zero: samples whose gradient is zero altogether.
+        sparsity: share of entries that are exactly zero.
+        samples: l0, l1, l2, gini and hoyer of each sample, see `norms`; NaN where undefined.
+    """
+
+    label: str
+    rule: str
+    zero: int
+    l0: Mean
+    l1: Mean
+    l2: Mean
+    gini: Mean
+    hoyer: Mean
+    sparsity: Mean
+    near: tuple[Near, ...]
+    normalised: Normalised
+    magnitudes: Magnitudes
+    samples: dict[str, Gaps]
+
+    @property
+    def measures(self) -> Mapping[str, Values]:
+        """`samples` as arrays."""
+        return {name: np.array(values) for name, values in self.samples.items()}
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """What `gradients` found, rule by rule. `kept` holds the arrays of `heatmaps`, if there are some."""
+
+    n: int
+    entries: int
+    loss: str
+    rules: Annotated[tuple[Spread, ...], SOME]
+    kept: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def spreads(self) -> Mapping[str, Spread]:
+        """By label of the rule."""
+        return {spread.label: spread for spread in self.rules}
+
+    def heatmaps(self) -> dict[str, NDArray[Any]]:
+        """Of the first images: "image" `[k, ...]`, "label" and "value" (f) `[k]`, "rule" `[R]` (labels) and
+        "gradient" `[R, k, ...]`."""
+        return dict(self.kept)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: summaries, histograms, and the norms of each sample."""
+        return plain({name: value for name, value in vars(self).items() if name != "kept"})
+
+
+def read(path: Path) -> Gradients:
+    """What was written, with its arrays if they are there. UserError, with the entry, where it makes no sense."""
+    found, beside = read_record(Gradients, path), path.with_suffix(".npz")
+    if not beside.is_file():
+        return found
+    arrays = read_arrays(beside)
+    if (lack := misfit(arrays, _ARRAYS)) or arrays["image"].ndim not in (4, 5):
+        raise UserError(f"{beside}: its arrays do not fit each other ({lack or 'no images'}); analyse the run again")
+    return replace(found, kept=arrays)
