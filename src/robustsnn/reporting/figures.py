@@ -7,19 +7,21 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from robustsnn.draw.scales import tick_text
-from robustsnn.records.exhibit import Cell, Interval, Line, Style
+from robustsnn.records.exhibit import Cell, Line, Style
+from robustsnn.records.typed import Interval
 
 
+@dataclass(frozen=True)
 class Figure:
-    """A record whose first field is a value; interval and number of samples are others. None is undefined."""
+    """95 % interval and number of samples of a value, which is the field that follows; None is undefined."""
 
     interval: Interval | None
     n: int
 
     @property
     def value(self) -> float | None:
-        """The first field."""
-        return next(iter(vars(self).values()))
+        """The third field."""
+        return tuple(vars(self).values())[2]
 
     def text(self, digits: int = 3, *, percent: bool = False) -> str:
         """'0.412 [0.39, 0.434]', '41.2 % [39.0, 43.4]', 'undefined'."""
@@ -37,7 +39,7 @@ class Figure:
     def as_share(self) -> Found:
         """The same, the interval cut to what a share can be."""
         low, high = self.interval or (0.0, 0.0)
-        return Found(self.value, self.interval and (min(1.0, max(0.0, low)), min(1.0, max(0.0, high))), self.n)
+        return Found(self.interval and (min(1.0, max(0.0, low)), min(1.0, max(0.0, high))), self.n, self.value)
 
     def percents(self) -> Cell:
         """A cell of a share in percent."""
@@ -54,8 +56,6 @@ class Found(Figure):
     """A figure that no record holds as one."""
 
     figure: float | None
-    interval: Interval | None
-    n: int
 
 
 def line(name: str, x: Iterable[float], y: Sequence[Figure], colour: int, style: Style = "line") -> Line:

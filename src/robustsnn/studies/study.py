@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from robustsnn.records.exhibit import Block
+from robustsnn.records.typed import plain
 
 if TYPE_CHECKING:  # a report shows studies without torch
     from robustsnn.attacks.attempt import Attacker
@@ -113,6 +114,13 @@ class Study(Generic[Found]):
     weight: float = 1.0
 
 
-def written(found: Any) -> dict[str, Any]:
-    """What a study found, as plain values."""
-    return found if isinstance(found, dict) else found.to_dict()
+class Recorded:
+    """What was measured, of which a record is saved: less than there is in memory."""
+
+    def record(self) -> Any:
+        """What is saved."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as saved; what is undefined is None."""
+        return plain(self.record())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +22,11 @@ from robustsnn.studies.corruptions.kinds import STRENGTHS, Kind
 from robustsnn.studies.corruptions.record import Corruptions, OfKind
 from robustsnn.studies.shared.medians import accuracy, mean
 from robustsnn.studies.shared.response import Response, probability
+from robustsnn.studies.study import Recorded
 
 
 @dataclass(frozen=True, eq=False)
-class Corrupted:
+class Corrupted(Recorded):
     """Hits of n images: `right` `[kinds, strengths, n]` and `clean` `[n]`.
 
     Args:
@@ -52,10 +52,6 @@ class Corrupted:
             ),
             self.pictures,
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as saved."""
-        return self.record().to_dict()
 
 
 def corruptions(

@@ -26,20 +26,26 @@ class Near(Mean):
 
 
 @dataclass(frozen=True)
-class Normalised:
-    """Counts of g / max|g| (of its own sample) in equal bins on [-1, 1], without samples of zeros alone."""
+class Histogram:
+    """Counts of entries in bins."""
+
+    def __post_init__(self) -> None:
+        edges, *counts = (len(values) for values in vars(self).values())
+        if set(counts) != {edges - 1}:
+            raise ValueError(f"{edges} edges of {' and '.join(map(str, counts))} bins")
+
+
+@dataclass(frozen=True)
+class Normalised(Histogram):
+    """Of g / max|g| (of its own sample) in equal bins on [-1, 1], without samples of zeros alone."""
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        if len(self.edges) != len(self.counts) + 1:
-            raise ValueError(f"{len(self.edges)} edges of {len(self.counts)} bins")
-
 
 @dataclass(frozen=True)
-class Magnitudes:
-    """Counts of log10 |g| of negative and of positive entries, in bins of a quarter decade from 1e-12 to 1e2.
+class Magnitudes(Histogram):
+    """Of log10 |g| of negative and of positive entries, in bins of a quarter decade from 1e-12 to 1e2.
 
     The end bins hold what is beyond. Fixed, so that networks can be compared.
     """
@@ -47,11 +53,6 @@ class Magnitudes:
     log10_edges: tuple[float, ...]
     negative: tuple[int, ...]
     positive: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        if not len(self.log10_edges) - 1 == len(self.negative) == len(self.positive):
-            bins = f"{len(self.negative)} negative and {len(self.positive)} positive"
-            raise ValueError(f"{len(self.log10_edges)} edges of {bins} bins")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from robustsnn.records.typed import Gap, Interval
+from robustsnn.records.typed import Gap
 from robustsnn.reporting.figures import Figure
 from robustsnn.statistics.binomial import clopper_pearson
 from robustsnn.statistics.correlation import spearman
@@ -27,8 +27,6 @@ class Mean(Figure):
     """Of the samples where the value is defined, with its t-interval; `total` and `scatter` are those of `Tally`."""
 
     mean: float | None
-    interval: Interval | None
-    n: int
     total: float | None
     scatter: float | None
 
@@ -38,8 +36,6 @@ class Median(Figure):
     """Of the samples where the value is defined, with an interval between order statistics."""
 
     median: float | None
-    interval: Interval | None
-    n: int
 
 
 @dataclass(frozen=True)
@@ -47,8 +43,6 @@ class Share(Figure):
     """Of samples of some kind; the interval is that of Clopper and Pearson."""
 
     share: float | None
-    interval: Interval | None
-    n: int
 
 
 @dataclass(frozen=True)
@@ -56,8 +50,6 @@ class Accuracy(Figure):
     """The same of images, of those classified correctly."""
 
     accuracy: float
-    interval: Interval | None
-    n: int
 
 
 def kept(samples: Mapping[str, Values]) -> dict[str, Gaps]:
@@ -69,9 +61,9 @@ def mean(values: Values) -> Mean:
     """Over the samples where the value is defined; None of no samples."""
     known = values[np.isfinite(values)]
     if not len(known):
-        return Mean(None, None, 0, 0.0, 0.0)
+        return Mean(None, 0, None, 0.0, 0.0)
     found = Tally.over(known)
-    return Mean(found.mean, found.interval(), found.n, found.total, found.scatter)
+    return Mean(found.interval(), found.n, found.mean, found.total, found.scatter)
 
 
 def median(values: Values) -> Median:
@@ -81,18 +73,18 @@ def median(values: Values) -> Median:
     known = np.sort(values[np.isfinite(values)])
     n = len(known)
     k = int(binom.ppf(0.025, n, 0.5)) if n else 0
-    return Median(float(np.median(known)) if n else None, (float(known[k - 1]), float(known[n - k])) if k else None, n)
+    return Median((float(known[k - 1]), float(known[n - k])) if k else None, n, float(np.median(known)) if n else None)
 
 
 def share(hits: NDArray[np.bool_]) -> Share:
     """None of no samples."""
     n = len(hits)
-    return Share(float(hits.mean()), clopper_pearson(int(hits.sum()), n), n) if n else Share(None, None, 0)
+    return Share(clopper_pearson(int(hits.sum()), n), n, float(hits.mean())) if n else Share(None, 0, None)
 
 
 def accuracy(hits: NDArray[np.bool_]) -> Accuracy:
     """Of at least one image."""
-    return Accuracy(float(hits.mean()), clopper_pearson(int(hits.sum()), len(hits)), len(hits))
+    return Accuracy(clopper_pearson(int(hits.sum()), len(hits)), len(hits), float(hits.mean()))
 
 
 def rank_correlation(a: Values, b: Values) -> dict[str, float | None]:

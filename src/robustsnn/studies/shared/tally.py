@@ -80,7 +80,7 @@ def _ratio(value: float, by: int) -> float:
 def found(tally: Tally, per: float = 1) -> Found:
     """The mean of what was summed, in units of so many, as it is shown."""
     ends = tally.interval()
-    return Found(tally.mean / per, None if ends is None else (ends[0] / per, ends[1] / per), tally.n)
+    return Found(None if ends is None else (ends[0] / per, ends[1] / per), tally.n, tally.mean / per)
 
 
 @dataclass(frozen=True)

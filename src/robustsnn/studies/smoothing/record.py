@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustsnn.records.typed import SOME, plain
+from robustsnn.records.typed import SOME
 from robustsnn.statistics.binomial import clopper_pearson
 from robustsnn.studies.shared.medians import Accuracy, Share, Values, accuracy, share
+from robustsnn.studies.study import Recorded
 
 CURVE = np.linspace(0, 3, 25)
 """Radii of the curve, in sigma; beyond 3 no image has a certificate of less than some 5,000 draws."""
@@ -39,7 +40,7 @@ def rejected(own: int, other: int, confidence: float) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Level:
+class Level(Recorded):
     """The classifier smoothed by noise of one sigma, at n images.
 
     Args:
@@ -77,13 +78,9 @@ class Level:
             {"certain": self.certain.tolist(), "broken": self.broken.tolist()},
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as saved."""
-        return plain(self.record())
-
 
 @dataclass(frozen=True)
-class Smoothed:
+class Smoothed(Recorded):
     """What `smoothing` found.
 
     Each certificate, and each break, holds with `confidence` over the draws of its image.
@@ -97,10 +94,6 @@ class Smoothed:
     def record(self) -> Smoothing:
         """What is saved of it."""
         return Smoothing(self.n, self.draws, self.confidence, tuple(level.record() for level in self.levels))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as saved."""
-        return plain(self.record())
 
 
 @dataclass(frozen=True)

@@ -90,21 +90,17 @@ def density_bound(
     k_weights = int(fan_out(layer, shape, layer.weight.detach() != 0).max())
     spikes = min(levels) >= 0 and len(levels - {0.0}) <= 1
     assumptions = of_network(model, layer, rule, spikes, two)
-    if not k_weights:
-        return DensityBound(
-            len(x), name_of(loss), name_of(rule), name, steps, d, k_inputs, k_weights, (), tuple(assumptions)
-        )
-    factor = steps / d * k_inputs / k_weights
-    bounds = [Bound("gradients", left, layer.weight.numel(), below, factor)]
-    if two is not None:
-        assumptions += of_weights(*two)
-        if products.n:
-            ones = int(((wide(two[1]) @ wide(two[0])) != 0).sum())
-            both = Tally.over([ones] * len(x))
-            bounds.append(Bound("equation 13", products, two[1].shape[0] * steps, both, factor))
-    return DensityBound(
-        len(x), name_of(loss), name_of(rule), name, steps, d, k_inputs, k_weights, tuple(bounds), tuple(assumptions)
-    )
+    bounds = []
+    if k_weights:
+        factor = steps / d * k_inputs / k_weights
+        bounds.append(Bound("gradients", left, layer.weight.numel(), below, factor))
+        if two is not None:
+            assumptions += of_weights(*two)
+            if products.n:
+                both = Tally.over([int(((wide(two[1]) @ wide(two[0])) != 0).sum())] * len(x))
+                bounds.append(Bound("equation 13", products, two[1].shape[0] * steps, both, factor))
+    asked = len(x), name_of(loss), name_of(rule), name
+    return DensityBound(*asked, steps, d, k_inputs, k_weights, tuple(bounds), tuple(assumptions))
 
 
 def _one(value: float) -> Tally:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,16 +23,16 @@ from robustsnn.ground.units import fraction
 from robustsnn.ground.widest import widest
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.neurons.smooth import smooth_forward
-from robustsnn.records.typed import plain
 from robustsnn.studies.shared import norms
 from robustsnn.studies.shared.medians import Values, mean, median, share
 from robustsnn.studies.shared.passes import name_of
 from robustsnn.studies.shared.response import Response, probability
+from robustsnn.studies.study import Recorded
 from robustsnn.studies.theory.record import Differences, Step
 
 
 @dataclass(frozen=True, eq=False)
-class FiniteDifference:
+class FiniteDifference(Recorded):
     """What `finite_difference` found.
 
     Args:
@@ -102,10 +101,6 @@ class FiniteDifference:
             ),
             {"l1": self.l1, "quotients": self.quotients},
         )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, as saved; what is undefined is None."""
-        return plain(self.record())
 
 
 def finite_difference(

@@ -41,9 +41,7 @@ def blocks(files: Shown[Theory]) -> list[Block]:
     found: list[Block] = []
     for key, draw in (("signal", _signal), ("sharing", _sharing), ("density", _density), ("difference", _difference)):
         asked = [(model, part) for model, file in files if (part := vars(file)[key]) is not None]
-        shown = [
-            (model, part) for model, whole in asked for part in (whole.values() if type(whole) is dict else [whole])
-        ]
+        shown = [(model, part) for model, one in asked for part in (one.values() if isinstance(one, dict) else [one])]
         measured = [(model, part) for model, part in shown if not isinstance(part, Refused)]
         left = [f"{model.name}: not measured, {part.refused}." for model, part in shown if isinstance(part, Refused)]
         found += draw(measured) if measured else []
@@ -96,7 +94,7 @@ def _sign(pair: Pair) -> int:
 
 def _over_steps(model: Named, entry: SignalToNoise) -> Line:
     found = [at.network.sup.snr for at in entry.at]
-    best = [Found(one.corrected if one.interval else one.value, one.interval, one.n) for one in found]
+    best = [Found(one.interval, one.n, one.corrected if one.interval else one.value) for one in found]
     return line(model.name, (at.steps for at in entry.at), best, model.colour)
 
 
@@ -109,7 +107,7 @@ def _sharing(shown: Shown[Sharing]) -> list[Block]:
         else:
             decided = ends is not None and not ends[0] <= 0 <= ends[1]
             direction = "falls" if trend.value < 0 else "does not fall"
-            said = f"the correlation {direction} with depth, trend {Found(trend.value, ends, trend.n).text()}"
+            said = f"the correlation {direction} with depth, trend {Found(ends, trend.n, trend.value).text()}"
             said += (
                 ""
                 if decided
@@ -120,7 +118,7 @@ def _sharing(shown: Shown[Sharing]) -> list[Block]:
         left = f"; {count(entry.undefined, 'weight')} without a correlation left out" if entry.undefined else ""
         words.append(f"{model.name}, {count(entry.n, 'image')}: {said}{left}.")
         tensors = [(one.depth, one.pearson) for one in entry.tensors if one.pearson is not None]
-        found = [Found(one.value, one.interval, one.n) for _, one in tensors]
+        found = [Found(one.interval, one.n, one.value) for _, one in tensors]
         lines.append(line(model.name, (depth for depth, _ in tensors), found, model.colour, "points"))
     chart = Chart(
         "Correlation of zeros in the input gradient and in weight gradients",
