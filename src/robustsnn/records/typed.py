@@ -9,9 +9,10 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from robustsnn.ground.errors import UserError
 
@@ -103,7 +104,7 @@ def record_of(kind: Any, value: Any, where: str) -> Any:
             return None
         kinds = [one for one in of if one is not NoneType]
         names = value.keys() if isinstance(value, dict) else set()
-        fits = (one for one in kinds if not is_dataclass(one) or _needed(one) <= names)
+        fits = (one for one in kinds if not is_dataclass(one) or all(f.name in names for f in _fields(one) if f.needed))
         return record_of(next(fits, kinds[0]), value, where)
     if origin is Literal:
         if value not in of:
@@ -132,23 +133,29 @@ def record_of(kind: Any, value: Any, where: str) -> Any:
 
 
 def _record(kind: Any, value: Any, where: str) -> Any:
-    value, hints = _table(value, where), get_type_hints(kind, include_extras=True)
-    needed, found = _needed(kind), {}
-    for field in fields(kind):
-        if not field.init:
-            continue
+    value, found = _table(value, where), {}
+    for field in _fields(kind):
         given = value.get(field.name)
-        if given is not None or field.name in needed:
-            found[field.name] = record_of(hints[field.name], given, _at(where, field.name))
+        if given is not None or field.needed:
+            found[field.name] = record_of(field.kind, given, _at(where, field.name))
     try:
         return kind(**found)
     except ValueError as error:
         raise UserError(f"{where}: {error}; {remedy(where)}") from error
 
 
-def _needed(kind: Any) -> set[str]:
-    """The fields without a default."""
-    return {f.name for f in fields(kind) if f.init and f.default is f.default_factory is MISSING}
+class _Field(NamedTuple):
+    name: str
+    kind: Any
+    needed: bool
+
+
+@cache
+def _fields(kind: Any) -> tuple[_Field, ...]:
+    """What a record is made of; a field with a default need not be there."""
+    hints = get_type_hints(kind, include_extras=True)
+    made = (f for f in fields(kind) if f.init)
+    return tuple(_Field(f.name, hints[f.name], f.default is f.default_factory is MISSING) for f in made)
 
 
 def _table(value: Any, where: str) -> dict[str, Any]:

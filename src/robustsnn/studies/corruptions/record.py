@@ -57,7 +57,7 @@ def read(path: Path) -> Corruptions:
     """What was written, with its pictures if they are there. UserError, with the entry, where it makes no sense."""
     found, beside = read_record(Corruptions, path), path.with_suffix(".npz")
     if not beside.is_file():
-        return found
+        return replace(found, pictures=None)
     arrays = read_arrays(beside)
     lack = misfit(arrays, {"pictures": ("f", f"{len(found.kinds)} 6 ...")})
     if lack or arrays["pictures"].ndim < 5:

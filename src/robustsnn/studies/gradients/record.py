@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from robustsnn.ground.errors import UserError
 from robustsnn.records.arrays import misfit, read_arrays
-from robustsnn.records.typed import SOME, plain, read_record
+from robustsnn.records.typed import SOME, having, plain, read_record
 from robustsnn.studies.shared.medians import Gaps, Mean, Values
 
 _ARRAYS = {"image": ("f", "k ..."), "label": ("iu", "k"), "rule": ("U", "R"), "gradient": ("f", "R k ...")}
@@ -77,7 +77,12 @@ class Spread:
     near: tuple[Near, ...]
     normalised: Normalised
     magnitudes: Magnitudes
-    samples: dict[str, Gaps]
+    samples: Annotated[dict[str, Gaps], having("l0", "l1", "l2", "gini", "hoyer")]
+
+    @property
+    def tolerances(self) -> tuple[float, ...]:
+        """Of `near`."""
+        return tuple(near.tolerance for near in self.near)
 
     @property
     def measures(self) -> Mapping[str, Values]:
@@ -94,6 +99,10 @@ class Gradients:
     loss: str
     rules: Annotated[tuple[Spread, ...], SOME]
     kept: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if len({rule.tolerances for rule in self.rules}) > 1:
+            raise ValueError("rules: their tolerances differ")
 
     @property
     def spreads(self) -> Mapping[str, Spread]:
@@ -114,7 +123,7 @@ def read(path: Path) -> Gradients:
     """What was written, with its arrays if they are there. UserError, with the entry, where it makes no sense."""
     found, beside = read_record(Gradients, path), path.with_suffix(".npz")
     if not beside.is_file():
-        return found
+        return replace(found, kept={})
     arrays = read_arrays(beside)
     if (lack := misfit(arrays, _ARRAYS)) or arrays["image"].ndim not in (4, 5):
         raise UserError(f"{beside}: its arrays do not fit each other ({lack or 'no images'}); analyse the run again")

@@ -94,14 +94,12 @@ def _rows(shown: Shown[Gradients]) -> list[tuple[str, Spread]]:
 
 
 def _shares(shown: Shown[Gradients]) -> Table:
-    tolerances = [part.tolerance for part in shown[0][1].rules[0].near]
+    tolerances = shown[0][1].rules[0].tolerances
     rows = []
     for name, rule in _rows(shown):
-        near = {part.tolerance: part for part in rule.near}
-        if set(near) != set(tolerances):
+        if rule.tolerances != tolerances:
             raise UserError(f"gradients of {name}: other tolerances than in the first; analyse the runs alike")
-        cells = (rule.sparsity.percents(), *(near[tolerance].percents() for tolerance in tolerances))
-        rows.append(Row(rule.label, cells, name))
+        rows.append(Row(rule.label, tuple(part.percents() for part in (rule.sparsity, *rule.near)), name))
     columns = ("exactly zero", *(f"at most {percent(t)} of the largest" for t in tolerances))
     return Table("Share of entries that are zero or near it", columns, tuple(rows), head="rule")
 

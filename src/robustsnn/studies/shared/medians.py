@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +52,7 @@ class Accuracy(Figure):
     accuracy: float
 
 
-def kept(samples: Mapping[str, Values]) -> dict[str, Gaps]:
+def kept(samples: Mapping[str, NDArray[Any]]) -> dict[str, Gaps]:
     """Values per sample, for a record."""
     return {name: tuple(values.tolist()) for name, values in samples.items()}
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustsnn.records.typed import SOME
+from robustsnn.records.typed import SOME, having
 from robustsnn.statistics.binomial import clopper_pearson
-from robustsnn.studies.shared.medians import Accuracy, Share, Values, accuracy, share
+from robustsnn.studies.shared.medians import Accuracy, Share, Values, accuracy, kept, share
 from robustsnn.studies.study import Recorded
 
 CURVE = np.linspace(0, 3, 25)
@@ -62,7 +62,7 @@ class Level(Recorded):
 
     @property
     def contradictions(self) -> int:
-        """Images both certified and broken at a radius: possible by chance alone, see `Smoothing`."""
+        """Images both certified and broken at a radius: possible by chance alone, see `Smoothed`."""
         both = [self.certified(radius) & broken for radius, broken in zip(self.radii, self.broken.T, strict=True)]
         return int(np.any(both, 0).sum())
 
@@ -75,7 +75,7 @@ class Level(Recorded):
             tuple(Certified(r, accuracy(self.certified(r))) for r in (self.sigma * CURVE).tolist()),
             tuple(Between(r, accuracy(self.certified(r)), accuracy(~broken)) for r, broken in between),
             self.contradictions,
-            {"certain": self.certain.tolist(), "broken": self.broken.tolist()},
+            kept({"certain": self.certain, "broken": self.broken}),
         )
 
 
@@ -120,7 +120,7 @@ class AtSigma:
     curve: tuple[Certified, ...]
     between: Annotated[tuple[Between, ...], SOME]
     contradictions: int
-    samples: dict[str, Any]
+    samples: Annotated[dict[str, tuple[Any, ...]], having("certain", "broken")]
 
 
 @dataclass(frozen=True)

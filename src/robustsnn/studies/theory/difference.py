@@ -24,7 +24,7 @@ from robustsnn.ground.widest import widest
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.neurons.smooth import smooth_forward
 from robustsnn.studies.shared import norms
-from robustsnn.studies.shared.medians import Values, mean, median, share
+from robustsnn.studies.shared.medians import Values, kept, mean, median, share
 from robustsnn.studies.shared.passes import name_of
 from robustsnn.studies.shared.response import Response, probability
 from robustsnn.studies.study import Recorded
@@ -99,7 +99,7 @@ class FiniteDifference(Recorded):
                 Step(h, mean(error), median(error), median(relative), share(quotient[self.l1 > 0] == 0))
                 for h, error, relative, quotient in rows
             ),
-            {"l1": self.l1, "quotients": self.quotients},
+            kept({"l1": self.l1, "quotients": self.quotients}),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from robustsnn.records.typed import SOME, plain
+from robustsnn.records.typed import SOME, having, plain
 from robustsnn.statistics.correlation import Correlation
 from robustsnn.statistics.jackknife import Estimate
 from robustsnn.studies.shared.medians import Gaps, Mean, Median, Share
@@ -173,7 +173,7 @@ class Differences:
     order: float | None
     orders: Gaps
     steps: Annotated[tuple[Step, ...], SOME]
-    samples: dict[str, Any]
+    samples: Annotated[dict[str, tuple[Any, ...]], having("l1", "quotients")]
 
 
 @dataclass(frozen=True)
