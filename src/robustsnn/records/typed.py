@@ -12,7 +12,7 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from robustsnn.ground.errors import UserError
 
@@ -104,7 +104,7 @@ def record_of(kind: Any, value: Any, where: str) -> Any:
             return None
         kinds = [one for one in of if one is not NoneType]
         names = value.keys() if isinstance(value, dict) else set()
-        fits = (one for one in kinds if not is_dataclass(one) or all(f.name in names for f in _fields(one) if f.needed))
+        fits = (one for one in kinds if not is_dataclass(one) or _needed(one) <= names)
         return record_of(next(fits, kinds[0]), value, where)
     if origin is Literal:
         if value not in of:
@@ -134,28 +134,27 @@ def record_of(kind: Any, value: Any, where: str) -> Any:
 
 def _record(kind: Any, value: Any, where: str) -> Any:
     value, found = _table(value, where), {}
-    for field in _fields(kind):
-        given = value.get(field.name)
-        if given is not None or field.needed:
-            found[field.name] = record_of(field.kind, given, _at(where, field.name))
+    for name, hint in _hints(kind).items():
+        given = value.get(name)
+        if given is not None or name in _needed(kind):
+            found[name] = record_of(hint, given, _at(where, name))
     try:
         return kind(**found)
     except ValueError as error:
         raise UserError(f"{where}: {error}; {remedy(where)}") from error
 
 
-class _Field(NamedTuple):
-    name: str
-    kind: Any
-    needed: bool
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The type of each field."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(kind) if field.init}
 
 
 @cache
-def _fields(kind: Any) -> tuple[_Field, ...]:
-    """What a record is made of; a field with a default need not be there."""
-    hints = get_type_hints(kind, include_extras=True)
-    made = (f for f in fields(kind) if f.init)
-    return tuple(_Field(f.name, hints[f.name], f.default is f.default_factory is MISSING) for f in made)
+def _needed(kind: Any) -> set[str]:
+    """The fields without a default."""
+    return {field.name for field in fields(kind) if field.default is field.default_factory is MISSING}
 
 
 def _table(value: Any, where: str) -> dict[str, Any]:

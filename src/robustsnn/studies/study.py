@@ -95,7 +95,7 @@ class Study(Generic[Found]):
 
     Args:
         title: of its section.
-        measure: looks into the network. What it finds has `to_dict()`, or is a dict: what is written as JSON.
+        measure: looks into the network. What it finds, a dict, a dataclass or with `to_dict()`, is written as JSON.
         blocks: what is shown of several networks, in the order of the page.
         read: what was written; UserError, with the entry, where it makes no sense. A study of your own needs none.
         card: title and sentences for a model card; default the words of its blocks.

@@ -9,8 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustsnn.ground.errors import UserError
-from robustsnn.records.arrays import misfit, read_arrays
+from robustsnn.records.arrays import beside
 from robustsnn.records.typed import SOME, plain, read_record
 from robustsnn.studies.shared.medians import Accuracy, Mean
 
@@ -55,11 +54,6 @@ class Corruptions:
 
 def read(path: Path) -> Corruptions:
     """What was written, with its pictures if they are there. UserError, with the entry, where it makes no sense."""
-    found, beside = read_record(Corruptions, path), path.with_suffix(".npz")
-    if not beside.is_file():
-        return replace(found, pictures=None)
-    arrays = read_arrays(beside)
-    lack = misfit(arrays, {"pictures": ("f", f"{len(found.kinds)} 6 ...")})
-    if lack or arrays["pictures"].ndim < 5:
-        raise UserError(f"{beside}: its arrays do not fit ({lack or 'no images'}); analyse the run again")
-    return replace(found, pictures=arrays["pictures"])
+    found = read_record(Corruptions, path)
+    arrays = beside(path, {"pictures": ("f", f"{len(found.kinds)} 6 ...")})
+    return replace(found, pictures=arrays.get("pictures"))

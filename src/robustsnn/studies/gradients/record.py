@@ -10,8 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustsnn.ground.errors import UserError
-from robustsnn.records.arrays import misfit, read_arrays
+from robustsnn.records.arrays import beside
 from robustsnn.records.typed import SOME, having, plain, read_record
 from robustsnn.studies.shared.medians import Gaps, Mean, Values
 
@@ -121,10 +120,4 @@ class Gradients:
 
 def read(path: Path) -> Gradients:
     """What was written, with its arrays if they are there. UserError, with the entry, where it makes no sense."""
-    found, beside = read_record(Gradients, path), path.with_suffix(".npz")
-    if not beside.is_file():
-        return replace(found, kept={})
-    arrays = read_arrays(beside)
-    if (lack := misfit(arrays, _ARRAYS)) or arrays["image"].ndim not in (4, 5):
-        raise UserError(f"{beside}: its arrays do not fit each other ({lack or 'no images'}); analyse the run again")
-    return replace(found, kept=arrays)
+    return replace(read_record(Gradients, path), kept=beside(path, _ARRAYS))
