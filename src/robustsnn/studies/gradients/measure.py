@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.judge import device_of
+from robustsnn.ground.door import check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
@@ -65,7 +66,12 @@ def gradients(
     Raises UserError for wrong options or labels, and if there is no finite gradient at the pixels.
     """
     rules = {"own": None} if rules is None else rules
-    _check(rules, tolerances, bins=(bins, 1), keep=(keep, 0), batch_size=(batch_size, 1))
+    for name, value, least in (("bins", bins, 1), ("keep", keep, 0), ("batch_size", batch_size, 1)):
+        check_whole(name, value, least)
+    if not rules:
+        raise UserError("rules={}: give at least one, or none at all for the network's own")
+    if not all(0 <= tolerance < 1 for tolerance in tolerances):
+        raise UserError(f"tolerances={list(tolerances)}: shares of the largest entry are in [0, 1)")
     x, y = labelled(data)
     device = device_of(model, x)
     found = {label: _Collected(tolerances, bins) for label in rules}
@@ -94,17 +100,6 @@ def gradients(
     }
     spreads = tuple(found[label].spread(label, name_of(rule), x[0].numel()) for label, rule in rules.items())
     return Gradients(len(x), x[0].numel(), name_of(loss), spreads, arrays)
-
-
-def _check(rules: Mapping[str, GradientRule | None], tolerances: Sequence[float], **least: tuple[int, int]) -> None:
-    if not rules:
-        raise UserError("rules={}: give at least one, or none at all for the network's own")
-    for tolerance in tolerances:
-        if not 0 <= tolerance < 1:
-            raise UserError(f"tolerances={list(tolerances)}: shares of the largest entry are in [0, 1)")
-    for name, (value, low) in least.items():
-        if value < low:
-            raise UserError(f"{name}={value}: at least {low} is needed")
 
 
 class _Collected:

@@ -15,6 +15,7 @@ from torch import nn
 
 from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.judge import device_of
+from robustsnn.ground.door import check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
@@ -141,8 +142,7 @@ def finite_difference(
     sizes = tuple(sorted({fraction(h) for h in steps}, reverse=True))
     if not sizes or sizes[-1] <= 0:
         raise UserError(f"steps={list(steps)}: give at least one, and each above 0")
-    if batch_size < 1:
-        raise UserError(f"batch_size={batch_size}: at least 1 is needed")
+    check_whole("batch_size", batch_size)
     x, y = labelled(data)
     device = device_of(model, x)
     if smooth:
