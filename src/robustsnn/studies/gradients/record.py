@@ -79,11 +79,6 @@ class Spread:
     samples: Annotated[dict[str, Gaps], having("l0", "l1", "l2", "gini", "hoyer")]
 
     @property
-    def tolerances(self) -> tuple[float, ...]:
-        """Of `near`."""
-        return tuple(near.tolerance for near in self.near)
-
-    @property
     def measures(self) -> Mapping[str, Values]:
         """`samples` as arrays."""
         return {name: np.array(values) for name, values in self.samples.items()}
@@ -100,8 +95,13 @@ class Gradients:
     kept: Mapping[str, NDArray[Any]] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if len({rule.tolerances for rule in self.rules}) > 1:
+        if any(tuple(near.tolerance for near in rule.near) != self.tolerances for rule in self.rules):
             raise ValueError("rules: their tolerances differ")
+
+    @property
+    def tolerances(self) -> tuple[float, ...]:
+        """Of `near`, under each rule."""
+        return tuple(near.tolerance for near in self.rules[0].near)
 
     @property
     def spreads(self) -> Mapping[str, Spread]:

@@ -94,12 +94,14 @@ def _rows(shown: Shown[Gradients]) -> list[tuple[str, Spread]]:
 
 
 def _shares(shown: Shown[Gradients]) -> Table:
-    tolerances = shown[0][1].rules[0].tolerances
-    rows = []
-    for name, rule in _rows(shown):
-        if rule.tolerances != tolerances:
-            raise UserError(f"gradients of {name}: other tolerances than in the first; analyse the runs alike")
-        rows.append(Row(rule.label, tuple(part.percents() for part in (rule.sparsity, *rule.near)), name))
+    tolerances = shown[0][1].tolerances
+    for model, entry in shown:
+        if entry.tolerances != tolerances:
+            raise UserError(f"gradients of {model.name}: other tolerances than in the first; analyse the runs alike")
+    rows = [
+        Row(rule.label, tuple(part.percents() for part in (rule.sparsity, *rule.near)), name)
+        for name, rule in _rows(shown)
+    ]
     columns = ("exactly zero", *(f"at most {percent(t)} of the largest" for t in tolerances))
     return Table("Share of entries that are zero or near it", columns, tuple(rows), head="rule")
 

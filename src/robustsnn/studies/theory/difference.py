@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -95,7 +94,7 @@ class FiniteDifference(Recorded):
             int((self.l1 == 0).sum()),
             mean(self.l1),
             self.order,
-            tuple(math.nan if order is None else order for order in self.orders),
+            self.orders,
             tuple(
                 Step(h, mean(error), median(error), median(relative), share(quotient[self.l1 > 0] == 0))
                 for h, error, relative, quotient in rows

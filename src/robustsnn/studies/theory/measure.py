@@ -29,6 +29,7 @@ def theory(task: Task) -> Theory:
     images = images.take(min(SAMPLES, len(images)))
     model, options = task.model, {"rule": task.rule, "seed": task.seed}
     tell = [part(task.progress, before, weight, 8) for before, weight in ((0, 6), (6, 1), (7, 1))]
+    found = trade_off(model, images, progress=tell[0], **options)
     spiking = _asked(_difference, model, images, progress=tell[1], **options)
     # Smooth neurons behind an encoder that rounds are no smooth network.
     smooth = (
@@ -36,7 +37,6 @@ def theory(task: Task) -> Theory:
         if rounds(model)
         else _asked(_difference, model, images, smooth=True, progress=tell[2], **options)
     )
-    found = trade_off(model, images, progress=tell[0], **options)
     return replace(found, difference={"spiking": spiking, "smooth": smooth})
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from robustsnn.records.typed import SOME, having, plain
 from robustsnn.statistics.correlation import Correlation
 from robustsnn.statistics.jackknife import Estimate
-from robustsnn.studies.shared.medians import Gaps, Mean, Median, Share
+from robustsnn.studies.shared.medians import Mean, Median, Share
 from robustsnn.studies.shared.tally import Tally
 from robustsnn.studies.theory.signal_values import SignalToNoise
 
@@ -171,7 +171,7 @@ class Differences:
     zero: int
     l1: Mean
     order: float | None
-    orders: Gaps
+    orders: tuple[float | None, ...]
     steps: Annotated[tuple[Step, ...], SOME]
     samples: Annotated[dict[str, tuple[Any, ...]], having("l1", "quotients")]
 

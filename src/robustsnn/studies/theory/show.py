@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from robustsnn.draw.table import figure_text
 from robustsnn.records.exhibit import Block, Cell, Chart, Line, Row, Table, Words
 from robustsnn.reporting.figures import Found, decimals, line
@@ -176,10 +174,10 @@ def _difference(shown: Shown[Differences]) -> list[Block]:
 
 def _order(entry: Differences) -> str:
     # Of the last two h alone: it is as h tends to 0 that proposition 1 promises an order.
-    order, last = next(iter(entry.orders[::-1]), math.nan), entry.steps[-1]
+    order, last = next(iter(entry.orders[::-1]), None), entry.steps[-1]
     said = (
         "no order can be fitted"
-        if math.isnan(order)
+        if order is None
         else f"between the two smallest h the error goes like h to the power {figure_text(order, 2)}"
     )
     stays = f"; {last.still.text(percent=True)} of the differences are 0 though the norm is not"
