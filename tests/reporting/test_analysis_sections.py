@@ -23,6 +23,7 @@ from robustsnn.models.classifier import Classifier
 from robustsnn.names import load, registered
 from robustsnn.neurons import BPTR, IF, Neurons
 from robustsnn.records.exhibit import Block, Chart, Line, Pictures, Table, Words
+from robustsnn.records.typed import plain
 from robustsnn.reporting.figures import Found, decimals
 from robustsnn.reporting.page import write_report
 from robustsnn.reporting.reading import Model, models_of, read_runs
@@ -314,6 +315,12 @@ def test_a_file_that_makes_no_sense_is_refused(
     assert str(runs[1] / "analysis" / f"{name}.json") in str(caught.value)
     assert "analyse the run" in str(caught.value)
     assert not (tmp_path / "page.html").exists()
+
+
+@pytest.mark.parametrize("name", registered("study"))
+def test_what_is_read_and_written_again_is_the_same(made: Path, name: str) -> None:
+    read = load(registered("study")[name]).read
+    assert {"schema": 1} | plain(read(made / f"{name}.json")) == content(made, name)
 
 
 GONE, WRONG = object(), {"?": [None]}
