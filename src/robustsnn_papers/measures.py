@@ -65,7 +65,7 @@ def moved_statistics(subject: Subject) -> dict[str, list[bool]]:
 
 def theorems(subject: Subject) -> dict[str, Any]:
     """What theorems 4.2 to 4.4 of the trail paper say of a network, or why it cannot be asked."""
-    return of_theory.trade_off(subject.model, subject.images, seed=subject.seed, progress=subject.progress)
+    return of_theory.trade_off(subject.model, subject.images, seed=subject.seed, progress=subject.progress).to_dict()
 
 
 def pictures(subject: Subject) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +20,26 @@ from torch import nn
 from robustsnn.encoders import Direct
 from robustsnn.ground.errors import UserError
 from robustsnn.models.classifier import Classifier
+from robustsnn.names import load, registered
 from robustsnn.neurons import BPTR, IF, Neurons
 from robustsnn.records.exhibit import Block, Chart, Line, Pictures, Table, Words
-from robustsnn.reporting.analysis_file import Found, decimals
+from robustsnn.records.typed import plain
+from robustsnn.reporting.figures import Found, decimals
 from robustsnn.reporting.page import write_report
 from robustsnn.reporting.reading import Model, models_of, read_runs
+from robustsnn.studies.corruptions.measure import corruptions
 from robustsnn.studies.energy import show as energy_page
 from robustsnn.studies.energy.measure import energy
 from robustsnn.studies.gradients import show as gradients
 from robustsnn.studies.gradients.measure import gradients as gradients_of
+from robustsnn.studies.smoothing.measure import smoothing
+from robustsnn.studies.study import Network, Study
 from robustsnn.studies.theory import show as theory
 from robustsnn.studies.theory.density import density_bound
 from robustsnn.studies.theory.difference import finite_difference
 from robustsnn.studies.theory.sharing import sharing
 from robustsnn.studies.theory.signal import signal_to_noise
+from robustsnn.studies.trail.measure import trail
 from robustsnn.studies.vulnerability import show as vulnerability
 from robustsnn.studies.vulnerability.measure import vulnerability as vulnerability_of
 
@@ -52,6 +59,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         name: finite_difference(model, data, smooth=name == "smooth").to_dict() for name in ("plain", "smooth")
     }
     contents = {
+        "corruptions": corruptions(model, (data[0][:2], data[1][:2])).to_dict(),
+        "smoothing": smoothing(model, (data[0][:2], data[1][:2]), draws=5, radii=(0.5,)).to_dict(),
+        "trail": trail(model, data).to_dict(),
         "vulnerability": vulnerability_of(model, data, eps=["1/255", "8/255"], draws=3, steps=1).to_dict(),
         "gradients": found.to_dict(),
         "energy": energy(model, data).to_dict(),
@@ -279,13 +289,18 @@ def test_energy_is_that_of_the_file(runs: list[Path], made: Path) -> None:
         ("vulnerability", "levels.0.samples.ratio", 3, "not a list"),
         ("vulnerability", "clean", 3, "clean is int"),
         ("gradients", "rules.0.normalised.counts", [1], "edges of 1 bins"),
-        ("gradients", "rules.0.magnitudes.positive", [], "differ in length"),
+        ("gradients", "rules.0.magnitudes.positive", [], r"magnitudes: 57 edges of 56 and 0 bins"),
+        ("gradients", "rules", [], "a list of at least one"),
+        ("vulnerability", "levels.0.samples.ratio", [1.0], r"samples\.ratio of 1 images, not of 8"),
+        ("vulnerability", "levels.0.bounds", {}, "a table of below, within, above"),
         ("gradients", "rules.0.label", 5, "label = 5 is not a string"),
         ("gradients", "n", -1, "n = -1"),
         ("theory", "signal", [], "signal is list"),
         ("theory", "signal.pairs.0.held", "yes", "true or false"),
-        ("theory", "density.bounds.0.right", None, "right = None is not a finite number"),
+        ("theory", "density.bounds.0.factor", None, "factor = None is not a finite number"),
         ("theory", "difference.plain.steps.0.h", None, "h = None is not a finite number"),
+        ("corruptions", "kinds.0.mean.mean", "x", r"kinds\[0\]\.mean\.mean = 'x' is not a finite number"),
+        ("smoothing", "levels.0.between.0.standing", None, "standing is NoneType, not a table"),
         ("energy", "activity.0.rates", ["x"], r"rates\[0\]"),
         ("energy", "mac", None, "mac = None is not a finite number"),
         ("energy", "schema", 9, "schema = 9"),
@@ -302,6 +317,61 @@ def test_a_file_that_makes_no_sense_is_refused(
     assert not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.parametrize("name", registered("study"))
+def test_what_is_read_and_written_again_is_the_same(made: Path, name: str) -> None:
+    read = load(registered("study")[name]).read
+    assert {"schema": 1} | plain(read(made / f"{name}.json")) == content(made, name)
+
+
+GONE, WRONG = object(), {"?": [None]}
+NOT_READ = {
+    "energy": {"interval", "mean", "rate", "saving"},
+    "theory": {"grows_towards_input", "held", "interval", "mean", "right", "schema", "vacuous"},
+    "trail": {"interval", "mean"},
+}
+"""What follows from other entries."""
+
+
+def places(part: Any, *before: str | int) -> Iterator[tuple[str | int, ...]]:
+    """Where the entries of a file are, of those in lists the first."""
+    parts = part.items() if isinstance(part, dict) else enumerate(part[:1]) if isinstance(part, list) else ()
+    for key, value in parts:
+        yield (*before, key)
+        yield from places(value, *before, key)
+
+
+def refusal(study: Study[Any], path: Path) -> str:
+    """What is said of a file that is refused; "" if it can be shown."""
+    assert study.read is not None
+    try:
+        study.blocks([(Network("net"), study.read(path))])
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", registered("study"))
+def test_whatever_is_damaged_there_is_a_page_or_one_line_that_says_where(made: Path, tmp_path: Path, name: str) -> None:
+    study, path, missed = load(registered("study")[name]), tmp_path / "analysis" / f"{name}.json", set()
+    path.parent.mkdir()
+    for place in {place[-2:]: place for place in places(content(made, name))}.values():
+        for damage in (GONE, WRONG, math.nan, [0.5] * 99):
+            whole = part = content(made, name)
+            for key in place[:-1]:
+                part = part[key]
+            part[place[-1]] = damage
+            if damage is GONE:
+                del part[place[-1]]
+            path.write_text(json.dumps(whole))
+            if said := refusal(study, path):
+                assert said.startswith(str(path))
+                assert "\n" not in said
+                assert "analyse the run again" in said
+            elif damage is WRONG and isinstance(place[-1], str):
+                missed.add(place[-1])
+    assert missed == NOT_READ.get(name, set())
+
+
 def test_an_analysis_of_other_weights_is_refused(runs: list[Path]) -> None:
     (runs[0] / "weights.safetensors").write_bytes(b"weights")
     edit(runs[0], "energy", "made_with", "0" * 64)
@@ -310,9 +380,9 @@ def test_an_analysis_of_other_weights_is_refused(runs: list[Path]) -> None:
 
 
 def test_found_figures_in_words() -> None:
-    assert Found(0.41234, (0.39, 0.4341), 8).text() == "0.412 [0.39, 0.434]"
-    assert Found(0.41234, None, 8).text(percent=True) == "41.2 %"
-    assert Found(None, None, None).text() == "undefined"
-    assert Found(0.99, (0.95, 1.03), 8).percents().interval == (95.0, 100.0)
+    assert Found((0.39, 0.4341), 8, 0.41234).text() == "0.412 [0.39, 0.434]"
+    assert Found(None, 8, 0.41234).text(percent=True) == "41.2 %"
+    assert Found(None, 0, None).text() == "undefined"
+    assert Found((0.95, 1.03), 8, 0.99).percents().interval == (95.0, 100.0)
     assert decimals([123.0, None, 0.0]) == 0
     assert decimals([0.0123]) == 4

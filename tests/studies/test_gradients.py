@@ -20,7 +20,7 @@ from robustsnn.models import Plan, vgg
 from robustsnn.neurons import ASSG, IF, RGA, STBP, Arctan, gradient_rule
 from robustsnn.studies.gradients.measure import gradients
 from robustsnn.studies.shared import norms
-from robustsnn.studies.shared.medians import median, rank_correlation, share
+from robustsnn.studies.shared.medians import Share, median, rank_correlation, share
 
 X, Y = images(7, (1, 8, 8), low=0.0, high=1.0), torch.arange(7) % 4
 RULES = {"own": None, "arctan": STBP(Arctan()), "assg": ASSG()}
@@ -130,10 +130,10 @@ def test_histograms_count_every_entry():
     values = found.heatmaps()["gradient"].reshape(3, 7, 64).astype(np.float64)
     for g, spread in zip(values, found.spreads.values(), strict=True):
         unit = g / np.abs(g).max(1, keepdims=True)
-        assert spread.normalised.tolist() == np.histogram(unit, 11, (-1, 1))[0].tolist()
-        for side, sign in enumerate((-1, 1)):
+        assert spread.normalised.counts == tuple(np.histogram(unit, 11, (-1, 1))[0].tolist())
+        for sign, counts in ((-1, spread.magnitudes.negative), (1, spread.magnitudes.positive)):
             logs = np.log10(sign * g[sign * g > 0]).clip(-12, 2)
-            assert spread.magnitudes[side].tolist() == np.histogram(logs, 56, (-12, 2))[0].tolist()
+            assert counts == tuple(np.histogram(logs, 56, (-12, 2))[0].tolist())
 
 
 def assert_same(a: object, b: object) -> None:
@@ -232,12 +232,12 @@ def test_the_interval_of_the_median_covers_it():
     draws = np.random.default_rng(0)
     hits = 0
     for _ in range(400):
-        low, high = median(draws.exponential(size=20))["interval"]
+        low, high = median(draws.exponential(size=20)).interval
         hits += low <= math.log(2) <= high
     assert 0.93 <= hits / 400 <= 0.99  # exactly 95.9 % of all
-    assert median(np.arange(5.0))["interval"] is None
-    assert median(np.arange(6.0))["interval"] == [0, 5]  # 1 - 2 / 2^6
-    assert median(np.array([math.nan, 3.0]))["median"] == 3
+    assert median(np.arange(5.0)).interval is None
+    assert median(np.arange(6.0)).interval == (0, 5)  # 1 - 2 / 2^6
+    assert median(np.array([math.nan, 3.0])).median == 3
 
 
 def test_ranks_and_shares():
@@ -245,5 +245,5 @@ def test_ranks_and_shares():
     assert rank_correlation(a, np.exp(a)) == {"value": pytest.approx(1), "n": 4}
     assert rank_correlation(a, -a)["value"] == pytest.approx(-1)
     assert rank_correlation(a, np.ones(5))["value"] is None
-    assert share(np.array([], bool)) == {"share": None, "interval": None, "n": 0}
-    assert share(np.array([True, False]))["share"] == 0.5
+    assert share(np.array([], bool)) == Share(None, 0, None)
+    assert share(np.array([True, False])).share == 0.5

@@ -24,6 +24,21 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} cannot be read as arrays ({reason}); {remedy(str(path))}") from None
 
 
+def beside(path: Path, wanted: Mapping[str, tuple[str, str]]) -> dict[str, np.ndarray]:
+    """All arrays of the npz file beside a JSON file; none without one. UserError where they do not fit, see `misfit`.
+
+    The dots of the first that is wanted are an image, [C, H, W] or [T, C, H, W].
+    """
+    path = path.with_suffix(".npz")
+    if not path.is_file():
+        return {}
+    arrays, (name, (_, shape)) = read_arrays(path), next(iter(wanted.items()))
+    lack = misfit(arrays, wanted) or ("" if arrays[name].ndim - len(shape.split()) in (2, 3) else "no images")
+    if lack:
+        raise UserError(f"{path}: its arrays do not fit ({lack}); {remedy(str(path))}")
+    return arrays
+
+
 def misfit(arrays: Mapping[str, np.ndarray], wanted: Mapping[str, tuple[str, str]]) -> str:
     """Which array is missing or does not fit, and why; "" where all do.
 

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -35,7 +36,13 @@ class Must:
 Share: TypeAlias = Annotated[float, Must(lambda value: 0 <= value <= 1, "a share in [0, 1]")]
 Positive: TypeAlias = Annotated[int, Must(lambda value: value >= 1, "an integer of at least 1")]
 Size: TypeAlias = Annotated[float, Must(lambda value: value >= 0, "at least 0")]
+SOME = Must(bool, "a list of at least one")
 Interval: TypeAlias = Annotated[tuple[float, float], Must(lambda ends: ends[0] <= ends[1], "a lower and an upper end")]
+
+
+def having(*names: str) -> Must:
+    """Entries that a table must have."""
+    return Must(lambda table: table.keys() >= set(names), f"a table of {', '.join(names)}")
 
 
 GAP = object()
@@ -97,7 +104,10 @@ def record_of(kind: Any, value: Any, where: str) -> Any:
     if origin in (Union, UnionType):
         if value is None and NoneType in of:
             return None
-        return record_of(next(one for one in of if one is not NoneType), value, where)
+        kinds = [one for one in of if one is not NoneType]
+        names = value.keys() if isinstance(value, dict) else set()
+        fits = (one for one in kinds if not is_dataclass(one) or _needed(one) <= names)
+        return record_of(next(fits, kinds[0]), value, where)
     if origin is Literal:
         if value not in of:
             raise refuse(where, value, f"one of {', '.join(map(str, of))}")
@@ -125,18 +135,28 @@ def record_of(kind: Any, value: Any, where: str) -> Any:
 
 
 def _record(kind: Any, value: Any, where: str) -> Any:
-    value, hints, found = _table(value, where), get_type_hints(kind, include_extras=True), {}
-    for field in fields(kind):
-        if not field.init:
-            continue
-        given = value.get(field.name)
-        optional = given is None and (field.default is not MISSING or field.default_factory is not MISSING)
-        if not optional:
-            found[field.name] = record_of(hints[field.name], given, _at(where, field.name))
+    value, found = _table(value, where), {}
+    for name, hint in _hints(kind).items():
+        given = value.get(name)
+        if given is not None or name in _needed(kind):
+            found[name] = record_of(hint, given, _at(where, name))
     try:
         return kind(**found)
     except ValueError as error:
         raise UserError(f"{where}: {error}; {remedy(where)}") from error
+
+
+@cache
+def _hints(kind: Any) -> dict[str, Any]:
+    """The type of each field."""
+    hints = get_type_hints(kind, include_extras=True)
+    return {field.name: hints[field.name] for field in fields(kind) if field.init}
+
+
+@cache
+def _needed(kind: Any) -> set[str]:
+    """The fields without a default."""
+    return {field.name for field in fields(kind) if field.default is field.default_factory is MISSING}
 
 
 def _table(value: Any, where: str) -> dict[str, Any]:

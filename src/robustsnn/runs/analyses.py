@@ -35,10 +35,11 @@ from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
 from robustsnn.names import Entry, find, load, registered
 from robustsnn.records.exhibit import written_blocks
+from robustsnn.records.typed import plain
 from robustsnn.runs.build import attacker, rule_named
 from robustsnn.runs.folder import check_run, load_run, weights_digest
 from robustsnn.studies.energy.measure import energy
-from robustsnn.studies.study import NamedNetwork, Study, Task, written
+from robustsnn.studies.study import NamedNetwork, Study, Task
 from robustsnn.studies.trail.record import Statistics
 from robustsnn.training.folder import settle
 
@@ -158,7 +159,7 @@ def analyze(
             except UserError as error:  # of this part; the others may still be asked
                 refused.append(f"{name}: {error}")
                 continue
-            found[name] = written(measured)
+            found[name] = plain(measured)
             if entry.outside:  # then a report shows the blocks that are saved
                 blocks = study.blocks([(network, measured)])
                 found[name] = found[name] | {"title": study.title, "blocks": written_blocks(blocks)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from robustsnn.records.exhibit import Block
+from robustsnn.records.typed import plain
 
 if TYPE_CHECKING:  # a report shows studies without torch
     from robustsnn.attacks.attempt import Attacker
@@ -95,7 +96,7 @@ class Study(Generic[Found]):
 
     Args:
         title: of its section.
-        measure: looks into the network. What it finds has `to_dict()`, or is a dict: what is written as JSON.
+        measure: looks into the network. What it finds, a dict, a dataclass or with `to_dict()`, is written as JSON.
         blocks: what is shown of several networks, in the order of the page.
         read: what was written; UserError, with the entry, where it makes no sense. A study of your own needs none.
         card: title and sentences for a model card; default the words of its blocks.
@@ -114,6 +115,13 @@ class Study(Generic[Found]):
     weight: float = 1.0
 
 
-def written(found: Any) -> dict[str, Any]:
-    """What a study found, as plain values."""
-    return found if isinstance(found, dict) else found.to_dict()
+class Recorded:
+    """What was measured, of which a record is saved: less than there is in memory."""
+
+    def record(self) -> Any:
+        """What is saved."""
+        raise NotImplementedError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as saved; what is undefined is None."""
+        return plain(self.record())

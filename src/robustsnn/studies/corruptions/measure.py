@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +16,17 @@ from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import derived
 from robustsnn.ground.types import Images
-from robustsnn.records.outcome import rate
 from robustsnn.studies.corruptions.events import EVENTS
 from robustsnn.studies.corruptions.images import IMAGES
 from robustsnn.studies.corruptions.kinds import STRENGTHS, Kind
-from robustsnn.studies.shared.medians import tally
+from robustsnn.studies.corruptions.record import Corruptions, OfKind
+from robustsnn.studies.shared.medians import accuracy, mean
 from robustsnn.studies.shared.response import Response, probability
+from robustsnn.studies.study import Recorded
 
 
 @dataclass(frozen=True, eq=False)
-class Corrupted:
+class Corrupted(Recorded):
     """Hits of n images: `right` `[kinds, strengths, n]` and `clean` `[n]`.
 
     Args:
@@ -38,30 +38,20 @@ class Corrupted:
     right: NDArray[np.bool_]
     pictures: NDArray[np.float32]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values. Means are over images, of the share of its corrupted versions that each is right in.
-
-        Versions of one image are not independent, so a mean over kinds or strengths has a t-interval over images; the
-        accuracy at one kind and strength has that of Clopper and Pearson.
-        """
-        return {
-            "n": len(self.clean),
-            "clean": rate(self.clean),
-            "mean": tally(self.right.mean((0, 1))),
-            "lost": tally(self.clean - self.right.mean((0, 1))),
-            "strengths": [tally(hits) for hits in self.right.mean(0)],
-            "kinds": [
-                {
-                    "name": kind.name,
-                    "family": kind.family,
-                    "of": kind.of,
-                    "amounts": list(kind.amounts),
-                    "mean": tally(hits.mean(0)),
-                    "strengths": [rate(one) for one in hits],
-                }
+    def record(self) -> Corruptions:
+        """What is saved of it."""
+        return Corruptions(
+            len(self.clean),
+            accuracy(self.clean),
+            mean(self.right.mean((0, 1))),
+            mean(self.clean - self.right.mean((0, 1))),
+            tuple(map(mean, self.right.mean(0))),
+            tuple(
+                OfKind(kind.name, kind.family, kind.of, kind.amounts, mean(hits.mean(0)), tuple(map(accuracy, hits)))
                 for kind, hits in zip(self.kinds, self.right, strict=True)
-            ],
-        }
+            ),
+            self.pictures,
+        )
 
 
 def corruptions(

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from pathlib import Path
-
 import numpy as np
 
 from robustsnn.draw.png import png
-from robustsnn.ground.errors import UserError
-from robustsnn.records.arrays import misfit, read_arrays
-from robustsnn.records.exhibit import Block, Chart, Line, Picture, Pictures, Row, Table, Words
+from robustsnn.records.exhibit import Block, Chart, Picture, Pictures, Row, Table, Words
 from robustsnn.reporting import panels
-from robustsnn.reporting.analysis_file import Entry
+from robustsnn.reporting.figures import line
 from robustsnn.reporting.wording import count
+from robustsnn.studies.corruptions.record import Corruptions
 from robustsnn.studies.study import Named, Shown
 
 _ABOUT = (
@@ -25,30 +21,27 @@ _ABOUT = (
 )
 
 
-def blocks(shown: Shown[Entry]) -> list[Block]:
-    """What `analysis/corruptions.json` of the models says, with pictures of the first that has some."""
+def blocks(shown: Shown[Corruptions]) -> list[Block]:
+    """What was found in the models, with pictures of the first that has some."""
     words = Words((_ABOUT, *(_words(model, entry) for model, entry in shown)))
     return [words, _strengths(shown), *_kinds(shown), *_pictures(shown)]
 
 
-def _words(model: Named, entry: Entry) -> str:
-    kinds = [(kind.text("name"), kind.found("mean").as_share()) for kind in entry.parts("kinds")]
-    name, worst = min(kinds, key=lambda pair: pair[1].value or 0.0)
+def _words(model: Named, entry: Corruptions) -> str:
+    worst = min(entry.kinds, key=lambda kind: kind.mean.value or 0.0)
+    left = worst.mean.as_share().text(percent=True)
     return (
-        f"{model.name}, {count(entry.whole('n'), 'image')}: {entry.found('mean').as_share().text(percent=True)} over "
-        f"{len(kinds)} kinds at 5 strengths, {entry.found('clean', 'accuracy').text(percent=True)} clean, so "
-        f"{entry.found('lost').text(percent=True)} are lost; most to {name}, which leaves {worst.text(percent=True)}."
+        f"{model.name}, {count(entry.n, 'image')}: {entry.mean.as_share().text(percent=True)} over "
+        f"{len(entry.kinds)} kinds at 5 strengths, {entry.clean.text(percent=True)} clean, so "
+        f"{entry.lost.text(percent=True)} are lost; most to {worst.name}, which leaves {left}."
     )
 
 
-def _strengths(shown: Shown[Entry]) -> Chart:
+def _strengths(shown: Shown[Corruptions]) -> Chart:
     lines = []
     for model, entry in shown:
-        means = [Entry({"mean": part.value}, part.where).found("mean") for part in entry.parts("strengths")]
-        found = [one.as_share() for one in (entry.found("clean", "accuracy"), *means)]
-        y = tuple(math.nan if one.value is None else one.value for one in found)
-        x = tuple(float(strength) for strength in range(len(found)))
-        lines.append(Line(model.name, x, y, tuple(one.interval for one in found), colour=model.colour))
+        found = [one.as_share() for one in (entry.clean, *entry.strengths)]
+        lines.append(line(model.name, range(len(found)), found, model.colour))
     return Chart(
         "Accuracy by strength of corruption",
         "strength",
@@ -60,35 +53,28 @@ def _strengths(shown: Shown[Entry]) -> Chart:
     )
 
 
-def _kinds(shown: Shown[Entry]) -> list[Table]:
+def _kinds(shown: Shown[Corruptions]) -> list[Table]:
     """A table for images and one for events, if there are both: a row per kind, a column per model."""
-    names = [tuple(kind.text("name") for kind in entry.parts("kinds")) for _, entry in shown]
+    names = [tuple(kind.name for kind in entry.kinds) for _, entry in shown]
     tables = []
     for kinds in dict.fromkeys(names):
         same = [pair for pair, own in zip(shown, names, strict=True) if own == kinds]
-        parts = [{kind.text("name"): kind for kind in entry.parts("kinds")} for _, entry in same]
-        rows = [
-            Row(name, tuple(kind[name].found("mean").percents() for kind in parts), parts[0][name].text("family"))
-            for name in kinds
-        ]
-        means = tuple(entry.found("mean").percents() for _, entry in same)
-        clean = tuple(entry.found("clean", "accuracy").percents() for _, entry in same)
+        parts = zip(*(entry.kinds for _, entry in same), strict=True)
+        rows = [Row(each[0].name, tuple(kind.mean.percents() for kind in each), each[0].family) for each in parts]
+        means = tuple(entry.mean.percents() for _, entry in same)
+        clean = tuple(entry.clean.percents() for _, entry in same)
         rows += [Row("mean", means, "all"), Row("clean", clean, "all")]
         columns = tuple(model.name for model, _ in same)
         tables.append(Table("Accuracy by kind of corruption, mean over strengths", columns, tuple(rows), head="kind"))
     return tables
 
 
-def _pictures(shown: Shown[Entry]) -> list[Pictures]:
+def _pictures(shown: Shown[Corruptions]) -> list[Pictures]:
     for _, entry in shown:
-        path, kinds = Path(entry.where).with_suffix(".npz"), entry.parts("kinds")
-        if path.is_file():
-            arrays = read_arrays(path)
-            if (lack := misfit(arrays, {"pictures": ("f", f"{len(kinds)} 6 ...")})) or arrays["pictures"].ndim < 5:
-                raise UserError(f"{path}: its arrays do not fit ({lack or 'no images'}); analyse the run again")
+        if entry.pictures is not None:
             rows = tuple(
-                (kind.text("name"), tuple(Picture(png(panels.shown(np.asarray(one)))) for one in row))
-                for kind, row in zip(kinds, arrays["pictures"], strict=True)
+                (kind.name, tuple(Picture(png(panels.shown(np.asarray(one)))) for one in row))
+                for kind, row in zip(entry.kinds, entry.pictures, strict=True)
             )
             columns = ("clean", *map(str, range(1, 6)))
             return [Pictures("The first image, corrupted", columns, rows, "Columns are strengths.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from robustsnn.records.exhibit import Block, Cell, Chart, Line, Row, Table, Words
-from robustsnn.reporting.analysis_file import decimals
+from robustsnn.reporting.figures import decimals, line
 from robustsnn.reporting.wording import count, percent
 from robustsnn.studies.energy.record import Energy
 from robustsnn.studies.shared.tally import found
@@ -67,9 +67,7 @@ def _per_layer(names: tuple[str, ...], group: Shown[Energy]) -> Chart:
     places = tuple(float(k) for k in range(1, len(names) + 1))
     lines = []
     for model, entry in group:
-        rates = [found(layer.rate) for layer in entry.activity]
-        y = tuple(one.value if one.value is not None else float("nan") for one in rates)
-        lines.append(Line(model.name, places, y, tuple(one.interval for one in rates), colour=model.colour))
+        lines.append(line(model.name, places, [found(layer.rate) for layer in entry.activity], model.colour))
     named = tuple(zip(places, names, strict=True))
     caption = "Mean over neurons, steps and images; bands are 95 % intervals over images."
     return Chart("Firing rate per layer", "layer", "share of steps with a spike", tuple(lines), percent=True,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,90 +11,22 @@ from torch import Tensor, nn
 
 from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.judge import device_of
+from robustsnn.ground.door import check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.types import Loss
 from robustsnn.ground.widest import wide
 from robustsnn.neurons import GradientRule, gradient_rule
-from robustsnn.records.typed import plain
+from robustsnn.studies.gradients.record import Gradients, Magnitudes, Near, Normalised, Spread
 from robustsnn.studies.shared import norms
-from robustsnn.studies.shared.medians import Values, tally
+from robustsnn.studies.shared.medians import kept, mean
 from robustsnn.studies.shared.passes import name_of
 from robustsnn.studies.shared.response import Response, probability
 
 DECADES = (-12, 2)
 PER_DECADE = 4
 _MEASURES = {"l0": norms.l0, "l1": norms.l1, "l2": norms.l2, "gini": norms.gini, "hoyer": norms.hoyer}
-
-
-@dataclass(frozen=True, eq=False)
-class Spread:
-    """The gradients under one rule.
-
-    Args:
-        rule: the rule, "" for each layer's own.
-        measures: "l0", "l1", "l2", "gini", "hoyer" of each sample, see `norms`; NaN where undefined.
-        near: `[tolerances, n]`, the share of entries with |g| <= tolerance max|g| of the sample.
-        normalised: counts of g / max|g| (of its own sample) in equal bins on [-1, 1]; samples whose gradient is zero
-            altogether are left out.
-        magnitudes: `[2, bins]`, counts of log10 |g| of negative and of positive entries, in bins of a quarter decade
-            from 1e-12 to 1e2; the end bins hold what is beyond. Fixed, so that networks can be compared.
-    """
-
-    rule: str
-    measures: Mapping[str, Values]
-    near: Values
-    normalised: NDArray[np.int64]
-    magnitudes: NDArray[np.int64]
-
-    @property
-    def zero(self) -> int:
-        """Samples whose gradient is zero altogether."""
-        return int((self.measures["l0"] == 0).sum())
-
-
-@dataclass(frozen=True, eq=False)
-class Gradients:
-    """What `gradients` found; `spreads` by label of the rule. `kept` holds the arrays of `heatmaps`."""
-
-    n: int
-    entries: int
-    loss: str
-    tolerances: tuple[float, ...]
-    spreads: Mapping[str, Spread]
-    kept: Mapping[str, NDArray[Any]]
-
-    def heatmaps(self) -> dict[str, NDArray[Any]]:
-        """Of the first images: "image" `[k, ...]`, "label" and "value" (f) `[k]`, "rule" `[R]` (labels) and
-        "gradient" `[R, k, ...]`."""
-        return dict(self.kept)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values: summaries, histograms, and the norms of each sample."""
-        return {
-            "n": self.n,
-            "entries": self.entries,
-            "loss": self.loss,
-            "rules": [self._rule(label, spread) for label, spread in self.spreads.items()],
-        }
-
-    def _rule(self, label: str, spread: Spread) -> dict[str, Any]:
-        shares = zip(self.tolerances, spread.near, strict=True)
-        edges = np.linspace(-1, 1, len(spread.normalised) + 1)
-        decades = np.linspace(*DECADES, spread.magnitudes.shape[1] + 1)
-        negative, positive = spread.magnitudes.tolist()
-        return {
-            "label": label,
-            "rule": spread.rule,
-            "zero": spread.zero,
-            **{name: tally(values) for name, values in spread.measures.items()},
-            "sparsity": tally(1 - spread.measures["l0"] / self.entries),
-            "near": [{"tolerance": tolerance, **tally(values)} for tolerance, values in shares],
-            "normalised": {"edges": plain(edges), "counts": spread.normalised.tolist()},
-            "magnitudes": {"log10_edges": plain(decades), "negative": negative, "positive": positive},
-            "samples": {name: plain(values) for name, values in spread.measures.items()},
-        }
 
 
 def gradients(
@@ -136,7 +66,12 @@ def gradients(
     Raises UserError for wrong options or labels, and if there is no finite gradient at the pixels.
     """
     rules = {"own": None} if rules is None else rules
-    _check(rules, tolerances, bins=(bins, 1), keep=(keep, 0), batch_size=(batch_size, 1))
+    for name, value, least in (("bins", bins, 1), ("keep", keep, 0), ("batch_size", batch_size, 1)):
+        check_whole(name, value, least)
+    if not rules:
+        raise UserError("rules={}: give at least one, or none at all for the network's own")
+    if not all(0 <= tolerance < 1 for tolerance in tolerances):
+        raise UserError(f"tolerances={list(tolerances)}: shares of the largest entry are in [0, 1)")
     x, y = labelled(data)
     device = device_of(model, x)
     found = {label: _Collected(tolerances, bins) for label in rules}
@@ -156,26 +91,15 @@ def gradients(
             assert value is not None  # there is a rule
             values.append(value[: max(0, keep - at)].cpu())
             progress(min(at + size, len(x)), len(x), "gradients")
-    kept = {
+    arrays = {
         "image": x[:keep].cpu().numpy(),
         "label": y[:keep].cpu().numpy(),
         "value": torch.cat(values).numpy(),
         "rule": np.array(list(rules)),
         "gradient": np.stack([torch.cat(parts).numpy() for parts in shown.values()]),
     }
-    spreads = {label: found[label].spread(name_of(rule)) for label, rule in rules.items()}
-    return Gradients(len(x), x[0].numel(), name_of(loss), tuple(tolerances), spreads, kept)
-
-
-def _check(rules: Mapping[str, GradientRule | None], tolerances: Sequence[float], **least: tuple[int, int]) -> None:
-    if not rules:
-        raise UserError("rules={}: give at least one, or none at all for the network's own")
-    for tolerance in tolerances:
-        if not 0 <= tolerance < 1:
-            raise UserError(f"tolerances={list(tolerances)}: shares of the largest entry are in [0, 1)")
-    for name, (value, low) in least.items():
-        if value < low:
-            raise UserError(f"{name}={value}: at least {low} is needed")
+    spreads = tuple(found[label].spread(label, name_of(rule), x[0].numel()) for label, rule in rules.items())
+    return Gradients(len(x), x[0].numel(), name_of(loss), spreads, arrays)
 
 
 class _Collected:
@@ -203,10 +127,22 @@ class _Collected:
             place = (wide(entries).log10() - DECADES[0]) / (DECADES[1] - DECADES[0])
             self.magnitudes[side] += _counts(place, self.magnitudes.shape[1])
 
-    def spread(self, rule: str) -> Spread:
+    def spread(self, label: str, rule: str, entries: int) -> Spread:
         """All of it."""
         measures = {name: torch.cat(parts).numpy() for name, parts in self.measures.items()}
-        return Spread(rule, measures, torch.cat(self.near, 1).numpy(), self.normalised, self.magnitudes)
+        shares = zip(self.tolerances, torch.cat(self.near, 1).numpy(), strict=True)
+        decades = np.linspace(*DECADES, self.magnitudes.shape[1] + 1)
+        return Spread(
+            label,
+            rule,
+            zero=int((measures["l0"] == 0).sum()),
+            **{name: mean(values) for name, values in measures.items()},
+            sparsity=mean(1 - measures["l0"] / entries),
+            near=tuple(Near(**vars(mean(values)), tolerance=tolerance) for tolerance, values in shares),
+            normalised=Normalised(tuple(np.linspace(-1, 1, self.bins + 1).tolist()), tuple(self.normalised.tolist())),
+            magnitudes=Magnitudes(tuple(decades.tolist()), *map(tuple, self.magnitudes.tolist())),
+            samples=kept(measures),
+        )
 
 
 def _counts(place: Tensor, bins: int) -> NDArray[np.int64]:

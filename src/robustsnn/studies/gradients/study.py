@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from robustsnn.reporting.analysis_file import read_analysis
+from robustsnn.studies.gradients.record import Gradients, read
 from robustsnn.studies.gradients.show import blocks
 from robustsnn.studies.study import Study, Task
-
-if TYPE_CHECKING:
-    from robustsnn.studies.gradients.measure import Gradients
 
 
 def _measure(task: Task) -> Gradients:
@@ -21,4 +16,4 @@ def _measure(task: Task) -> Gradients:
     return task.ask(gradients, task.some(4 * len(rules), 8), rules=rules)
 
 
-STUDY = Study("Input gradients", _measure, blocks, read_analysis, arrays=lambda found: found.heatmaps(), weight=3)
+STUDY = Study("Input gradients", _measure, blocks, read, arrays=Gradients.heatmaps, weight=3)

@@ -1,55 +1,93 @@
-"""Summaries of values per sample: shares, medians and ranks with their intervals. Undefined values are NaN inside,
-and null in what is written."""
+"""Summaries of values per sample, as files hold them: means, medians, shares and ranks. What is undefined is NaN among
+values, and None in a summary."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustsnn.records.typed import Gap
+from robustsnn.reporting.figures import Figure
 from robustsnn.statistics.binomial import clopper_pearson
 from robustsnn.statistics.correlation import spearman
 from robustsnn.studies.shared.tally import Tally
 
-Values = NDArray[np.float64]
+Values: TypeAlias = NDArray[np.float64]
 """One number per sample `[n]`; NaN where it is undefined."""
+Gaps: TypeAlias = tuple[Gap, ...]
+"""The same in a record."""
 
 
-def tally(values: Values) -> dict[str, Any]:
-    """`Tally.to_dict` of the samples where the value is defined: mean and 95 % t-interval, None of no samples."""
+@dataclass(frozen=True)
+class Mean(Figure):
+    """Of the samples where the value is defined, with its t-interval; `total` and `scatter` are those of `Tally`."""
+
+    mean: float | None
+    total: float | None
+    scatter: float | None
+
+
+@dataclass(frozen=True)
+class Median(Figure):
+    """Of the samples where the value is defined, with an interval between order statistics."""
+
+    median: float | None
+
+
+@dataclass(frozen=True)
+class Share(Figure):
+    """Of samples of some kind; the interval is that of Clopper and Pearson."""
+
+    share: float | None
+
+
+@dataclass(frozen=True)
+class Accuracy(Figure):
+    """The same of images, of those classified correctly."""
+
+    accuracy: float
+
+
+def kept(samples: Mapping[str, NDArray[Any]]) -> dict[str, Gaps]:
+    """Values per sample, for a record."""
+    return {name: tuple(values.tolist()) for name, values in samples.items()}
+
+
+def mean(values: Values) -> Mean:
+    """Over the samples where the value is defined; None of no samples."""
     known = values[np.isfinite(values)]
     if not len(known):
-        return {"n": 0, "total": 0.0, "scatter": 0.0, "mean": None, "interval": None}
-    return Tally.over(known).to_dict()
+        return Mean(None, 0, None, 0.0, 0.0)
+    found = Tally.over(known)
+    return Mean(found.interval(), found.n, found.mean, found.total, found.scatter)
 
 
-def median(values: Values) -> dict[str, Any]:
-    """`{"median", "interval", "n"}` over the samples where the value is defined.
-
-    The interval is between order statistics, exact at 95 % or a little more for any distribution; None below six
-    samples, for which there is none.
-    """
+def median(values: Values) -> Median:
+    """The interval is exact at 95 % or a little more for any distribution; None below six samples."""
     from scipy.stats import binom
 
     known = np.sort(values[np.isfinite(values)])
     n = len(known)
-    if not n:
-        return {"median": None, "interval": None, "n": 0}
-    k = int(binom.ppf(0.025, n, 0.5))
-    ends = [float(known[k - 1]), float(known[n - k])] if k else None
-    return {"median": float(np.median(known)), "interval": ends, "n": n}
+    k = int(binom.ppf(0.025, n, 0.5)) if n else 0
+    return Median((float(known[k - 1]), float(known[n - k])) if k else None, n, float(np.median(known)) if n else None)
 
 
-def share(hits: NDArray[np.bool_]) -> dict[str, Any]:
-    """`{"share", "interval", "n"}`, the interval 95 % Clopper-Pearson; None of no samples."""
+def share(hits: NDArray[np.bool_]) -> Share:
+    """None of no samples."""
     n = len(hits)
-    if not n:
-        return {"share": None, "interval": None, "n": 0}
-    return {"share": float(hits.mean()), "interval": list(clopper_pearson(int(hits.sum()), n)), "n": n}
+    return Share(clopper_pearson(int(hits.sum()), n), n, float(hits.mean())) if n else Share(None, 0, None)
 
 
-def rank_correlation(a: Values, b: Values) -> dict[str, Any]:
+def accuracy(hits: NDArray[np.bool_]) -> Accuracy:
+    """Of at least one image."""
+    return Accuracy(clopper_pearson(int(hits.sum()), len(hits)), len(hits), float(hits.mean()))
+
+
+def rank_correlation(a: Values, b: Values) -> dict[str, float | None]:
     """`{"value", "n"}`: Spearman's, where both are defined; None below three samples, or if one does not vary."""
     known = np.isfinite(a) & np.isfinite(b)
     n = int(known.sum())

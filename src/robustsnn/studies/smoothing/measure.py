@@ -19,7 +19,7 @@ from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import generator, seeded
 from robustsnn.ground.types import Images, Logits
-from robustsnn.studies.smoothing.record import Level, Smoothing, certified_radius, rejected
+from robustsnn.studies.smoothing.record import Level, Smoothed, certified_radius, rejected
 
 CHOOSE = 5
 """A class is chosen by draws / CHOOSE votes of their own."""
@@ -38,7 +38,7 @@ def smoothing(
     batch_size: int = 128,
     seed: int = 0,
     progress: Progress = silent,
-) -> Smoothing:
+) -> Smoothed:
     """Certify g, the network under noise, and attack g.
 
         g(x) = argmax_c P[f(x + e) = c],  e ~ N(0, sigma^2 I)
@@ -94,7 +94,7 @@ def smoothing(
                         broken[i, k] = broken[i, k - 1] or g.differs(g.votes(g.attacked(image, label, at[k])), label)
                 progress(number * len(x) + i + 1, units, text)
             levels.append(Level(deviation, certain, abstained, at, broken))
-    return Smoothing(len(x), draws, confidence, tuple(levels))
+    return Smoothed(len(x), draws, confidence, tuple(levels))
 
 
 @dataclass(frozen=True)

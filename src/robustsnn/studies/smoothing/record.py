@@ -1,17 +1,17 @@
-"""What `smoothing` found, per image, and what follows from it."""
+"""What `smoothing` found, per image, what follows from it, and what of it `analysis/smoothing.json` holds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustsnn.records.outcome import rate
-from robustsnn.records.typed import plain
+from robustsnn.records.typed import SOME, having
 from robustsnn.statistics.binomial import clopper_pearson
-from robustsnn.studies.shared.medians import Values, share
+from robustsnn.studies.shared.medians import Accuracy, Share, Values, accuracy, kept, share
+from robustsnn.studies.study import Recorded
 
 CURVE = np.linspace(0, 3, 25)
 """Radii of the curve, in sigma; beyond 3 no image has a certificate of less than some 5,000 draws."""
@@ -40,7 +40,7 @@ def rejected(own: int, other: int, confidence: float) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Level:
+class Level(Recorded):
     """The classifier smoothed by noise of one sigma, at n images.
 
     Args:
@@ -62,27 +62,25 @@ class Level:
 
     @property
     def contradictions(self) -> int:
-        """Images both certified and broken at a radius: possible by chance alone, see `Smoothing`."""
+        """Images both certified and broken at a radius: possible by chance alone, see `Smoothed`."""
         both = [self.certified(radius) & broken for radius, broken in zip(self.radii, self.broken.T, strict=True)]
         return int(np.any(both, 0).sum())
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; intervals are 95 % Clopper-Pearson over images."""
-        return {
-            "sigma": self.sigma,
-            "abstained": share(self.abstained),
-            "curve": [{"radius": r, "certified": rate(self.certified(r))} for r in (self.sigma * CURVE).tolist()],
-            "between": [
-                {"radius": radius, "certified": rate(self.certified(radius)), "standing": rate(~broken)}
-                for radius, broken in zip(self.radii, self.broken.T, strict=True)
-            ],
-            "contradictions": self.contradictions,
-            "samples": {"certain": plain(self.certain), "broken": self.broken.tolist()},
-        }
+    def record(self) -> AtSigma:
+        """What is saved of it; intervals are 95 % Clopper-Pearson over images."""
+        between = zip(self.radii, self.broken.T, strict=True)
+        return AtSigma(
+            self.sigma,
+            share(self.abstained),
+            tuple(Certified(r, accuracy(self.certified(r))) for r in (self.sigma * CURVE).tolist()),
+            tuple(Between(r, accuracy(self.certified(r)), accuracy(~broken)) for r, broken in between),
+            self.contradictions,
+            kept({"certain": self.certain, "broken": self.broken}),
+        )
 
 
 @dataclass(frozen=True)
-class Smoothing:
+class Smoothed(Recorded):
     """What `smoothing` found.
 
     Each certificate, and each break, holds with `confidence` over the draws of its image.
@@ -93,6 +91,43 @@ class Smoothing:
     confidence: float
     levels: tuple[Level, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {**vars(self), "levels": [level.to_dict() for level in self.levels]}
+    def record(self) -> Smoothing:
+        """What is saved of it."""
+        return Smoothing(self.n, self.draws, self.confidence, tuple(level.record() for level in self.levels))
+
+
+@dataclass(frozen=True)
+class Certified:
+    """The share of images with the true class at every point of less than that distance."""
+
+    radius: float
+    certified: Accuracy
+
+
+@dataclass(frozen=True)
+class Between(Certified):
+    """And the share that no attack broke: the accuracy lies between."""
+
+    standing: Accuracy
+
+
+@dataclass(frozen=True)
+class AtSigma:
+    """What `Level` says of one sigma; `between` at the radii of the attacks."""
+
+    sigma: float
+    abstained: Share
+    curve: tuple[Certified, ...]
+    between: Annotated[tuple[Between, ...], SOME]
+    contradictions: int
+    samples: Annotated[dict[str, tuple[Any, ...]], having("certain", "broken")]
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """What is saved."""
+
+    n: int
+    draws: int
+    confidence: float
+    levels: Annotated[tuple[AtSigma, ...], SOME]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
-from robustsnn.records.exhibit import Block, Chart, Line, Row, Style, Table, Words
-from robustsnn.reporting.analysis_file import Entry
+from robustsnn.records.exhibit import Block, Chart, Row, Table, Words
+from robustsnn.reporting.figures import line
 from robustsnn.reporting.wording import count, percent
+from robustsnn.studies.smoothing.record import Smoothing
 from robustsnn.studies.study import Named, Shown
 
 _ABOUT = (
@@ -19,40 +17,37 @@ _ABOUT = (
 )
 
 
-def blocks(shown: Shown[Entry]) -> list[Block]:
-    """What `analysis/smoothing.json` of the models says."""
+def blocks(shown: Shown[Smoothing]) -> list[Block]:
+    """What was found in the models."""
     words = Words((_ABOUT, *(_words(model, entry) for model, entry in shown)))
     return [words, _curve(shown), _between(shown)]
 
 
-def _words(model: Named, entry: Entry) -> str:
+def _words(model: Named, entry: Smoothing) -> str:
     said, wrong = [], 0
-    for level in entry.parts("levels"):
-        points = level.parts("between")
-        middle = points[len(points) // 2]
-        low, high = (middle.found(key, "accuracy").text(percent=True) for key in ("certified", "standing"))
+    for level in entry.levels:
+        middle = level.between[len(level.between) // 2]
+        low, high = middle.certified.text(percent=True), middle.standing.text(percent=True)
         said.append(
-            f"smoothed by noise of sigma {level.number('sigma'):g} it abstains for "
-            f"{level.found('abstained', 'share').text(percent=True)}, and its accuracy at L2 "
-            f"{middle.number('radius'):.3g} lies between {low} (certified) and {high} (attacked)"
+            f"smoothed by noise of sigma {level.sigma:g} it abstains for {level.abstained.text(percent=True)}, and its "
+            f"accuracy at L2 {middle.radius:.3g} lies between {low} (certified) and {high} (attacked)"
         )
-        wrong += level.whole("contradictions")
-    chance = 1 - entry.number("confidence")
+        wrong += level.contradictions
     return (
-        f"{model.name}, {count(entry.whole('n'), 'image')}, {count(entry.whole('draws'), 'draw')} each: "
-        f"{'; '.join(said)}. Each certificate may be wrong with a chance of {percent(chance)}; "
+        f"{model.name}, {count(entry.n, 'image')}, {count(entry.draws, 'draw')} each: "
+        f"{'; '.join(said)}. Each certificate may be wrong with a chance of {percent(1 - entry.confidence)}; "
         f"{count(wrong, 'image')} {'was' if wrong == 1 else 'were'} broken where certified."
     )
 
 
-def _curve(shown: Shown[Entry]) -> Chart:
+def _curve(shown: Shown[Smoothing]) -> Chart:
     lines = []
     for model, entry in shown:
-        for level in entry.parts("levels"):
-            name = f"{model.name}, sigma {level.number('sigma'):g}"
-            points = level.parts("between")
-            lines.append(_line(f"{name}, certified", level.parts("curve"), "certified", "line", model.colour))
-            lines.append(_line(f"{name}, attacked", points, "standing", "dashed", model.colour))
+        for level in entry.levels:
+            name, points = f"{model.name}, sigma {level.sigma:g}", level.between
+            certified, attacked = [point.certified for point in level.curve], [point.standing for point in points]
+            lines.append(line(f"{name}, certified", (p.radius for p in level.curve), certified, model.colour))
+            lines.append(line(f"{name}, attacked", (p.radius for p in points), attacked, model.colour, "dashed"))
     return Chart(
         "Accuracy of the smoothed classifier, from below and from above",
         "radius (L2)",
@@ -63,18 +58,15 @@ def _curve(shown: Shown[Entry]) -> Chart:
     )
 
 
-def _line(name: str, points: Sequence[Entry], key: str, style: Style, colour: int) -> Line:
-    found = [point.found(key, "accuracy") for point in points]
-    y = tuple(math.nan if one.value is None else one.value for one in found)
-    return Line(name, tuple(p.number("radius") for p in points), y, tuple(f.interval for f in found), style, colour)
-
-
-def _between(shown: Shown[Entry]) -> Table:
-    rows = []
-    for model, entry in shown:
-        for level in entry.parts("levels"):
-            for point in level.parts("between"):
-                label = f"sigma {level.number('sigma'):g}, L2 {point.number('radius'):.3g}"
-                cells = tuple(point.found(key, "accuracy").percents() for key in ("certified", "standing"))
-                rows.append(Row(label, cells, model.name))
+def _between(shown: Shown[Smoothing]) -> Table:
+    rows = [
+        Row(
+            f"sigma {level.sigma:g}, L2 {point.radius:.3g}",
+            (point.certified.percents(), point.standing.percents()),
+            model.name,
+        )
+        for model, entry in shown
+        for level in entry.levels
+        for point in level.between
+    ]
     return Table("Between which shares its accuracy lies", ("certified", "attacked"), tuple(rows), head="noise, radius")

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
 
-from robustsnn.reporting.analysis_file import read_analysis
+from robustsnn.records.typed import read_record
+from robustsnn.studies.smoothing.record import Smoothing
 from robustsnn.studies.smoothing.show import blocks
 from robustsnn.studies.study import Study, Task
-
-if TYPE_CHECKING:
-    from robustsnn.studies.smoothing.record import Smoothing
 
 
 def _measure(task: Task) -> Smoothing:
     from robustsnn.studies.smoothing.measure import smoothing
 
     images = task.some(len(task.sigma) * (4.8 * task.draws + 375), 2)
-    return smoothing(
-        task.model,
-        images,
-        sigma=task.sigma,
-        draws=task.draws,
-        batch_size=task.batch_size,
-        seed=task.seed,
-        progress=task.progress,
-    )
+    return task.ask(smoothing, images, sigma=task.sigma, draws=task.draws).record()
 
 
-STUDY = Study(
-    "Randomised smoothing",
-    _measure,
-    blocks,
-    read_analysis,
-    weight=5,
-)
+STUDY = Study("Randomised smoothing", _measure, blocks, partial(read_record, Smoothing), weight=5)

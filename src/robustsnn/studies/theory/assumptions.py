@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
 from robustsnn.ground.widest import wide
 from robustsnn.neurons import STBP, Arctan, GradientRule, neuron_layers
 from robustsnn.studies.shared.fanout import Weighted
-
-
-@dataclass(frozen=True)
-class Assumption:
-    """`text` holds or not; where it is an inequality, `observed <= claimed`, with both sides."""
-
-    text: str
-    holds: bool
-    observed: float | None = None
-    claimed: float | None = None
+from robustsnn.studies.theory.record import Assumption
 
 
 def of_network(

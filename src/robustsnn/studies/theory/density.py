@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,80 +19,12 @@ from robustsnn.ground.widest import wide
 from robustsnn.losses import cross_entropy
 from robustsnn.models.classifier import Classifier
 from robustsnn.neurons import GradientRule
-from robustsnn.records.typed import plain
 from robustsnn.studies.shared.fanout import Weighted, fan_out, weighted_layers
 from robustsnn.studies.shared.passes import differentiating, first_samples, gradients_at, name_of
 from robustsnn.studies.shared.tally import Tally
 from robustsnn.studies.shared.timesteps import steps_of
-from robustsnn.studies.theory.assumptions import Assumption, of_network, of_weights
-
-
-@dataclass(frozen=True)
-class Bound:
-    """One reading of the inequality `left <= factor * below`, in numbers of non-zero entries.
-
-    Args:
-        reading: "gradients", of a loss, or "equation 13", the products that the paper puts in their place.
-        left: of the weight gradient, per sample; `entries` is the most that it can be.
-        below: of the input gradient at one step (mean over steps), per sample.
-        factor: (T/d) (k_S/k_W1).
-    """
-
-    reading: str
-    left: Tally
-    entries: int
-    below: Tally
-    factor: float
-
-    @property
-    def right(self) -> float:
-        """The right side, factor times the mean over samples."""
-        return self.factor * self.below.mean
-
-    @property
-    def holds(self) -> bool:
-        """Whether the mean left side is at most the right side (up to rounding)."""
-        return self.left.mean <= self.right * (1 + 1e-12)
-
-    @property
-    def vacuous(self) -> bool:
-        """Whether the right side is at least the number of entries, so that no gradient could break the bound."""
-        return self.right >= self.entries * (1 - 1e-12)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {**vars(self), "right": self.right, "holds": self.holds, "vacuous": self.vacuous}
-
-
-@dataclass(frozen=True)
-class DensityBound:
-    """Theorem 4.4 at the first weight layer, called W1, over n samples.
-
-    Args:
-        layer: its name.
-        steps: T, inputs at which the layer was run per sample.
-        inputs: d, the entries of one input.
-        k_inputs: k_S, the most non-zero entries of an input, over steps and samples.
-        k_weights: k_W1, the most non-zero entries in a column: outputs that one input entry is connected to by
-            weights that are not zero. None of either is a bound that cannot be evaluated.
-        bounds: the readings that can be evaluated.
-        assumptions: of the theorem and of its proof, each with what was found.
-    """
-
-    n: int
-    loss: str
-    rule: str
-    layer: str
-    steps: int
-    inputs: int
-    k_inputs: int
-    k_weights: int
-    bounds: tuple[Bound, ...]
-    assumptions: tuple[Assumption, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a file."""
-        return plain({"schema": 1, **vars(self)})
+from robustsnn.studies.theory.assumptions import of_network, of_weights
+from robustsnn.studies.theory.record import Bound, DensityBound
 
 
 def density_bound(
@@ -159,21 +90,17 @@ def density_bound(
     k_weights = int(fan_out(layer, shape, layer.weight.detach() != 0).max())
     spikes = min(levels) >= 0 and len(levels - {0.0}) <= 1
     assumptions = of_network(model, layer, rule, spikes, two)
-    if not k_weights:
-        return DensityBound(
-            len(x), name_of(loss), name_of(rule), name, steps, d, k_inputs, k_weights, (), tuple(assumptions)
-        )
-    factor = steps / d * k_inputs / k_weights
-    bounds = [Bound("gradients", left, layer.weight.numel(), below, factor)]
-    if two is not None:
-        assumptions += of_weights(*two)
-        if products.n:
-            ones = int(((wide(two[1]) @ wide(two[0])) != 0).sum())
-            both = Tally.over([ones] * len(x))
-            bounds.append(Bound("equation 13", products, two[1].shape[0] * steps, both, factor))
-    return DensityBound(
-        len(x), name_of(loss), name_of(rule), name, steps, d, k_inputs, k_weights, tuple(bounds), tuple(assumptions)
-    )
+    bounds = []
+    if k_weights:
+        factor = steps / d * k_inputs / k_weights
+        bounds.append(Bound("gradients", left, layer.weight.numel(), below, factor))
+        if two is not None:
+            assumptions += of_weights(*two)
+            if products.n:
+                both = Tally.over([int(((wide(two[1]) @ wide(two[0])) != 0).sum())] * len(x))
+                bounds.append(Bound("equation 13", products, two[1].shape[0] * steps, both, factor))
+    asked = len(x), name_of(loss), name_of(rule), name
+    return DensityBound(*asked, steps, d, k_inputs, k_weights, tuple(bounds), tuple(assumptions))
 
 
 def _one(value: float) -> Tally:

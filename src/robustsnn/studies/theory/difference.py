@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import nn
 
 from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.judge import device_of
+from robustsnn.ground.door import check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
@@ -23,15 +23,16 @@ from robustsnn.ground.units import fraction
 from robustsnn.ground.widest import widest
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.neurons.smooth import smooth_forward
-from robustsnn.records.typed import plain
 from robustsnn.studies.shared import norms
-from robustsnn.studies.shared.medians import Values, median, share, tally
+from robustsnn.studies.shared.medians import Values, kept, mean, median, share
 from robustsnn.studies.shared.passes import name_of
 from robustsnn.studies.shared.response import Response, probability
+from robustsnn.studies.study import Recorded
+from robustsnn.studies.theory.record import Differences, Step
 
 
 @dataclass(frozen=True, eq=False)
-class FiniteDifference:
+class FiniteDifference(Recorded):
     """What `finite_difference` found.
 
     Args:
@@ -61,7 +62,7 @@ class FiniteDifference:
     @property
     def orders(self) -> tuple[float | None, ...]:
         """Between neighbouring steps, log(error / error) / log(h / h) of the median errors; None where one is zero."""
-        middle = [median(errors)["median"] for errors in self.errors]
+        middle = [median(errors).median for errors in self.errors]
         pairs = zip(pairwise(self.steps), pairwise(middle), strict=True)
         return tuple(
             float(np.log(after / before) / np.log(small / large)) if before and after else None
@@ -75,37 +76,31 @@ class FiniteDifference:
         1 if the quotient tends to the norm as a difference of a smooth function does; 0 if the error stays. None
         where fewer than two steps have an error.
         """
-        middle = [median(errors)["median"] for errors in self.errors]
+        middle = [median(errors).median for errors in self.errors]
         points = [(h, error) for h, error in zip(self.steps, middle, strict=True) if error]
         if len(points) < 2:
             return None
         h, error = np.log(np.array(points)).T
         return float(np.polyfit(h, error, 1)[0])
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values; what is undefined is None."""
+    def record(self) -> Differences:
+        """What is saved of it."""
         rows = zip(self.steps, self.errors, self.relative, self.quotients, strict=True)
-        return {
-            "n": len(self.l1),
-            "loss": self.loss,
-            "rule": self.rule,
-            "smooth": self.smooth,
-            "zero": int((self.l1 == 0).sum()),
-            "l1": tally(self.l1),
-            "order": self.order,
-            "orders": list(self.orders),
-            "steps": [
-                {
-                    "h": h,
-                    "error": tally(error),
-                    "median_error": median(error),
-                    "relative": median(relative),
-                    "still": share(quotient[self.l1 > 0] == 0),
-                }
+        return Differences(
+            len(self.l1),
+            self.loss,
+            self.rule,
+            self.smooth,
+            int((self.l1 == 0).sum()),
+            mean(self.l1),
+            self.order,
+            self.orders,
+            tuple(
+                Step(h, mean(error), median(error), median(relative), share(quotient[self.l1 > 0] == 0))
                 for h, error, relative, quotient in rows
-            ],
-            "samples": {"l1": plain(self.l1), "quotients": plain(self.quotients)},
-        }
+            ),
+            kept({"l1": self.l1, "quotients": self.quotients}),
+        )
 
 
 def finite_difference(
@@ -146,8 +141,7 @@ def finite_difference(
     sizes = tuple(sorted({fraction(h) for h in steps}, reverse=True))
     if not sizes or sizes[-1] <= 0:
         raise UserError(f"steps={list(steps)}: give at least one, and each above 0")
-    if batch_size < 1:
-        raise UserError(f"batch_size={batch_size}: at least 1 is needed")
+    check_whole("batch_size", batch_size)
     x, y = labelled(data)
     device = device_of(model, x)
     if smooth:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import fsum
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
@@ -16,71 +15,13 @@ from robustsnn.ground.types import Loss
 from robustsnn.losses import cross_entropy
 from robustsnn.models.classifier import Classifier
 from robustsnn.neurons import GradientRule
-from robustsnn.records.typed import plain
-from robustsnn.statistics.correlation import Correlation, pearson, spearman
-from robustsnn.statistics.jackknife import Estimate, ratio
+from robustsnn.statistics.correlation import pearson, spearman
+from robustsnn.statistics.jackknife import ratio
 from robustsnn.studies.shared.passes import differentiating, first_samples, gradients_at, name_of, weights_of
 from robustsnn.studies.theory.depth import depths
+from robustsnn.studies.theory.record import Shared, Sharing
 
 At = Literal["pixels", "code"]
-
-
-@dataclass(frozen=True)
-class Shared:
-    """The gradient at one weight tensor beside the gradient at the input, over samples.
-
-    Args:
-        depth: 1 for weights nearest to the input, see `depths`.
-        sparsity: mean share of entries that are exactly zero.
-        pearson, spearman: of that share with the share of zeros of the same sample's input gradient. None where one
-            of them is the same for all samples: a correlation is not defined then, and not 0.
-        ratio: mean share of zeros of the weight gradient over that of the input gradient.
-    """
-
-    name: str
-    depth: int
-    entries: int
-    sparsity: float
-    pearson: Correlation | None
-    spearman: Correlation | None
-    ratio: Estimate
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """Sparsity of the input gradient against that of each weight gradient, in order of depth, over n samples.
-
-    Args:
-        at: where the input gradient was taken, "pixels" or "code".
-        input_sparsity: its mean share of zeros; `input_varies` says whether it differs between samples at all.
-        trend: Spearman's correlation, over weight tensors, of depth with their Pearson's; `trend_of_ranks` with
-            their Spearman's. Theorem 4.3 says that both are negative. None where fewer than two are defined, or
-            all are alike.
-        undefined: weight tensors without a correlation, which the trends leave out.
-    """
-
-    n: int
-    loss: str
-    rule: str
-    at: str
-    input_sparsity: float
-    input_varies: bool
-    tensors: tuple[Shared, ...]
-    trend: Correlation | None
-    trend_of_ranks: Correlation | None
-    undefined: int
-
-    @property
-    def grows_towards_input(self) -> bool | None:
-        """Whether the correlation falls with depth, as the theorem says; None where there is no trend."""
-        return None if self.trend is None else self.trend.value < 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for a file."""
-        head = {key: value for key, value in vars(self).items() if key not in ("tensors", "trend", "trend_of_ranks")}
-        trends = {"trend": self.trend, "trend_of_ranks": self.trend_of_ranks}
-        last = {"grows_towards_input": self.grows_towards_input, "tensors": self.tensors}
-        return plain({"schema": 1, **head, **trends, **last})
 
 
 def sharing(

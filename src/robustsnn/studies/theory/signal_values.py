@@ -21,7 +21,7 @@ class Ratio:
     signal: float
     noise: float
     snr: Estimate
-    without: tuple[float | None, ...]
+    without: tuple[float | None, ...] = ()
 
     @staticmethod
     def of(signals: Sequence[float], noises: Sequence[float]) -> Ratio:
@@ -91,5 +91,4 @@ class SignalToNoise:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for a file."""
-        head = {"schema": 1, "n": self.n, "loss": self.loss, "rule": self.rule, "trained_anew": self.trained_anew}
-        return plain({**head, "held": self.held, "at": self.at, "pairs": self.pairs})
+        return plain({"schema": 1, **vars(self), "held": self.held})
