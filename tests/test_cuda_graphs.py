@@ -57,23 +57,23 @@ def test_two_recorded_steps_leave_the_weights_of_two_steps(graphs: ModuleType, r
 def test_a_batch_that_is_not_copied_in_is_noticed(graphs: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     """A replay reads the tensors that it was recorded with: here those of the first step for every step."""
 
-    class Stale(library.Recorded):
+    class Stale(library.RecordedFunction):
         def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
             return super().__call__(*(torch.zeros_like(x) for x in self.inputs))
 
-    monkeypatch.setattr(library, "Recorded", Stale)
+    monkeypatch.setattr(library, "RecordedFunction", Stale)
     assert apart(graphs, "AT") > 0
 
 
 def test_statistics_that_warming_up_moved_are_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a GPU, where a function is called a few times before it is recorded."""
 
-    class Warmed(library.Recorded):
+    class Warmed(library.RecordedFunction):
         def __init__(self, function: Any, *examples: Tensor) -> None:
             super().__init__(function, *examples)
             function(*self.inputs)
 
-    monkeypatch.setattr(library, "Recorded", Warmed)
+    monkeypatch.setattr(library, "RecordedFunction", Warmed)
     plain, recorded = trained(Natural(), False), trained(Natural(), True)
     assert all(torch.equal(a, b) for a, b in zip(plain, recorded, strict=True))
 

@@ -30,7 +30,7 @@ from robustsnn.attacks.start import AtImage, Uniform
 from robustsnn.cli import main
 from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet
-from robustsnn.ground.distributed import ALONE, Processes, Share, joined
+from robustsnn.ground.distributed import ALONE, BatchShare, Processes, joined
 from robustsnn.ground.errors import UserError
 from robustsnn.objectives import TRADES, Adversarial, CleanLogitPairing, Hire, Natural, SparsityRegularised
 from robustsnn.runs import folder as runs
@@ -385,7 +385,7 @@ def test_shares_cut_a_batch_and_weigh_every_sample_the_same(n, count):
 
 
 def test_one_process_has_everything():
-    assert ALONE.share(5) == Share(slice(0, 5), 5, 1.0)
+    assert ALONE.share(5) == BatchShare(slice(0, 5), 5, 1.0)
     assert ALONE.sum(torch.ones(2)).tolist() == [1, 1]
 
 

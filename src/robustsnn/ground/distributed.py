@@ -29,7 +29,7 @@ class ProcessLost(UserError):
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchShare:
     """What a process sees of a batch of `total` samples: the `rows`, whose mean enters the whole with `weight`.
 
     The mean over the batch is the sum over the processes of weight x mean over rows.
@@ -52,16 +52,16 @@ class Processes:
         """Whether it is the one that writes files and speaks."""
         return self.rank == 0
 
-    def share(self, n: int) -> Share:
+    def share(self, n: int) -> BatchShare:
         """This process's rows of a batch of n: n/count of them, in order of the ranks, rounded either way.
 
         Of a batch of fewer than two samples per process, everyone sees the whole, with equal weights: nobody is
         left without samples, and batch norms not with a single one.
         """
         if self.count == 1 or n < 2 * self.count:
-            return Share(slice(0, n), n, 1 / self.count)
+            return BatchShare(slice(0, n), n, 1 / self.count)
         start, stop = n * self.rank // self.count, n * (self.rank + 1) // self.count
-        return Share(slice(start, stop), n, (stop - start) / n)
+        return BatchShare(slice(start, stop), n, (stop - start) / n)
 
     def sum(self, tensor: Tensor) -> Tensor:
         """`tensor`, a contiguous one, with the sum over all processes in place; the same bits in each.

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from robustsnn.ground.distributed import ALONE, Processes, Share
+from robustsnn.ground.distributed import ALONE, BatchShare, Processes
 from robustsnn.ground.seeds import Draws
 from robustsnn.ground.widest import wide
 
 
-def share_of(draws: torch.Generator, share: Share) -> Draws:
+def share_of(draws: torch.Generator, share: BatchShare) -> Draws:
     """A generator that stands where `draws` does, for an objective that sees a share of the batch."""
     own = Draws()
     own.set_state(draws.get_state())
@@ -33,13 +33,13 @@ def go_on(draws: torch.Generator, own: torch.Generator, processes: Processes, de
 def sum_gradients(model: nn.Module, processes: Processes) -> None:
     """Each parameter's gradient becomes the sum over all processes.
 
-    With losses weighted by their `Share` that is the gradient of the mean over the whole batch. All gradients of
+    With losses weighted by their `BatchShare` that is the gradient of the mean over the whole batch. All gradients of
     one type travel as one vector.
     """
     _sum_together([p.grad for p in model.parameters() if p.grad is not None], processes)
 
 
-def average_statistics(model: nn.Module, processes: Processes, share: Share) -> None:
+def average_statistics(model: nn.Module, processes: Processes, share: BatchShare) -> None:
     """Running statistics of batch norms become their means over all processes, weighted by the share.
 
     They have seen different images since they last were equal. The mean that comes out is the mean over the whole
@@ -70,7 +70,7 @@ def _sum_together(tensors: list[Tensor], processes: Processes) -> None:
 
 
 def over_the_batch(
-    loss: Tensor, terms: dict[str, Tensor], hits: Tensor, processes: Processes, share: Share
+    loss: Tensor, terms: dict[str, Tensor], hits: Tensor, processes: Processes, share: BatchShare
 ) -> tuple[dict[str, float], int]:
     """({"loss", term: its mean}, correct images) of the whole batch, the same in each process.
 
@@ -159,7 +159,7 @@ def _global(norm: nn.BatchNorm2d, processes: Processes) -> GlobalBatchNorm:
     return own
 
 
-def see(model: nn.Module, share: Share) -> None:
+def see(model: nn.Module, share: BatchShare) -> None:
     """Tells the model's `GlobalBatchNorm`s whether the next batch is shared or seen whole by every process."""
     for norm in model.modules():
         if isinstance(norm, GlobalBatchNorm):

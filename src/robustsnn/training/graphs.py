@@ -58,7 +58,7 @@ def _warm_up(work: Callable[[], object]) -> None:
     torch.cuda.current_stream().wait_stream(side)
 
 
-class Recorded:
+class RecordedFunction:
     """A function of tensors of fixed shape as a CUDA graph. What it returns is overwritten by the next call.
 
     On a CPU it is simply called.
@@ -95,7 +95,7 @@ class Graphs:
     def __init__(self, model: nn.Module, autocast: str) -> None:
         self.model, self.autocast = model, autocast
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.recorded: dict[Hashable, Recorded] = {}
+        self.recorded: dict[Hashable, RecordedFunction] = {}
         self.names: tuple[str, ...] = ()
         self.gradients: dict[Hashable, list[Tensor | None]] = {}
         self.passes: dict[Hashable, _Pass] = {}
@@ -120,7 +120,7 @@ class Graphs:
             self.gradients.clear()
         if key not in self.recorded:
             before = [buffer.clone() for buffer in self.model.buffers()]
-            self.recorded[key] = Recorded(differentiated, points, y)
+            self.recorded[key] = RecordedFunction(differentiated, points, y)
             with torch.no_grad():  # warming up moved the statistics of the norms
                 for buffer, old in zip(self.model.buffers(), before, strict=True):
                     buffer.copy_(old)
