@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.streams import Streams
 from robustsnn.data.batches import ImageSet
-from robustsnn.evaluation import run_suite
+from robustsnn.evaluation import Effort, run_suite
 from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.fitting import fit_to
 from robustsnn.evaluation.judge import Judge
@@ -107,7 +107,7 @@ def suites(model: nn.Module, images: ImageSet, seed: int, out: Path) -> dict[str
     for eps in RADII:
         chosen = suite("quick")(fraction(eps))
         full, half = (
-            run_suite(model, images, chosen, seed=seed, out=out, precision=precision).standing()
+            run_suite(model, images, chosen, Effort(seed=seed, out=out, precision=precision)).standing()
             for precision in PRECISIONS
         )
         found[eps] = {

@@ -51,7 +51,7 @@ from arguments import Parser, context, output, positive
 from robustsnn.attacks.threat import TOLERANCE, Linf
 from robustsnn.bench.machine import quiet
 from robustsnn.bench.show import heading
-from robustsnn.evaluation import run_suite
+from robustsnn.evaluation import Effort, run_suite
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import own_name, write_arrays, write_json
 from robustsnn.ground.modes import frozen, precision
@@ -71,6 +71,7 @@ from robustsnn.neurons import compilation
 from robustsnn.runs import demo
 from robustsnn.runs.build import suite
 from robustsnn.runs.folder import load_run, train_run
+from robustsnn.statistics.binomial import clopper_pearson
 
 try:
     import eagerpy
@@ -344,7 +345,9 @@ class Trial:
         def make() -> Verdict:
             watch = Watch()
             model = Counted(self.network, self.options.precision)
-            found = run_suite(model, (self.x, self.y), made, batch_size=len(self.x), seed=seed, progress=progress)
+            found = run_suite(
+                model, (self.x, self.y), made, Effort(batch_size=len(self.x), seed=seed), progress=progress
+            )
             spent = watch.read()
             broken = found.correct & ~found.standing()
             hit = np.where(found.broken, found.distance, 0).max(0)
@@ -492,6 +495,28 @@ def tables(rows: list[dict[str, Any]]) -> list[Table]:
     return [standing, cost, ours]
 
 
+def over_all(rows: list[dict[str, Any]]) -> list[str]:
+    """What each suite leaves, over all rows, of the images that the referees and that the other suites break."""
+    made = []
+    for name in rows[0]["suites"]:
+        found = [(row["clean"], row["standing_after_referees"], row["suites"]) for row in rows]
+        left = {"all referees": [(suites[name]["missed"], clean - stand) for clean, stand, suites in found]}
+        for other in rows[0]["suites"]:
+            if other != name:
+                counts = [
+                    (suites[name]["behind"].get(other, 0), c - suites[other]["standing"]) for c, _, suites in found
+                ]
+                left[other] = counts
+        for other, counts in left.items():
+            k, n = (sum(values) for values in zip(*counts, strict=True))
+            low, high = clopper_pearson(k, n)
+            share = f"{k / n:.1%} [{low:.1%}, {high:.1%}]" if n else "none"
+            made.append(
+                f"{name} leaves {k} of the {n} images that {other} break{'' if 'all' in other else 's'}: {share}"
+            )
+    return made
+
+
 def main() -> None:
     known = subjects()
     names = list(dict.fromkeys(group(referee.name) for referee in referees(0.1, 0)))
@@ -551,6 +576,8 @@ def main() -> None:
         for name, c in row["suites"].items():
             if c["missed"]:
                 print(f"{row['model']}, {row['eps']}: {name} misses images, by referee {c['missed_by']}")
+    print(f"Over all {len(rows)} rows (95 % intervals; images of one network in two rows count twice):")
+    print(*over_all(rows), sep="\n")
 
 
 if __name__ == "__main__":

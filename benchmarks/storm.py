@@ -43,7 +43,7 @@ from robustsnn.attacks import Source, Suite, fgsm, pgd
 from robustsnn.attacks.suites import black_box
 from robustsnn.data.batches import Splits
 from robustsnn.data.digits import digits
-from robustsnn.evaluation import Shard, measure
+from robustsnn.evaluation import Effort, Shard, measure
 from robustsnn.ground import provenance
 from robustsnn.ground.files import write_json
 from robustsnn.ground.ours import LOCK
@@ -80,17 +80,14 @@ def train(out: Path) -> None:
 
 def evaluate(out: Path) -> None:
     """An evaluation with a curve that keeps its images, of a run that is there."""
-    folder.evaluate_run(
-        out / "run", "paper-sr-10", "16/255", curve=["8/255"], limit=6, batch_size=3, resume=True, save=True
-    )
+    folder.evaluate_run(out / "run", "paper-sr-10", "16/255", Effort(3), curve=["8/255"], limit=6, save=True)
 
 
 def shards(out: Path) -> None:
     """The same in two shards, merged."""
-    options: dict[str, Any] = {"limit": 6, "batch_size": 2, "resume": True}
     for index in (1, 2):
-        folder.evaluate_run(out / "run", "paper-sr-10", "16/255", shard=Shard(index, 2), **options)
-    folder.evaluate_run(out / "run", "paper-sr-10", "16/255", merge=[], **options)
+        folder.evaluate_run(out / "run", "paper-sr-10", "16/255", Effort(2), limit=6, shard=Shard(index, 2))
+    folder.evaluate_run(out / "run", "paper-sr-10", "16/255", Effort(2), limit=6, merge=[])
 
 
 def analyze(out: Path) -> None:
@@ -106,7 +103,7 @@ def report(out: Path) -> None:
 
 def sweeping(out: Path) -> None:
     """Two points, attacked on validation images."""
-    look = sweep.Look("paper-sr-10", "16/255", limit=4)
+    look = sweep.SweepLook("paper-sr-10", "16/255", limit=4)
     base = replace(config(epochs=2), train=replace(config(epochs=2).train, select="last"))
     check_points(sweep.sweep(base, {"train.seed": ["1", "2"]}, out / "sweep", look=look, workers=2))
 

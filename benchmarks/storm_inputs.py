@@ -69,6 +69,15 @@ READERS: Readers = {
         ["analyze", "run", "--parts", "energy", "--limit", "2"],
         ["train", "tiny.yaml", "--out", "run", "--resume"],
         ["doctor", "--determinism", "run"],
+        ["certify", "run", "--limit", "1", "--draws", "5"],
+        ["zoo", "add", "run", "--zoo", "new"],
+    ),
+    "zoo": (
+        ["zoo", "list", "zoo"],
+        ["leaderboard", "zoo", "--out", "new"],
+        ["zoo", "pull", "zoo/run.json", "--out", "new"],
+        ["zoo", "judge", "zoo/run.json", "--limit", "1"],
+        ["zoo", "add", "kept/run", "--zoo", "zoo"],
     ),
     "runs": (
         ["sweep", "tiny.yaml", "--over", "train.seed=0", "--out", "runs", *ATTACK, "--workers", "1"],
@@ -78,7 +87,7 @@ READERS: Readers = {
     "demo": (["demo", "--out", "demo"],),
     "bench": (["bench", "--compare", "bench/new.json", "kept/bench/new.json"],),
 }
-OFTEN = {"run": 10, "runs": 3, "reproduce": 3, "bench": 3}
+OFTEN = {"run": 10, "runs": 3, "zoo": 3, "reproduce": 3, "bench": 3}
 """How often one of these is drawn for one set of data, or for one demo, which takes 20 times as long as the others."""
 SMALL = ("reproduce", "demo")
 """Commands whose work is cut, as in `storm.py`, in processes of their own."""
@@ -322,6 +331,9 @@ def place() -> Iterator[Readers]:
             ["evaluate", "kept/run", *ATTACK, "--save_images"],
             ["analyze", "kept/run", "--parts", "energy,gradients", "--limit", "2"],
             ["report", "kept/run", "--out", "page.html"],
+            ["zoo", "add", "kept/run", "--zoo", "kept/zoo"],
+            ["zoo", "pull", "kept/zoo/run.json", "--out", "new"],
+            ["leaderboard", "kept/zoo", "--out", "new/board"],
         ):
             with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
                 if main(command):
@@ -400,6 +412,9 @@ def _flagged(command: str, action: argparse.Action, text: str) -> list[str]:
         "reproduce": ["reproduce", "p1-table2", "--scale", "full"],
         "bench": BENCH,
         "demo": ["demo", "--out", "run", "--seed", "0"],
+        "certify": ["certify", "run", "--limit", "1", "--draws", "5"],
+        "leaderboard": ["leaderboard", "kept/zoo", "--out", "new"],
+        "zoo": ["zoo", "add", "run", "--zoo", "new"],
     }.get(command, [command])
     if action.option_strings:
         return [*base, action.option_strings[-1], *([text] if action.nargs != 0 else [])]

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from robustsnn.attacks import Suite
-from robustsnn.evaluation import run_suite
+from robustsnn.evaluation import Effort, run_suite
 from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Display, part
 from robustsnn.ground.provenance import provenance
@@ -69,7 +69,9 @@ def main() -> None:
             for position, suite in enumerate(suites):
                 inner = part(tell, position, 1, len(suites))
                 out = options.work / "outcomes" / name.lower().replace("*", "-at")
-                found = run_suite(model, test, suite, batch_size=options.n, seed=options.seed, out=out, progress=inner)
+                found = run_suite(
+                    model, test, suite, Effort(batch_size=options.n, seed=options.seed, out=out), progress=inner
+                )
                 rows[suite.name] = row(found)
                 rows[suite.name]["correct"] = int(found.correct.sum())
             results[name] = rows

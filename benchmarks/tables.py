@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
-from robustsnn.evaluation import evaluate, run_suite
+from robustsnn.evaluation import Effort, evaluate, run_suite
 from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Display, Progress, part, silent
 from robustsnn.ground.provenance import provenance
@@ -79,11 +79,15 @@ def measure(job: Job, runs: Path, *, progress: Progress = silent) -> dict[str, A
         some = images if look.limit is None else images.take(look.limit)
         out = run / "outcomes" / job.part
         if look.checked:
-            seen = evaluate(model, some, suite(look.suite), fraction(look.eps), seed=seed, out=out, progress=tell)
+            seen = evaluate(
+                model, some, suite(look.suite), fraction(look.eps), Effort(seed=seed, out=out), progress=tell
+            )
             row["flags"] += [f"{look.label}: {flag['name']}" for flag in seen.flags]
             left = seen.worst_case.accuracy
         else:
-            found = run_suite(model, some, suite(look.suite)(fraction(look.eps)), seed=seed, out=out, progress=tell)
+            found = run_suite(
+                model, some, suite(look.suite)(fraction(look.eps)), Effort(seed=seed, out=out), progress=tell
+            )
             left = float(found.standing().mean())
         row["worst_case"][look.label] = left
         row["attacked"][look.label] = len(some)

@@ -25,7 +25,7 @@ from robustsnn.attacks import pgd
 from robustsnn.attacks.exact import Exact
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.data.digits import digits
-from robustsnn.evaluation import run_suite
+from robustsnn.evaluation import Effort, run_suite
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_json
 from robustsnn.ground.provenance import provenance
@@ -129,7 +129,9 @@ def row(model: Classifier, data: Splits, suites: Sequence[str], options: Any, se
     test = data.test.take(options.n)
     truth, longest = decided(model, test, eps, options.seconds)
     standing = {
-        name: run_suite(model, test, build.suite(name)(eps), batch_size=options.n, seed=seed).standing().tolist()
+        name: run_suite(model, test, build.suite(name)(eps), Effort(batch_size=options.n, seed=seed))
+        .standing()
+        .tolist()
         for name in suites
     }
     return {"eps": eps, "pixels": test.images[0].numel(), "truth": truth, "longest": longest, "standing": standing}

@@ -26,7 +26,7 @@ from robustsnn.attacks import pgd
 from robustsnn.data.digits import digits
 from robustsnn.interop import Wrapped
 from robustsnn.interop.own import Own
-from robustsnn.interop.steps import Recorded
+from robustsnn.interop.steps import RecordedNeurons
 from robustsnn.models import Classifier, Plan, vgg
 from robustsnn.neurons import IF, Neurons, neuron_layers
 from robustsnn.objectives import Adversarial
@@ -236,7 +236,7 @@ class Native(nn.Module):
         for ours, theirs in zip(neuron_layers(self.model), neuron_layers(wrapped), strict=True):
             ours.neuron = replace(ours.neuron, detach_reset=theirs.neuron.detach_reset)
             # A recorded layer's own rule looks at the steps that were recorded; the slope is the same.
-            ours.rule = Own(theirs.rule.surrogate) if isinstance(theirs, Recorded) else theirs.rule
+            ours.rule = Own(theirs.rule.surrogate) if isinstance(theirs, RecordedNeurons) else theirs.rule
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ import yaml
 import robustsnn
 from robustsnn.attacks import Suite, pgd, reliable
 from robustsnn.data.digits import digits
-from robustsnn.evaluation import evaluate
+from robustsnn.evaluation import Effort, evaluate
 from robustsnn.ground.files import write_atomic
 from robustsnn.ground.progress import Display, part
 from robustsnn.ground.units import show_fraction
@@ -78,10 +78,8 @@ def main() -> None:
                     test,
                     suite,
                     EPS,
+                    Effort(batch_size=options.n, seed=options.seed, out=options.out / "outcomes"),
                     curve=CURVE,
-                    batch_size=options.n,
-                    seed=options.seed,
-                    out=options.out / "outcomes",
                     progress=tell,
                 )
                 title = f"{name}, {suite(EPS).name}"

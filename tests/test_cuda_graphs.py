@@ -28,6 +28,7 @@ from robustsnn.objectives import (
 )
 from robustsnn.training import graphs as library
 from robustsnn.training.fit import fit
+from robustsnn.training.step import TrainingStep
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,8 @@ def trained(objective: Objective, recorded: bool, autocast: Any = "float32") -> 
     data = digits().train.take(40)
     model = vgg("vgg_small", image=(1, 8, 8), classes=10, neuron=IF(), steps=3)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    history = fit(model, data, objective, optimiser, epochs=2, batch_size=16, graphs=recorded, autocast=autocast)
+    step = TrainingStep(precision=autocast, graphs=recorded)
+    history = fit(model, data, objective, optimiser, epochs=2, batch_size=16, step=step)
     figures = [torch.tensor(list(entry["train"].values())) for entry in history]
     return [*(tensor.clone() for tensor in model.state_dict().values()), *figures]
 

@@ -58,11 +58,12 @@ def mine(tmp_path, monkeypatch):
     del sys.modules["mine_of_python"]
 
 
-def fitted(net, run, config=None, **options):
+def fitted(net, run, config=None):
     data = digits()
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
     train = data.train.take(256)
-    robustsnn.fit(net, train, Natural(), optimiser, epochs=1, batch_size=64, run=run, config=config, **options)
+    run = robustsnn.training.RunFolder(run, config)
+    robustsnn.fit(net, train, Natural(), optimiser, epochs=1, batch_size=64, run=run)
     return net, data.test.take(12)
 
 
@@ -156,7 +157,7 @@ def test_a_config_is_checked_before_anything_is_trained(mine):
     for wrong in ({"modell": {}}, {"model": {"name": "vgg12"}}, {"data": "digits"}):
         with pytest.raises(robustsnn.UserError):
             fitted(mine.Plain(), "run", wrong)
-    with pytest.raises(robustsnn.UserError, match="give run"):
+    with pytest.raises(robustsnn.UserError, match="run=None: the name of a file or a folder"):
         fitted(mine.Plain(), None, PLAIN)
     assert not Path("run").exists()
 

@@ -71,6 +71,9 @@ MOST_AT_THE_TOP = 25
 # Without a docstring still.
 UNDOCUMENTED: set[str] = set()
 
+# Names of two classes still.
+NAMED_TWICE: set[str] = set()
+
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
 
@@ -204,6 +207,17 @@ def undocumented(package: Path) -> list[str]:
     return missing
 
 
+def named_twice(*packages: Path) -> list[str]:
+    """Names that classes of two modules have; a name has one meaning, wherever it is read."""
+    homes: dict[str, list[str]] = {}
+    for package in packages:
+        for module, path in modules_of(package).items():
+            for node in ast.parse(path.read_text("utf-8")).body:
+                if isinstance(node, ast.ClassDef):
+                    homes.setdefault(node.name, []).append(module)
+    return [f"{name} is of {', '.join(found)}" for name, found in homes.items() if len(found) > 1]
+
+
 def keyword(call: ast.Call, name: str) -> object:
     """The constant that a keyword is given, else None."""
     for given in call.keywords:
@@ -268,6 +282,11 @@ def test_everything_public_is_documented():
 
 def test_nothing_forbidden_is_used():
     assert forbidden(SOURCE) == []
+
+
+def test_no_two_classes_have_one_name():
+    found = named_twice(SOURCE, SOURCE.parent / "robustsnn_papers")
+    assert {said.partition(" ")[0] for said in found} == NAMED_TWICE, found
 
 
 def test_no_module_is_hidden_by_something_of_its_name():
@@ -432,6 +451,14 @@ def test_a_planted_gap_in_the_documentation_is_found(tmp_path, text, missing):
 def test_planted_forbidden_things_are_found(tmp_path, name, text, reason):
     (wrong,) = forbidden(plant(tmp_path, {**SOUND, name: text}))
     assert reason in wrong
+
+
+def test_a_planted_second_class_of_a_name_is_found(tmp_path):
+    assert named_twice(plant(tmp_path / "one", SOUND)) == []
+    inside = "class Outer:\n    class UserError: pass\n"
+    assert named_twice(plant(tmp_path / "inside", {**SOUND, "attacks/step.py": inside})) == []
+    (wrong,) = named_twice(plant(tmp_path / "two", {**SOUND, "attacks/step.py": "class UserError: pass"}))
+    assert wrong == "UserError is of planted.attacks.step, planted.ground.errors"
 
 
 def test_what_is_safe_is_let_through(tmp_path):

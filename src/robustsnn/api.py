@@ -16,7 +16,7 @@ from robustsnn import evaluation
 from robustsnn.attacks import Source, Suite
 from robustsnn.data.batches import ImageSet
 from robustsnn.data.given import labelled
-from robustsnn.evaluation import Evaluation, pictures
+from robustsnn.evaluation import Effort, Evaluation, pictures
 from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.masking import Checking
 from robustsnn.ground.claim import claimed
@@ -45,7 +45,7 @@ from robustsnn.runs.folder import (
     write_results,
 )
 from robustsnn.runs.listed import listed
-from robustsnn.training.folder import settle
+from robustsnn.training.folder import check_mapping, settle
 
 
 def train(
@@ -132,8 +132,7 @@ def evaluate(
     check_list("curve", curve, "radii")
     if out is not None:
         check_path("out", out)
-    if config is not None and not isinstance(config, Mapping):
-        raise UserError(f"config of type {type(config).__name__}: give a mapping of options, as a YAML file has it")
+    check_mapping(config)
     if isinstance(suite, list | tuple):
         suite = listed(suite, norm)
     if not callable(suite) and not isinstance(suite, str):
@@ -163,18 +162,15 @@ def evaluate(
         check_files([run / "results.json", run / "samples.npz"], overwrite)
     claim = nullcontext() if run is None else claimed(run, overwrite=overwrite or of_run)
     with claim, displayed(progress) as shown_on:
+        effort = Effort(batch_size, seed, precision, None if run is None else run / "outcomes", resume)
         title = "" if run is None else settle(run, model, x, config)
         found = evaluation.evaluate(
             model,
             data,
             chosen,
             fraction(eps),
+            effort,
             curve=[fraction(value) for value in curve],
-            batch_size=batch_size,
-            seed=seed,
-            precision=precision,
-            out=None if run is None else run / "outcomes",
-            resume=resume,
             keep_images=images,
             flags=[build.flag(check) if isinstance(check, str) else check for check in flags],
             progress=shown_on,
@@ -185,7 +181,7 @@ def evaluate(
         named, weights = suite if isinstance(suite, str) else None, weights_digest(run)
         found.record.update(evaluated_with(named, seed, weights, loaded))
         if images:
-            keep_images(run, named or found.suite.name, found, model, x, batch_size, seed, title=title)
+            keep_images(run, named or found.suite.name, found, model, x, effort, title=title)
         shown = pictures(model, data, chosen(fraction(eps)), seed=seed) if isinstance(data, ImageSet) else None
         write_results(run, {title: found.to_dict()}, weights, shown)
         return found

@@ -27,6 +27,7 @@ from robustsnn.studies.theory import measure as of_theory
 from robustsnn.studies.trail import measure as of_trail
 from robustsnn.studies.vulnerability import measure as of_vulnerability
 from robustsnn.training.epoch import one_epoch
+from robustsnn.training.step import TrainingStep
 from robustsnn_papers.networks import Defence, Network, radius
 
 REGIMES: tuple[Defence, ...] = ("vanilla", "AT", "RAT", "SR", "SR*")
@@ -112,11 +113,9 @@ def _epoch(
         data,
         loss,
         build_optimiser(replace(train, lr=1e-4), model),
+        TrainingStep(precision=train.precision, constraints=build_constraints(objective, model)),
         epoch=0,
         batch_size=train.batch_size,
-        augment=None,
-        constraints=build_constraints(objective, model),
-        autocast=train.precision,
         seed=subject.seed,
         tell=lambda done, loss: None,
     )

@@ -11,7 +11,7 @@ import torch
 import robustsnn
 from helpers import Linear, images
 from robustsnn.attacks import L2, Foreign, Linf, Suite, pgd
-from robustsnn.evaluation import run_suite
+from robustsnn.evaluation import Effort, run_suite
 from robustsnn.ground.errors import Advice, UserError
 from robustsnn.losses import cross_entropy
 
@@ -112,9 +112,9 @@ def test_random_numbers_are_those_of_the_evaluation():
     model = Linear()
     noise = Foreign(lambda x, y: (x + EPS * (2 * torch.rand_like(x) - 1)).clamp(0, 1), Linf(EPS), name="noise")
     suite = Suite("s", (("a", (noise,)),))
-    first, again = (run_suite(model, (X, Y), suite, seed=1) for _ in range(2))
+    first, again = (run_suite(model, (X, Y), suite, Effort(seed=1)) for _ in range(2))
     assert first.equals(again)
-    assert not first.equals(run_suite(model, (X, Y), suite, seed=2))
+    assert not first.equals(run_suite(model, (X, Y), suite, Effort(seed=2)))
 
 
 def test_torchattacks_takes_our_networks_for_what_they_are():

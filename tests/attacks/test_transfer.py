@@ -7,7 +7,7 @@ import torch
 
 from helpers import Linear, images, spiking
 from robustsnn.attacks import Attack, Linf, Source, Streams, Suite, Transfer, fgsm, pgd
-from robustsnn.evaluation import run_suite
+from robustsnn.evaluation import Effort, run_suite
 from robustsnn.ground.seeds import derived
 from robustsnn.losses import correct, margin
 from robustsnn.neurons import STBP, Arctan, neuron_layers
@@ -100,17 +100,17 @@ def test_evaluation_judges_the_target_and_knows_the_sources_weights(tmp_path):
     target, source = Linear(3), Linear(3, seed=5)  # a spy's notes would be part of the model's identity
     attack = Transfer(Source("other", source), pgd(EPS, 3))
     suite = Suite("s", (("BB", (attack,)),))
-    found = run_suite(target, (x, y), suite, out=tmp_path)
+    found = run_suite(target, (x, y), suite, Effort(out=tmp_path))
     streams = Streams([derived(0, "attack", repr(attack), i) for i in range(40)])
     expected = replace(attack.attack, keep="last").run(source, x, y, generator=streams).images
     assert found.broken[0].tolist() == (~correct(target(expected), y)).tolist()
     assert 0 < int(found.broken.sum()) < 40
     assert len(list(tmp_path.iterdir())) == 1
-    run_suite(target, (x, y), suite, out=tmp_path)
+    run_suite(target, (x, y), suite, Effort(out=tmp_path))
     assert len(list(tmp_path.iterdir())) == 1
     with torch.no_grad():
         source.bias[0] += 1e-3
-    run_suite(target, (x, y), suite, out=tmp_path)  # the same name, other weights
+    run_suite(target, (x, y), suite, Effort(out=tmp_path))  # the same name, other weights
     assert len(list(tmp_path.iterdir())) == 2
 
 

@@ -6,6 +6,7 @@ import inspect
 import traceback
 import warnings
 from contextlib import suppress
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -31,6 +32,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.models import vgg
 from robustsnn.neurons import IF, LIF
 from robustsnn.objectives import Natural
+from robustsnn.training import RunFolder, TrainingStep, Validation
 
 X, Y = images(4), torch.tensor([0, 1, 2, 0])
 
@@ -227,12 +229,14 @@ def test_fit_of_what_does_not_fit(tmp_path, monkeypatch, tame):
     for train in (None, X, (X, Y), [X, Y], (X.numpy(), Y.numpy()), {"x": X}, 3, torch.utils.data.TensorDataset(X, Y)):
         tame(lambda train=train: fitted(train=train))
         tame(lambda train=train: fitted(validation=train))
-    for name in ("objective", "optimiser", "epochs", "batch_size", "schedule", "validation_attack", "attacked"):
+    for name in ("objective", "optimiser", "epochs", "batch_size", "schedule", "seed", "step", "validation", "run"):
         for value in NUMBERS:
             tame(lambda name=name, value=value: fitted(**{name: value}))
-    for name in ("augment", "constraints", "select", "autocast", "seed", "config", "resume", "tensorboard", "run"):
-        for value in NUMBERS:
-            tame(lambda name=name, value=value: fitted(**{name: value}))
+    validation, folder = Validation(image_set()), RunFolder("folder")
+    for name, made in (("step", TrainingStep()), ("validation", validation), ("run", folder)):
+        for field in fields(made):
+            for value in NUMBERS:
+                tame(lambda n=name, one=made, f=field.name, v=value: fitted(**{n: replace(one, **{f: v})}))
     fitted(run="folder")
     assert (tmp_path / "folder" / "weights.safetensors").exists()
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import robustsnn
-from helpers import Linear
-from robustsnn import attacks, evaluation, neurons, objectives
+from helpers import Linear, images
+from robustsnn import attacks, evaluation, neurons, objectives, training
 from robustsnn.ground.errors import UserError
 
+X, Y = images(4), torch.tensor([0, 1, 2, 0])
 THREAT, PGD, SOURCE = attacks.Linf(0.1), attacks.pgd(0.1, 1, keep="last"), attacks.Source("other", Linear())
 MADE = [
     *(THREAT, attacks.L2(0.1), attacks.Flips(2), PGD, SOURCE, attacks.Transfer(SOURCE, PGD), attacks.Targeted(PGD, 1)),
@@ -29,7 +30,8 @@ MADE = [
     *(objectives.MembraneGuard(0.1, 1.0), objectives.OneStep(0.1), objectives.SparsityRegularised(0.1)),
     *(objectives.OrthogonalRetraction(0.01), objectives.ConvexShortcuts(), objectives.Cosine(), objectives.WarmUp(1)),
     *(objectives.ByValidation(), objectives.Scheduled(objectives.SparsityRegularised(0.1), objectives.Constant())),
-    *(evaluation.Judge(), evaluation.Shard()),
+    *(evaluation.Judge(), evaluation.Shard(), evaluation.Effort(), training.RunFolder("run"), training.TrainingStep()),
+    training.Validation((X, Y)),
 ]
 RESULTS = {attacks.Attempt, evaluation.Evaluation, neurons.Record}
 """What this package makes, and people only read."""
@@ -47,7 +49,7 @@ def test_each_field_is_checked_when_it_is_made(one: Any) -> None:
 
 
 def test_none_is_left_out() -> None:
-    rooms = (attacks, neurons, objectives, evaluation)
+    rooms = (attacks, neurons, objectives, evaluation, training)
     public = {thing for room in rooms for thing in vars(room).values() if isinstance(thing, type) and fields_of(thing)}
     assert public - RESULTS - {type(one) for one in MADE} == set()
 

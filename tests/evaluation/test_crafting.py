@@ -16,7 +16,7 @@ from helpers import Linear, images, spiking
 from robustsnn.attacks import Attack, Linf, Suite, pgd
 from robustsnn.attacks.step import GradientStep
 from robustsnn.cli import main
-from robustsnn.evaluation import run_suite
+from robustsnn.evaluation import Effort, run_suite
 from robustsnn.evaluation.crafting import RELIABLE, check_precision
 from robustsnn.evaluation.fingerprint import exact, fingerprint, model_digest
 from robustsnn.evaluation.judge import Judge
@@ -68,7 +68,7 @@ def attacks(eps: float = EPS) -> Suite:
 def test_a_success_of_bfloat16_alone_is_attacked_again_in_float32():
     model = Liar()
     x, y = data(model)
-    full, half = (run_suite(model, (x, y), attacks(), precision=p) for p in ("float32", "bfloat16"))
+    full, half = (run_suite(model, (x, y), attacks(), Effort(precision=p)) for p in ("float32", "bfloat16"))
     assert 0 < full.broken.any(0).sum() < len(x)
     for name in ("broken", "margin", "distance", "attacked"):
         assert np.array_equal(getattr(full, name), getattr(half, name)), name
@@ -81,15 +81,15 @@ def test_a_success_of_bfloat16_alone_is_attacked_again_in_float32():
 def test_without_the_second_look_the_liar_would_seem_robust(monkeypatch):
     from robustsnn.evaluation import running
 
-    monkeypatch.setattr(running._Batch, "_again", lambda *_: None)
+    monkeypatch.setattr(running._AttackedBatch, "_again", lambda *_: None)
     model = Liar()
-    assert run_suite(model, data(model), attacks(), precision="bfloat16").standing().all()
+    assert run_suite(model, data(model), attacks(), Effort(precision="bfloat16")).standing().all()
 
 
 def test_the_precision_of_each_pass():
     model = Watched()
     x, y = data(model)
-    run_suite(model, (x, y), Suite("one", (("worst case", (pgd(EPS, 3, keep="last"),)),)), precision="bfloat16")
+    run_suite(model, (x, y), Suite("one", (("worst case", (pgd(EPS, 3, keep="last"),)),)), Effort(precision="bfloat16"))
     coarse = [now for now, _ in seen]
     # After what finds out about the model: a clean verdict, three gradients, a verdict, and a look at what stands.
     assert coarse[-6:] == [False, True, True, True, False, True]
@@ -115,7 +115,7 @@ def test_every_break_is_one_in_float32(seed, eps, steps):
     x = images(16, (1, 8, 8), seed)
     with torch.no_grad():
         y = model(x).argmax(1)
-    found = run_suite(model, (x, y), attacks(eps), precision="bfloat16", keep_images=True, seed=seed)
+    found = run_suite(model, (x, y), attacks(eps), Effort(precision="bfloat16", seed=seed), keep_images=True)
     assert found.images is not None
     margins, _ = Judge()(model, torch.from_numpy(found.images), y)
     assert np.array_equal(found.standing(), (margins < 0).numpy())
@@ -125,8 +125,9 @@ def test_every_break_is_one_in_float32(seed, eps, steps):
 def test_saved_outcomes_know_the_precision_and_older_ones_stay_valid(tmp_path):
     model = Linear()
     x, y = data(model)
-    for options in ({}, {"precision": "float32"}, {"precision": "bfloat16"}):
-        run_suite(model, (x, y), attacks(), out=tmp_path, **options)
+    for effort in (Effort(out=tmp_path), Effort(precision="float32", out=tmp_path)):
+        run_suite(model, (x, y), attacks(), effort)
+    run_suite(model, (x, y), attacks(), Effort(precision="bfloat16", out=tmp_path))
     names = {path.name for path in tmp_path.iterdir()}
     assert len(names) == 2
     old = fingerprint(model_digest(model), [x, y], (exact(attacks()), exact(()), 128, 0, False, 1))
@@ -147,7 +148,7 @@ def test_suites_to_rely_on_are_refused_in_bfloat16(name, change):
 def test_other_precisions_are_refused(name):
     model = Linear()
     with pytest.raises(UserError, match="'float32', 'bfloat16'"):
-        run_suite(model, data(model), attacks(), precision=name)
+        run_suite(model, data(model), attacks(), Effort(precision=name))
 
 
 def test_the_command_line_refuses_before_anything_is_loaded(capsys, tmp_path):
@@ -164,7 +165,7 @@ def test_results_say_what_was_crafted_in_which_precision(tmp_path):
     config = Config(model=ModelConfig(steps=1, options={"width": 0.2}), train=TrainConfig(epochs=1, batch_size=512))
     train_run(config, tmp_path)
     for precision in ("float32", "bfloat16"):
-        evaluate_run(tmp_path, "paper-trail", "8/255", limit=4, precision=precision)
+        evaluate_run(tmp_path, "paper-trail", "8/255", Effort(precision=precision), limit=4)
         (result,) = Results.load(tmp_path / "results.json").models.values()
         assert result.precision.crafting == precision
         assert ("crafted in bfloat16" in words_of_the_test(result)) == (precision == "bfloat16")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import betabinom
 
-from robustsnn.evaluation.depth import TOLERATED, Effort, depth, survivors
+from robustsnn.evaluation.depth import TOLERATED, BreakTimes, depth, survivors
 from robustsnn.records.outcome import Outcomes
 from robustsnn.statistics.binomial import clopper_pearson
 
@@ -14,7 +14,7 @@ from robustsnn.statistics.binomial import clopper_pearson
 def effort(passes, standing, budget):
     """Images that fell after so many passes, and so many that stand at the budget."""
     fell = np.array([True] * len(passes) + [False] * standing, dtype=bool)
-    return Effort(np.array([*passes, *[budget] * standing], dtype=np.int64), fell, np.array([budget]))
+    return BreakTimes(np.array([*passes, *[budget] * standing], dtype=np.int64), fell, np.array([budget]))
 
 
 def outcomes(broken_at, costs, correct=None, survivors_only=True):
@@ -33,7 +33,7 @@ def outcomes(broken_at, costs, correct=None, survivors_only=True):
 
 def test_a_break_time_is_the_sum_of_all_passes_up_to_the_attack_that_broke_the_image():
     found = outcomes([0, 1, -1, 2], [(2, 1), (11, 10), (100, 0)], correct=[True, True, True, False])
-    made = Effort.of(found, found.correct)
+    made = BreakTimes.of(found, found.correct)
     assert made.passes.tolist() == [1 + 3, 1 + 3 + 21, 1 + 3 + 21 + 100]
     assert made.fell.tolist() == [True, True, False]
     assert made.ends.tolist() == [4, 25, 125]
@@ -43,7 +43,7 @@ def test_a_break_time_is_the_sum_of_all_passes_up_to_the_attack_that_broke_the_i
 def test_columns_that_start_anew_count_what_they_spent_and_break_an_image_once():
     found = outcomes([0, 2, -1], [(2, 1), (5, 5), (5, 5)], survivors_only=False)
     found.broken[2, 0] = True  # again, by another column
-    made = Effort.of(found, found.correct)
+    made = BreakTimes.of(found, found.correct)
     assert made.passes.tolist() == [4, 24, 24]
     assert made.ends.tolist() == [4, 14, 24]
 
@@ -125,7 +125,7 @@ def drawn(hazards, n, draws):
         hit = ~fell & (draws.random(n) < hazard)
         passes[hit] = draws.integers(2**k + 1, 2 ** (k + 1), size=int(hit.sum()), endpoint=True)
         fell |= hit
-    return Effort(passes, fell, np.array([2 ** len(hazards)]))
+    return BreakTimes(passes, fell, np.array([2 ** len(hazards)]))
 
 
 def coverage(hazards, n, trials=250):

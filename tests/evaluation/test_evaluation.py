@@ -15,7 +15,7 @@ from helpers import Linear, images, spiking
 from robustsnn.attacks import Attack, Attempt, CornerSearch, Linf, Suite, fgsm, paper_sr_10, pgd, quick
 from robustsnn.attacks.step import APGD
 from robustsnn.data.batches import ImageSet
-from robustsnn.evaluation import Judge, evaluate, input_gradient, pictures, run_suite
+from robustsnn.evaluation import Effort, Judge, evaluate, input_gradient, pictures, run_suite
 from robustsnn.evaluation.fitting import most_passes
 from robustsnn.ground.errors import UserError
 from robustsnn.losses import margin
@@ -42,7 +42,7 @@ def test_linear_model_has_its_exact_robust_accuracy():
     w = (model.weight[1] - model.weight[0]).abs().sum()
     eps = 0.03
     expected = (margin(model(x), y) + eps * w < 0).detach().numpy()
-    found = run_suite(model, (x, y), suite(fgsm(eps), pgd(eps, 5)), batch_size=16)
+    found = run_suite(model, (x, y), suite(fgsm(eps), pgd(eps, 5)), Effort(batch_size=16))
     assert 10 < expected.sum() < 50
     assert np.array_equal(found.standing(), expected)
     assert np.array_equal(found.correct, np.arange(60) >= 5)
@@ -61,7 +61,7 @@ def test_outcomes_agree_with_the_model_and_count_all_passes():
             Counting.n += len(x)
             return model(x)
 
-    found = run_suite(Counting(), (x, y), suite(pgd(EPS, 4)), batch_size=7, judge=Judge())
+    found = run_suite(Counting(), (x, y), suite(pgd(EPS, 4)), Effort(batch_size=7), judge=Judge())
     assert np.allclose(found.clean_margin, margin(model(x), y).detach())
     # Plus one clean forward per image, and one image twice to see whether it has a gradient and how many classes.
     assert int(found.forwards.sum()) + 20 + 2 == Counting.n
@@ -127,7 +127,7 @@ def test_interrupted_evaluation_continues_to_identical_outcomes(last, tmp_path):
     x = images(30, (1, 8, 8), low=0.0, high=1.0)
     y = model(x).argmax(1)
     attacks = suite(pgd(0.04, 2), pgd(0.04, 3), last)
-    whole = run_suite(model, (x, y), attacks, batch_size=8, out=tmp_path / "whole")
+    whole = run_suite(model, (x, y), attacks, Effort(batch_size=8, out=tmp_path / "whole"))
     for stop in (1, 5, 9):
 
         class Stop(Exception):
@@ -139,8 +139,8 @@ def test_interrupted_evaluation_continues_to_identical_outcomes(last, tmp_path):
 
         out = tmp_path / str(stop)
         with pytest.raises(Stop):
-            run_suite(model, (x, y), attacks, batch_size=8, out=out, progress=interrupt)
-        again = run_suite(model, (x, y), attacks, batch_size=8, out=out)
+            run_suite(model, (x, y), attacks, Effort(batch_size=8, out=out), progress=interrupt)
+        again = run_suite(model, (x, y), attacks, Effort(batch_size=8, out=out))
         for name in Outcomes.__dataclass_fields__:
             assert np.array_equal(getattr(again, name), getattr(whole, name)), name
 
@@ -181,13 +181,13 @@ def folders(out):
 def test_outcomes_are_found_again_by_the_same_evaluation_alone(tmp_path):
     model, x, y = problem(8)
     one = suite(fgsm(EPS))
-    run_suite(model, (x, y), one, out=tmp_path)
+    run_suite(model, (x, y), one, Effort(out=tmp_path))
     (first,) = folders(tmp_path)
     stamp = (tmp_path / first / "batch-00000.npz").stat().st_mtime_ns
-    run_suite(model, (x, y), one, out=tmp_path)
+    run_suite(model, (x, y), one, Effort(out=tmp_path))
     assert folders(tmp_path) == [first]
     assert (tmp_path / first / "batch-00000.npz").stat().st_mtime_ns == stamp
-    run_suite(model, (x, y), one, out=tmp_path, resume=False)
+    run_suite(model, (x, y), one, Effort(out=tmp_path, resume=False))
     assert (tmp_path / first / "batch-00000.npz").stat().st_mtime_ns != stamp
     others = [
         (model, (x, y), suite(fgsm(EPS + 1e-9)), {}),
@@ -200,7 +200,8 @@ def test_outcomes_are_found_again_by_the_same_evaluation_alone(tmp_path):
         (Linear(2, seed=9), (x, y), one, {}),
     ]
     for number, (network, data, attacks, options) in enumerate(others):
-        run_suite(network, data, attacks, out=tmp_path, **options)
+        effort = {name: options.pop(name) for name in ("seed", "batch_size") if name in options}
+        run_suite(network, data, attacks, Effort(out=tmp_path, **effort), **options)
         assert len(folders(tmp_path)) == number + 2
 
 
@@ -215,7 +216,7 @@ def test_models_that_differ_in_an_attribute_alone_do_not_share_outcomes(tmp_path
         model.scale, model.shift = {"logits": torch.tensor(scale)}, np.full(2000, shift) * (np.arange(2000) == 1500)
         model.shift[-1] = 0
         for _ in range(2):  # the same finds its own again
-            run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
+            run_suite(model, (x, y), suite(fgsm(EPS)), Effort(out=tmp_path))
         assert len(folders(tmp_path)) == number + 1
 
 
@@ -224,8 +225,8 @@ def test_a_curve_that_is_resumed_with_other_radii_is_that_of_a_fresh_one(tmp_pat
     x = images(40, (1, 8, 8), low=0.0, high=1.0)
     y = model(x).argmax(1)
 
-    def figures(eps, curve, **options):
-        entry = evaluate(model, (x, y), lambda e: suite(pgd(e, 3)), eps, curve=curve, **options).to_dict()
+    def figures(eps, curve, out=None):
+        entry = evaluate(model, (x, y), lambda e: suite(pgd(e, 3)), eps, Effort(out=out), curve=curve).to_dict()
         return [(point["eps"], point["accuracy"]) for point in entry["curve"]]
 
     figures(0.05, [0.1], out=tmp_path)
@@ -235,11 +236,11 @@ def test_a_curve_that_is_resumed_with_other_radii_is_that_of_a_fresh_one(tmp_pat
 
 def test_damaged_outcomes_are_named(tmp_path):
     model, x, y = problem(8)
-    run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
+    run_suite(model, (x, y), suite(fgsm(EPS)), Effort(out=tmp_path))
     (path,) = tmp_path.rglob("batch-00000.npz")
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(UserError, match=r"batch-00000.npz is damaged"):
-        run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path)
+        run_suite(model, (x, y), suite(fgsm(EPS)), Effort(out=tmp_path))
 
 
 def test_a_suite_has_one_threat_and_no_attack_twice():
@@ -274,7 +275,7 @@ def test_results_entry():
     x = images(40, (1, 8, 8), low=0.0, high=1.0)
     y = model(x).argmax(1)
     y[:4] = (y[:4] + 1) % 4
-    entry = evaluate(model, (x, y), paper_sr_10, 0.03, curve=[0.01, 0.06], batch_size=20).to_dict()
+    entry = evaluate(model, (x, y), paper_sr_10, 0.03, Effort(batch_size=20), curve=[0.01, 0.06]).to_dict()
     json.dumps(entry, allow_nan=False)
     right = entry["clean"].pop("right")
     assert entry["clean"] == rate(np.arange(40) >= 4)
@@ -368,7 +369,7 @@ def test_a_callback_sees_each_attack_on_each_batch():
     model, x, y = problem()
     seen = []
     members = suite(fgsm(EPS), pgd(EPS, 3))
-    found = evaluate(model, (x, y), lambda eps: members, EPS, batch_size=40, on_attack=seen.append)
+    found = evaluate(model, (x, y), lambda eps: members, EPS, Effort(batch_size=40), on_attack=seen.append)
     assert [(one["attack"], one["batch"], one["batches"]) for one in seen] == [
         (attack.label, batch, 2) for batch in (1, 2) for _, attack in members.members()
     ]

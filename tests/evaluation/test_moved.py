@@ -8,7 +8,7 @@ from torch import nn
 
 from helpers import images, spiking
 from robustsnn.attacks import Linf, Square, Suite, fgsm, paper_trail, pgd
-from robustsnn.evaluation import moved_statistics, run_suite
+from robustsnn.evaluation import Effort, moved_statistics, run_suite
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import statistics
 
@@ -48,7 +48,7 @@ def test_it_is_the_procedure_of_the_released_code(batch_size):
     model, x, y, _ = settled()
     found = moved_statistics(model, (x, y), SUITE, batch_size=batch_size)
     assert found == by_hand(model, x, y, batch_size)
-    fixed = run_suite(model, (x, y), SUITE, batch_size=batch_size)
+    fixed = run_suite(model, (x, y), SUITE, Effort(batch_size=batch_size))
     assert found["PGD"] != (~fixed.broken[1]).tolist()
     assert 0 < sum(found["FGSM"]) < 40
 

@@ -8,7 +8,7 @@ from torch import nn
 from helpers import Linear, images, spiking
 from robustsnn.attacks import Stateful, Suite, apgd, fgsm, pgd, quick
 from robustsnn.data.batches import ImageSet
-from robustsnn.evaluation import Judge, evaluate, measure, pictures, run_suite
+from robustsnn.evaluation import Effort, Judge, evaluate, measure, pictures, run_suite
 from robustsnn.evaluation.fitting import EOT, fit_to
 from robustsnn.evaluation.judge import VOTES, fresh_draws, judge_for, repeats
 from robustsnn.evaluation.probe import Probe
@@ -131,8 +131,8 @@ def test_gradient_attacks_take_means_and_others_do_not():
 def test_an_entry_says_that_draws_differ_and_repeats_itself():
     model, (x, y) = Coin(0.3), problem()
 
-    def made(**options):
-        return evaluate(model, (x, y), lambda eps: suite(pgd(eps, 2)), 1e-6, **options).to_dict()
+    def made():
+        return evaluate(model, (x, y), lambda eps: suite(pgd(eps, 2)), 1e-6).to_dict()
 
     entry = made()
     before = torch.random.get_rng_state()
@@ -152,9 +152,9 @@ def test_outcomes_of_a_random_network_depend_on_the_seed_alone(tmp_path):
     model, data = Noisy(), spikes()
     attacks = suite(pgd(EPS, 2), apgd(EPS, 2))
 
-    def found(**options):
+    def found(**effort):
         torch.rand(5)
-        return run_suite(model, data, attacks, batch_size=10, keep_images=True, **options)
+        return run_suite(model, data, attacks, Effort(10, **effort), keep_images=True)
 
     first = found()
     assert found().equals(first)
@@ -190,7 +190,6 @@ def test_a_random_encoder_hands_over_the_same_code_when_an_evaluation_is_resumed
     model = Classifier(spiking().body, Code(), (1, 8, 8))
     x, y = spikes()
     attacks = suite(fgsm(EPS), pgd(EPS, 2)).encoded()
-    options = {"batch_size": 6, "keep_images": True}
 
     class Stop(Exception):
         pass
@@ -199,12 +198,12 @@ def test_a_random_encoder_hands_over_the_same_code_when_an_evaluation_is_resumed
         if done == 3:
             raise Stop
 
-    whole = run_suite(model, (x, y), attacks, **options)
+    whole = run_suite(model, (x, y), attacks, Effort(6), keep_images=True)
     assert whole.attacked.any()
     with pytest.raises(Stop):
-        run_suite(model, (x, y), attacks, out=tmp_path, progress=stop, **options)
+        run_suite(model, (x, y), attacks, Effort(6, out=tmp_path), keep_images=True, progress=stop)
     torch.rand(5)
-    assert run_suite(model, (x, y), attacks, out=tmp_path, **options).equals(whole)
+    assert run_suite(model, (x, y), attacks, Effort(6, out=tmp_path), keep_images=True).equals(whole)
 
 
 def test_the_probe_holds_the_codes_that_were_attacked(monkeypatch):
@@ -215,7 +214,7 @@ def test_the_probe_holds_the_codes_that_were_attacked(monkeypatch):
         return probes[-1]
 
     monkeypatch.setattr(measure, "Probe", keep)
-    entry = evaluate(model, (x, y), lambda eps: suite(fgsm(eps)).encoded(), EPS, batch_size=6, seed=5).to_dict()
+    entry = evaluate(model, (x, y), lambda eps: suite(fgsm(eps)).encoded(), EPS, Effort(batch_size=6, seed=5)).to_dict()
     survivors, probe = probes
     assert probe.survivors is survivors
     assert 0 < len(probe.x) == round(16 * entry["clean"]["accuracy"]) < 16

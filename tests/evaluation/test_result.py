@@ -13,7 +13,7 @@ from helpers import Linear, images
 from robustsnn.attacks import Suite, fgsm, pgd
 from robustsnn.evaluation import Evaluation, evaluate
 from robustsnn.records.outcome import rate
-from robustsnn.records.result import Rate
+from robustsnn.records.result import Accuracy
 
 EPS = 0.05
 
@@ -71,4 +71,4 @@ def test_it_shows_itself(found):
     assert "a &amp; b" in page
     assert "<two>" not in page
     assert all(flag["name"] in page for flag in found.flags)
-    assert str(Rate(0.5, (0.25, 0.75), 4, at_most=True)) == "at most 50.0 % [25.0, 75.0]"
+    assert str(Accuracy(0.5, (0.25, 0.75), 4, at_most=True)) == "at most 50.0 % [25.0, 75.0]"

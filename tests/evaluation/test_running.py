@@ -10,7 +10,7 @@ from torch import nn
 from helpers import Linear, images, spiking
 from robustsnn.attacks import Attempt, Linf, RandomSearch, Source, Suite, Transfer, fgsm, pgd
 from robustsnn.attacks.threat import Threat
-from robustsnn.evaluation import Shard, evaluate, run_suite
+from robustsnn.evaluation import Effort, Shard, evaluate, run_suite
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.units import show_fraction
 
@@ -60,7 +60,7 @@ class Known(nn.Module):
 )
 def test_a_network_that_answers_nan_on_changed_images_has_no_robust_accuracy(attacks):
     x, y = images(12), torch.arange(12) % 3
-    found = run_suite(Known(x, y, 3), (x, y), suite(*attacks), batch_size=5, keep_images=True)
+    found = run_suite(Known(x, y, 3), (x, y), suite(*attacks), Effort(batch_size=5), keep_images=True)
     assert found.correct.all()
     assert not found.standing().any()
     assert found.broken[-1].all()
@@ -88,14 +88,14 @@ def test_candidates_alone_are_attacked_whatever_the_batches():
     y = model(x).argmax(1)
     y[4] = (y[4] + 1) % 3  # wrong already
     wanted = np.arange(11) % 3 != 0
-    whole = run_suite(model, (x, y), suite(fgsm(EPS)), batch_size=11)
+    whole = run_suite(model, (x, y), suite(fgsm(EPS)), Effort(batch_size=11))
     for batch_size in (1, 2, 4, 11):
-        found = run_suite(model, (x, y), suite(fgsm(EPS)), candidates=wanted, batch_size=batch_size)
+        found = run_suite(model, (x, y), suite(fgsm(EPS)), Effort(batch_size=batch_size), candidates=wanted)
         assert np.array_equal(found.attacked[0], wanted & found.correct)
         assert np.array_equal(found.broken[0], whole.broken[0] & wanted)
     shard = Shard(2, 3)
     takes = np.array([shard.takes(i // 2) for i in range(11)])
-    found = run_suite(model, (x, y), suite(fgsm(EPS)), candidates=wanted[takes], batch_size=2, shard=shard)
+    found = run_suite(model, (x, y), suite(fgsm(EPS)), Effort(batch_size=2), candidates=wanted[takes], shard=shard)
     assert np.array_equal(found.attacked[0], (wanted & whole.correct)[takes])
 
 
@@ -115,9 +115,9 @@ def test_columns_start_anew_unless_survivors_alone_go_on():
 def test_batches_hold_one_image_or_more():
     model, x = Linear(3), images(2)
     y = model(x).argmax(1)
-    assert len(run_suite(model, (x, y), suite(fgsm(EPS)), batch_size=1).label) == 2
+    assert len(run_suite(model, (x, y), suite(fgsm(EPS)), Effort(batch_size=1)).label) == 2
     with pytest.raises(UserError, match="batch_size=0"):
-        run_suite(model, (x, y), suite(fgsm(EPS)), batch_size=0)
+        run_suite(model, (x, y), suite(fgsm(EPS)), Effort(batch_size=0))
 
 
 def test_pixels_have_their_own_range_where_an_encoded_space_has_another():
@@ -141,7 +141,9 @@ def test_a_network_is_no_black_box_to_itself():
 def test_progress_counts_batches_and_attacks_and_ends():
     model, x = Linear(3), images(5)
     y, told = model(x).argmax(1), []
-    run_suite(model, (x, y), suite(fgsm(EPS), pgd(EPS, 1)), batch_size=2, progress=lambda *said: told.append(said))
+    run_suite(
+        model, (x, y), suite(fgsm(EPS), pgd(EPS, 1)), Effort(batch_size=2), progress=lambda *said: told.append(said)
+    )
     assert [(done, total) for done, total, _ in told] == [(i + 1, 6) for i in range(6)]
     assert ["1/2, batch 1/3" in told[0][2], "2/2, batch 3/3" in told[-1][2]] == [True, True]
 
@@ -150,8 +152,8 @@ def test_starting_anew_deletes_the_batches_of_the_shard_alone(tmp_path):
     model, x = Linear(3), images(6)
     y = model(x).argmax(1)
 
-    def run(**options):
-        return run_suite(model, (x, y), suite(fgsm(EPS)), batch_size=1, out=tmp_path, **options)
+    def run(resume=True, **options):
+        return run_suite(model, (x, y), suite(fgsm(EPS)), Effort(1, out=tmp_path, resume=resume), **options)
 
     run()
     (folder,) = tmp_path.iterdir()
@@ -166,8 +168,8 @@ def test_starting_anew_deletes_the_batches_of_the_shard_alone(tmp_path):
 def test_starting_anew_needs_no_folder_from_before(tmp_path):
     model, x = Linear(3), images(3)
     y = model(x).argmax(1)
-    found = run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path / "new", resume=False)
-    again = run_suite(model, (x, y), suite(fgsm(EPS)), out=tmp_path / "new")
+    found = run_suite(model, (x, y), suite(fgsm(EPS)), Effort(out=tmp_path / "new", resume=False))
+    again = run_suite(model, (x, y), suite(fgsm(EPS)), Effort(out=tmp_path / "new"))
     assert again.equals(found)
 
 
@@ -217,9 +219,9 @@ def test_outcomes_are_used_again_unless_they_are_to_be_made_anew(tmp_path, monke
     run_it = Move.run
     monkeypatch.setattr(Move, "run", lambda *given, **options: asked.append(None) or run_it(*given, **options))
 
-    def attacked(**options):
+    def attacked(**effort):
         asked.clear()
-        run_suite(model, (x, y), suite(Move(0.0)), batch_size=2, out=tmp_path, **options)
+        run_suite(model, (x, y), suite(Move(0.0)), Effort(2, out=tmp_path, **effort))
         return len(asked)
 
     assert attacked() == 2

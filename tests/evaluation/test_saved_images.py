@@ -13,7 +13,7 @@ from torch import nn
 
 from helpers import Linear, images, spiking
 from robustsnn.attacks import Linf, RandomSearch, Suite, fgsm, pgd
-from robustsnn.evaluation import run_suite
+from robustsnn.evaluation import Effort, run_suite
 from robustsnn.evaluation.adversarial import load_images, rejudge, save_images
 from robustsnn.evaluation.judge import Judge
 from robustsnn.evaluation.rounded import rounded
@@ -215,11 +215,11 @@ def test_rounding_lets_images_stand_again_that_are_broken_by_less_than_a_level()
     assert found.broken.all()
     value = 100 + torch.tensor([0.3, 0.4, 0.6, 1.0]).view(4, 1, 1, 1)
     found.images[:] = (value / 255).numpy()
-    assert rounded(Sharp(), Linf(2 / 255), found, Judge(), 3, 0) == {"standing": 2, "of": 4}
+    assert rounded(Sharp(), Linf(2 / 255), found, Judge(), Effort(3)) == {"standing": 2, "of": 4}
     found.broken[:, 0] = False
-    assert rounded(Sharp(), Linf(2 / 255), found, Judge(), 3, 0) == {"standing": 1, "of": 3}
-    assert rounded(Sharp(), Linf(2 / 255, levels=255), found, Judge(), 3, 0) is None
-    assert rounded(Sharp(), Linf(2 / 255, space="encoded"), found, Judge(), 3, 0) is None
+    assert rounded(Sharp(), Linf(2 / 255), found, Judge(), Effort(3)) == {"standing": 1, "of": 3}
+    assert rounded(Sharp(), Linf(2 / 255, levels=255), found, Judge(), Effort(3)) is None
+    assert rounded(Sharp(), Linf(2 / 255, space="encoded"), found, Judge(), Effort(3)) is None
 
 
 def test_images_of_another_dtype_are_saved_as_float32(file, tmp_path):

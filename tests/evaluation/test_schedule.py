@@ -9,7 +9,7 @@ import torch
 from helpers import images, spiking
 from robustsnn.attacks import Attack, MinimumNorm, RandomSearch, Square, Suite, quick, reliable
 from robustsnn.attacks.attempt import goes_on
-from robustsnn.evaluation import Judge, run_suite
+from robustsnn.evaluation import Effort, Judge, run_suite
 
 EPS = 0.0015  # the network is not trained: it takes little
 
@@ -76,7 +76,7 @@ def test_columns_merging_batches_and_candidates_leave_the_worst_case_as_it_is():
     for other in (columns, columns.merged(), replace(suite, survivors_only=False), turned):
         assert np.array_equal(run_suite(model, (x, y), other).standing(), found.standing())
     for size in (5, 16):
-        small = run_suite(model, (x, y), suite, batch_size=size)
+        small = run_suite(model, (x, y), suite, Effort(batch_size=size))
         assert np.array_equal(small.standing(), found.standing())
     wanted = np.arange(16) % 2 == 0
     part = run_suite(model, (x, y), suite, candidates=wanted)

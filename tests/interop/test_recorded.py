@@ -14,7 +14,7 @@ from robustsnn.attacks.presets import apgd
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.interop import wrap
-from robustsnn.interop.steps import Recorded
+from robustsnn.interop.steps import RecordedNeurons
 from robustsnn.neurons import (
     ASSG,
     BPTR,
@@ -201,7 +201,7 @@ def test_a_copy_has_layers_of_its_own():
     own = gradient(twin, x)
     with gradient_rule(model, RGA()):
         assert torch.equal(gradient(twin, x), own)
-    assert all(isinstance(layer, Recorded) for layer in twin.recorded)
+    assert all(isinstance(layer, RecordedNeurons) for layer in twin.recorded)
     assert torch.equal(model(x), twin(x))
 
 
@@ -221,14 +221,14 @@ def test_nothing_is_kept_of_a_pass(kind):
     x = images()
     model = wrap(made(kind), x=x)
     alive = []
-    replay = Recorded.replay
+    replay = RecordedNeurons.replay
 
     def seen(layer, current, steps):
         alive.append(weakref.ref(steps))
         return replay(layer, current, steps)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Recorded, "replay", seen)
+        patch.setattr(RecordedNeurons, "replay", seen)
         for rule in (None, ASSG(), RGA()):
             gradient(model, x, rule)
         model(x.clone().requires_grad_())

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustsnn.records.result import Attack, Check, Draws, Rate, Result, Results, Right, Rounded
+from robustsnn.records.result import Accuracy, AttackResult, CheckResult, DrawnAccuracy, Result, Results, Right, Rounded
 from robustsnn.reporting.reading import Model, Run, models_of, read_runs
 from robustsnn.reporting.summary import claims, summary
 from robustsnn.reporting.wording import eps_text
 
 
 @st.composite
-def rates(draw: st.DrawFn) -> Rate:
+def rates(draw: st.DrawFn) -> Accuracy:
     low, accuracy, high = sorted(draw(st.integers(0, 20)) / 20 for _ in range(3))
-    return Rate(accuracy, draw(st.sampled_from([(low, high)] * 9 + [None])), 20)
+    return Accuracy(accuracy, draw(st.sampled_from([(low, high)] * 9 + [None])), 20)
 
 
-def model(name: str, rate: Rate, suite: str = "s", **more: Any) -> Model:
+def model(name: str, rate: Accuracy, suite: str = "s", **more: Any) -> Model:
     columns = {"PGD": rate, "FGSM": rate}
     result = Result(rate, suite, "Linf", 8 / 255, "pixel", columns=columns, worst_case=rate, **more)
     run = Run(Path(name), {"provenance": {"commonest": 0.1}}, [], Results({}, {}), None)
@@ -34,7 +34,7 @@ def words(models: list[Model]) -> str:
 
 
 @given(st.lists(rates(), min_size=2, max_size=9))
-def test_an_order_is_claimed_only_where_intervals_are_apart(measured: list[Rate]) -> None:
+def test_an_order_is_claimed_only_where_intervals_are_apart(measured: list[Accuracy]) -> None:
     named = {f"m{k}": rate for k, rate in enumerate(measured)}
     apart = {
         (a, b)
@@ -50,21 +50,21 @@ def test_an_order_is_claimed_only_where_intervals_are_apart(measured: list[Rate]
 
 
 @given(st.lists(rates(), min_size=1, max_size=4))
-def test_no_word_of_order_besides_the_claims(measured: list[Rate]) -> None:
+def test_no_word_of_order_besides_the_claims(measured: list[Accuracy]) -> None:
     text = words([model(f"m{k}", rate) for k, rate in enumerate(measured)])
     assert not re.search(r"\b(better|best|worse|worst|beats|higher|lower than|outperforms|more than)\b", text)
     assert "upper bound" in text
 
 
 def test_different_threats_are_not_compared() -> None:
-    high, low = Rate(0.9, (0.85, 0.95), 100), Rate(0.1, (0.05, 0.15), 100)
+    high, low = Accuracy(0.9, (0.85, 0.95), 100), Accuracy(0.1, (0.05, 0.15), 100)
     text = words([model("m0", high, "weak"), model("m1", low, "strong")])
     assert text.count("m0 is above m1") == 1  # without an attack; under attack the suites differ
     assert "only figures of the same test are compared" in text
 
 
 def test_a_test_in_another_space_is_another_test() -> None:
-    high, low = model("m0", Rate(0.9, (0.85, 0.95), 100)), model("m1", Rate(0.1, (0.05, 0.15), 100))
+    high, low = model("m0", Accuracy(0.9, (0.85, 0.95), 100)), model("m1", Accuracy(0.1, (0.05, 0.15), 100))
     assert low.result is not None
     assert words([high, low]).count("m0 is above m1") == 2
     text = words([high, replace(low, result=replace(low.result, space="encoded"))])
@@ -75,7 +75,7 @@ def test_a_test_in_another_space_is_another_test() -> None:
 
 
 def test_a_test_on_grey_levels_is_another_test() -> None:
-    high, low = model("m0", Rate(0.9, (0.85, 0.95), 100)), model("m1", Rate(0.1, (0.05, 0.15), 100))
+    high, low = model("m0", Accuracy(0.9, (0.85, 0.95), 100)), model("m1", Accuracy(0.1, (0.05, 0.15), 100))
     assert low.result is not None
     grid = replace(low, result=replace(low.result, levels=255))
     assert words([high, grid]).count("m0 is above m1") == 1
@@ -85,15 +85,15 @@ def test_a_test_on_grey_levels_is_another_test() -> None:
 
 
 def test_broken_images_that_rounding_mends_are_counted() -> None:
-    rate = Rate(0.3, None, 30)
+    rate = Accuracy(0.3, None, 30)
     text = words([model("m", rate, rounded=Rounded(4, 20))])
     assert "m: 4 of the 20 broken images are classified correctly again when they are rounded to 8 bits" in text
     assert "rounded" not in words([model("m", rate, rounded=Rounded(0, 20))]) + words([model("m", rate)])
 
 
 def test_a_warning_is_said_and_a_note_is_not() -> None:
-    mask, note = (Check(f"{kind}-name", kind == "mask") for kind in ("mask", "note"))
-    rate = Rate(0.5, None, 10)
+    mask, note = (CheckResult(f"{kind}-name", kind == "mask") for kind in ("mask", "note"))
+    rate = Accuracy(0.5, None, 10)
     both, one = words([model("m", rate, flags=(mask, note))]), words([model("m", rate, flags=(note,))])
     assert "m: 1 warning (mask-name); its accuracy under attack may be overstated." in both
     assert "note-name" not in both
@@ -102,14 +102,14 @@ def test_a_warning_is_said_and_a_note_is_not() -> None:
 
 def test_attacks_on_survivors_are_not_ranked_as_columns() -> None:
     fell = (("a", 5), ("b", 0), ("c", 7), ("d", 2), ("e", 1))
-    attacks = {name: Attack(0.5, label=name, column="all", broken=broken) for name, broken in fell}
-    text = words([model("m", Rate(0.5, None, 30), survivors_only=True, attacks=attacks)])
+    attacks = {name: AttackResult(0.5, label=name, column="all", broken=broken) for name, broken in fell}
+    text = words([model("m", Accuracy(0.5, None, 30), survivors_only=True, attacks=attacks)])
     assert "Of m, 15 images fell: 7 to c, 5 to a and 3 to 2 other attacks; 1 attack broke no image that stood." in text
     assert "strongest" not in text
 
 
 def test_random_answers_are_said_with_their_spread() -> None:
-    text = words([model("m", Rate(0.3, None, 30), draws=Draws(20, 0.31, 0.01, 0.29, 0.33))])
+    text = words([model("m", Accuracy(0.3, None, 30), draws=DrawnAccuracy(20, 0.31, 0.01, 0.29, 0.33))])
     assert "by majority vote; 20 single draws 31.0 % ± 1.0 (29.0 to 33.0)." in text
 
 
@@ -140,18 +140,18 @@ def test_eps_is_said_in_levels_where_it_is_some(eps: float, said: str) -> None:
 
 
 def test_a_model_that_may_be_guessing_is_said_to_be() -> None:
-    near = model("near", Rate(0.15, (0.057, 0.298), 40))
-    far = model("far", Rate(0.5, (0.4, 0.6), 40))
+    near = model("near", Accuracy(0.15, (0.057, 0.298), 40))
+    far = model("far", Accuracy(0.5, (0.4, 0.6), 40))
     text = words([near, far])
     assert "near, even without an attack, cannot be told from guessing the commonest class (10.0 %)" in text
     assert "far, even" not in text
 
 
-def of_images(*right: int, n: int = 60, images: str = "x") -> Rate:
+def of_images(*right: int, n: int = 60, images: str = "x") -> Accuracy:
     """The share of those images, with a wide interval."""
     hits = [k in right for k in range(n)]
     share = sum(hits) / n
-    return Rate(share, (share / 2, min(1.0, share + 0.3)), n, right=Right.of(images, hits))
+    return Accuracy(share, (share / 2, min(1.0, share + 0.3)), n, right=Right.of(images, hits))
 
 
 def test_of_the_same_images_pairs_decide_and_not_intervals() -> None:

@@ -7,13 +7,13 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustsnn.draw.tables import Table
+from robustsnn.draw.tables import TextTable
 
 SPECIAL = "\\`*_{}[]<>|~&$#%^'\"-,;\n\r\té\u2013 "
 TEXT = st.text(st.one_of(st.sampled_from(SPECIAL), st.characters(codec="utf-8", exclude_characters="\0")))
 TABLES = st.integers(1, 4).flatmap(
     lambda n: st.builds(
-        Table,
+        TextTable,
         st.lists(TEXT, min_size=n, max_size=n),
         st.lists(st.lists(TEXT, min_size=n, max_size=n), max_size=3),
     )
@@ -22,7 +22,7 @@ LATEX_WORDS = r"textbackslash|textasciicircum|textasciitilde|textasciigrave|text
 
 
 @given(TABLES)
-def test_csv_reads_back_as_written(table: Table) -> None:
+def test_csv_reads_back_as_written(table: TextTable) -> None:
     written = [
         [f"'{cell}" if cell[:1] in tuple("=+-@\t\r\n") else cell for cell in row]
         for row in [table.headers, *table.rows]
@@ -31,11 +31,11 @@ def test_csv_reads_back_as_written(table: Table) -> None:
 
 
 def test_csv_keeps_numbers_bare_and_complete() -> None:
-    assert Table(["a", "b", "c"], [["x", 1 / 3, None]]).csv() == f'"a","b","c"\n"x",{1 / 3!r},""\n'
+    assert TextTable(["a", "b", "c"], [["x", 1 / 3, None]]).csv() == f'"a","b","c"\n"x",{1 / 3!r},""\n'
 
 
 @given(TABLES)
-def test_latex_holds_no_unescaped_special(table: Table) -> None:
+def test_latex_holds_no_unescaped_special(table: TextTable) -> None:
     lines = table.latex().split("\n")
     start, end = lines.index(r"    \toprule"), lines.index(r"    \bottomrule")
     rows = [line for line in lines[start + 1 : end] if line != r"    \midrule"]
@@ -51,7 +51,7 @@ def test_latex_holds_no_unescaped_special(table: Table) -> None:
 
 
 @given(TABLES)
-def test_markdown_rows_keep_their_cells(table: Table) -> None:
+def test_markdown_rows_keep_their_cells(table: TextTable) -> None:
     lines = table.markdown().removesuffix("\n").split("\n")
     assert len(lines) == 2 + len(table.rows)
     for line in lines[:1] + lines[2:]:
@@ -61,20 +61,20 @@ def test_markdown_rows_keep_their_cells(table: Table) -> None:
 
 
 def test_each_format_escapes_its_own_characters() -> None:
-    table = Table(["name"], [["50% & a_b | <i>*x*</i>\nnext"]])
+    table = TextTable(["name"], [["50% & a_b | <i>*x*</i>\nnext"]])
     assert r"50\% \& a\_b \textbar{} \textless{}i\textgreater{}{*}x{*}" in table.latex()
     assert r"50% \& a\_b \| \<i\>\*x\*\</i\> next" in table.markdown()
     assert table.csv() == '"name"\n"50% & a_b | <i>*x*</i>\nnext"\n'
 
 
 def test_captions_are_escaped() -> None:
-    table = Table(["a"], [["b"]])
+    table = TextTable(["a"], [["b"]])
     assert r"\caption{95 \% of a\_b}" in table.latex("95 % of a_b")
     assert table.markdown("a_b").endswith("\n\na\\_b\n")
 
 
 def test_latex_has_a_label_and_bold_cells_and_says_what_it_needs() -> None:
-    table = Table(["a", "b"], [["x", "1 %"], ["y", "2 %"]])
+    table = TextTable(["a", "b"], [["x", "1 %"], ["y", "2 %"]])
     text = table.latex("Words", "tab:my_page {}", {(1, 1)})
     assert "usepackage{booktabs}" in text.splitlines()[0]
     assert text.splitlines()[0].startswith("%")

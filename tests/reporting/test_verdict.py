@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from robustsnn.records.outcome import rate
-from robustsnn.records.result import Check, Rate, Result, Results, Right
+from robustsnn.records.result import Accuracy, CheckResult, Result, Results, Right
 from robustsnn.records.typed import plain, record_of
 from robustsnn.reporting.reading import Model, Run
 from robustsnn.reporting.verdict import verdict
@@ -20,8 +20,8 @@ N = 100
 def model(name: str, standing: int, *, data: str = "digits", images: str = "same", **more: Any) -> Model:
     """One that the first so many of 100 images stand in, at 8/255 after `quick`."""
     hits = np.arange(N) < standing
-    worst = record_of(Rate, {**rate(hits), "right": plain(Right.of(images, hits))}, "a rate")
-    clean = record_of(Rate, rate(np.arange(N) < 94), "a rate")
+    worst = record_of(Accuracy, {**rate(hits), "right": plain(Right.of(images, hits))}, "a rate")
+    clean = record_of(Accuracy, rate(np.arange(N) < 94), "a rate")
     result = Result(clean=clean, suite="quick", norm="Linf", eps=8 / 255, space="pixel", worst_case=worst, **more)
     run = Run(Path(name), {"name": name, "data": {"name": data}}, [], Results({name: result}), None)
     return Model(name, 0, run, result, True)
@@ -48,7 +48,7 @@ def test_it_says_what_is_settled_and_no_more(models: list[Model], said: str) -> 
 
 
 def test_it_names_clean_accuracy_and_warnings_about_the_best_alone() -> None:
-    masking = (Check("vanishing", masking=True, raised=True),)
+    masking = (CheckResult("vanishing", masking=True, raised=True),)
     best, other = model("B", 40), model("A", 4, flags=masking)
     assert verdict([other, best]).endswith("; without an attack 94.0 % are right.")
     assert verdict([model("A", 4), model("B", 40, flags=masking)]).endswith("There are warnings about B: see below.")

@@ -15,7 +15,7 @@ from robustsnn.reporting.saved import read_studies
 from robustsnn.reporting.studies import words
 from robustsnn.runs.analyses import WORK, analyze
 from robustsnn.runs.folder import train_run, weights_digest
-from robustsnn.studies.study import Network
+from robustsnn.studies.study import NamedNetwork
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def found(run):
 
 def sentences(run, name):
     study, content = read_studies(run / "analysis")[name]
-    return words(study, Network("net"), content)
+    return words(study, NamedNetwork("net"), content)
 
 
 def test_every_part_is_a_file_that_names_its_weights_and_that_the_report_shows(run, found, tmp_path):

@@ -17,14 +17,14 @@ from robustsnn.runs.folder import load_run
 from robustsnn.runs.grid import LONGEST, axes, grid, point_name
 from robustsnn.runs.jobs import Done
 from robustsnn.runs.slurm import Slurm
-from robustsnn.runs.sweep import Look, sweep
+from robustsnn.runs.sweep import SweepLook, sweep
 
 BASE = Config(
     model=ModelConfig(steps=1, options={"width": 0.25}),
     objective=ObjectiveConfig(name="sparsity", lam=0.1, options={"h": 0.1}),
     train=TrainConfig(epochs=1, batch_size=512, lr=0.1),
 )
-LOOK = Look("paper-trail", "8/255", limit=8)
+LOOK = SweepLook("paper-trail", "8/255", limit=8)
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ def test_test_images_make_results_to_report_and_another_look_is_taken_anew(tmp_p
 
 
 def test_a_wrong_look_is_refused_before_anything_runs(tmp_path, here):
-    for look, message in ((Look("none", "0.1"), "suite"), (Look("quick", "much"), "not a number")):
+    for look, message in ((SweepLook("none", "0.1"), "suite"), (SweepLook("quick", "much"), "not a number")):
         with pytest.raises(UserError, match=message):
             sweep(BASE, axes(["train.seed=1"]), tmp_path, look=look)
     assert here == []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from robustsnn.cli import main
+from robustsnn.ground.claim import claimed_files
 from robustsnn.ground.errors import UserError
 from robustsnn.names.shipped import shipped
 from robustsnn.records.result import Right
@@ -130,8 +133,100 @@ def test_nothing_that_an_entry_names_is_imported(entry):
         config, weights = document["config"], ZooEntry.load(entry).weights
         document["key"] = key_of(config, weights)
 
-    with pytest.raises(UserError, match="would import and run somebody"):
+    with pytest.raises(UserError, match=f"{entry.name}: .*would import and run somebody"):
         list(judge(changed(entry, name), 5))
+
+
+@pytest.mark.parametrize("suite", ["canary:Suite", "canary:Suite-encoded"])
+def test_no_suite_that_an_entry_names_is_imported(entry, suite, tmp_path, monkeypatch):
+    (tmp_path / "canary.py").write_text("raise RuntimeError('imported')\n")
+    monkeypatch.chdir(tmp_path)
+    changed(entry, lambda document: document["results"][0].update(suite=suite))
+    with pytest.raises(UserError, match="is code outside this package"):
+        list(judge(entry, 5))
+    with pytest.raises(RuntimeError, match="imported"):  # a person has typed it
+        list(judge(entry, 5, suites=[suite]))
+
+
+def test_a_run_that_is_there_is_not_pulled_over(entry, run, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(run, mine)
+    before = {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()}
+    for overwrite in (False, True):
+        with pytest.raises(UserError, match="is another run already"):
+            pull(entry, mine, overwrite=overwrite)
+    assert {path: path.read_bytes() for path in mine.rglob("*") if path.is_file()} == before
+    pull(entry, tmp_path / "new")
+    pull(entry, tmp_path / "new")  # the same one again
+
+
+def test_what_cannot_be_built_is_not_pulled(entry, tmp_path):
+    def deep(document: dict[str, Any]) -> None:
+        document["config"]["train"]["epochs"] = None
+
+    with pytest.raises(UserError, match=f"{entry.name}: train.epochs=null"):
+        pull(changed(entry, deep), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("data", [3, "x", ["a"], float("nan")])
+def test_an_entry_whose_data_are_no_options_is_refused_by_name(entry, data):
+    changed(entry, lambda document: document["config"].update(data=data))
+    with pytest.raises(UserError, match=r"config\.data = "):
+        ZooEntry.load(entry)
+
+
+@pytest.mark.parametrize(
+    "place", ["", "ftp://there/x", "C:x", "a\x00b", "a\nb", "https://", "http:///x", "a\\b", "../x"]
+)
+def test_weights_are_at_an_address_or_below_the_entry(entry, place, run, tmp_path):
+    with pytest.raises(UserError, match="neither an address nor a path"):
+        ZooEntry.load(changed(entry, lambda document: document["weights"].update(place=place)))
+    with pytest.raises(UserError, match=r"url=.*give an address"):
+        add([run], tmp_path / "other", url=place)
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_zoo_that_is_none_is_said_to_be_none(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    for name, said in (("nowhere", "no such file"), ("file", "is a file where"), (".", "holds no entry")):
+        for command in (["zoo", "list"], ["leaderboard", "--out", str(tmp_path / "board")]):
+            assert main([*command, str(tmp_path / name)]) == 2
+            assert said in capsys.readouterr().err
+
+
+def test_options_of_another_action_are_refused(capsys):
+    for line in ("list --out x", "pull digits-vgg-at --limit 3", "add runs/mine --suite quick", "judge x --zoo y"):
+        assert main(["zoo", *line.split()]) == 2
+        assert "leave it out" in capsys.readouterr().err
+
+
+def test_a_link_in_the_place_of_an_entry_or_its_weights_stays(run, tmp_path):
+    for name in ("small.json", "small.safetensors"):
+        zoo = tmp_path / name[6:]
+        zoo.mkdir()
+        (zoo / name).symlink_to(tmp_path / "nowhere")
+        with pytest.raises(UserError):
+            add([run], zoo)
+        assert [path.name for path in zoo.iterdir() if path.suffix != ".lock"] == [name]
+        assert (zoo / name).is_symlink()
+
+
+def test_of_two_that_add_to_one_entry_none_is_lost(entry, run):
+    with claimed_files([entry]):
+        process = subprocess.run(
+            [sys.executable, "-m", "robustsnn", "zoo", "add", str(run), "--zoo", str(entry.parent)],
+            capture_output=True,
+            text=True,
+        )
+    assert process.returncode == 2
+    assert "is being written by process" in process.stderr
+
+
+def test_words_of_an_entry_give_no_orders_to_a_terminal(entry, capsys):
+    changed(entry, lambda document: document["results"][0].update(suite="\x1b]0;mine\x07"))
+    assert main(["zoo", "list", str(entry.parent)]) == 0
+    assert capsys.readouterr().out.replace("\n", "").isprintable()
 
 
 def test_weights_are_fetched_and_checked(run, tmp_path):

@@ -34,7 +34,7 @@ from robustsnn.ground.distributed import ALONE, Processes, Share, joined
 from robustsnn.ground.errors import UserError
 from robustsnn.objectives import TRADES, Adversarial, CleanLogitPairing, Hire, Natural, SparsityRegularised
 from robustsnn.runs import folder as runs
-from robustsnn.training import epoch
+from robustsnn.training import RunFolder, TrainingStep, Validation, epoch
 from robustsnn.training.distributed import GlobalBatchNorm, synchronise_norms
 from robustsnn.training.fit import fit
 
@@ -70,16 +70,17 @@ def data(n, seed=0):
 def step(model, objective, n, processes, rate=1.0):
     """What one step of plain gradient descent subtracts from the weights, and the statistics after it."""
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    options = {"epoch": 0, "batch_size": 16, "augment": Augment(crop=1, flip=True), "constraints": (), "seed": 3}
     figures = epoch.one_epoch(
         model,
         data(n),
         objective,
         torch.optim.SGD(model.parameters(), rate),
-        autocast="float32",
+        TrainingStep(Augment(crop=1, flip=True)),
+        epoch=0,
+        batch_size=16,
+        seed=3,
         tell=lambda *_: None,
         processes=processes,
-        **options,
     )
     after = model.state_dict()
     weights = dict(model.named_parameters())
@@ -113,19 +114,19 @@ def trained(processes, run=None, stop=10**9, resume=False):
 
     objective = Adversarial(replace(ATTACK, start=Uniform()))
     optimiser = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
-    options = {"epochs": 2, "batch_size": 8, "validation": data(20, 1), "validation_attack": ATTACK}
     with contextlib.suppress(InterruptedError):
         fit(
             model,
             data(21),
             objective,
             optimiser,
-            augment=Augment(crop=1),
-            run=run,
-            resume=resume,
+            epochs=2,
+            batch_size=8,
+            step=TrainingStep(Augment(crop=1)),
+            validation=Validation(data(20, 1), ATTACK),
+            run=None if run is None else RunFolder(run, resume=resume),
             progress=progress,
             processes=processes,
-            **options,
         )
     return model.state_dict()
 

@@ -14,6 +14,7 @@ from robustsnn.losses import cross_entropy
 from robustsnn.objectives import Natural
 from robustsnn.objectives.constraints import OrthogonalRetraction
 from robustsnn.training.fit import constant, fit
+from robustsnn.training.step import TrainingStep
 
 
 def data(n=24, shape=(1, 4, 4)):
@@ -22,9 +23,9 @@ def data(n=24, shape=(1, 4, 4)):
     return ImageSet(images, torch.arange(n) % 3, ("a", "b", "c"), "noise")
 
 
-def train(objective, model, *, epochs=2, lr=0.1, **options):
+def train(objective, model, *, epochs=2, batch_size=8, lr=0.1, **step):
     optimiser = torch.optim.SGD(model.parameters(), lr)
-    options = {"epochs": epochs, "batch_size": 8, "schedule": constant, **options}
+    options = {"epochs": epochs, "batch_size": batch_size, "schedule": constant, "step": TrainingStep(**step)}
     return fit(model, data(), objective, optimiser, **options)
 
 
@@ -102,7 +103,7 @@ def test_autocast_is_on_where_the_objective_works_and_off_where_the_weights_move
     def constraint(model, *, generator):
         assert not torch.is_autocast_enabled("cpu")
 
-    train(Asks(), Linear(), epochs=1, batch_size=24, autocast="bfloat16", constraints=(constraint,))
+    train(Asks(), Linear(), epochs=1, batch_size=24, precision="bfloat16", constraints=(constraint,))
     assert seen == [True] * 4
     seen.clear()
     train(Asks(), Linear(), epochs=1, batch_size=24)

@@ -22,6 +22,7 @@ from robustsnn.ground.tensors import write_tensors
 from robustsnn.objectives import Adversarial, Natural, SparsityRegularised
 from robustsnn.objectives.constraints import OrthogonalRetraction
 from robustsnn.objectives.schedule import ByValidation, Scheduled
+from robustsnn.training import RunFolder, TrainingStep, Validation
 from robustsnn.training.arguments import learned
 from robustsnn.training.checkpoint import load_state, load_weights, save_state, save_weights
 from robustsnn.training.fit import accuracy, constant, cosine, fit
@@ -43,7 +44,8 @@ def optimiser(model, kind="sgd"):
     return torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
 
 
-def train(epochs=4, *, objective=None, kind="sgd", seed=0, **options):
+def train(epochs=4, *, objective=None, kind="sgd", run=None, resume=False, constraints=(), judged=None, **options):
+    """`judged`: what a `Validation` is given beside its images."""
     model = spiking(7)
     history = fit(
         model,
@@ -52,9 +54,9 @@ def train(epochs=4, *, objective=None, kind="sgd", seed=0, **options):
         optimiser(model, kind),
         epochs=epochs,
         batch_size=16,
-        validation=data(20, 1),
-        augment=Augment(crop=1),
-        seed=seed,
+        step=TrainingStep(Augment(crop=1), constraints=constraints),
+        validation=Validation(data(20, 1), **(judged or {})),
+        run=None if run is None else RunFolder(run, resume=resume),
         **options,
     )
     return model, history
@@ -107,9 +109,7 @@ RESUMED = {
     "random-rows": {"objective": SR_AT, "constraints": (OrthogonalRetraction(0.02, rows=4, share=0.3),)},
     "by-validation": {
         "objective": Scheduled(SparsityRegularised(0.01), ByValidation(rate=3)),
-        "validation_attack": pgd(0.1, 2),
-        "attacked": 12,
-        "select": "validation-robust",
+        "judged": {"attack": pgd(0.1, 2), "attacked": 12, "select": "validation-robust"},
     },
     "updates": {"objective": Replay()},
 }
@@ -191,7 +191,7 @@ def test_selection_takes_the_best_validation_epoch_also_when_resumed(tmp_path):
             terms = super().terms(logits, y)
             return terms if self.calls <= 9 else {k: -20 * v for k, v in terms.items()}
 
-    model, history = train(5, objective=Spoiled(), select="validation", run=tmp_path, schedule=constant)
+    model, history = train(5, objective=Spoiled(), judged={"select": "validation"}, run=tmp_path, schedule=constant)
     scores = [e["validation"]["accuracy"] for e in history]
     assert scores[-1] < max(scores)
     assert accuracy(model, data(20, 1)) == max(scores)
@@ -201,7 +201,7 @@ def test_selection_takes_the_best_validation_epoch_also_when_resumed(tmp_path):
     last, _ = train(5, objective=Spoiled(), schedule=constant)
     assert not same(last, model)
     # All epochs are done: resuming finds the selected weights again.
-    resumed, _ = train(5, select="validation", run=tmp_path, resume=True)
+    resumed, _ = train(5, judged={"select": "validation"}, run=tmp_path, resume=True)
     assert same(resumed, model)
 
 
@@ -274,11 +274,11 @@ def test_state_needs_the_same_optimiser(tmp_path):
 def test_the_optimiser_keeps_its_learning_rate_and_a_foreign_state_is_refused(tmp_path):
     model = spiking(7)
     sgd = optimiser(model)
-    options = {"epochs": 2, "batch_size": 16, "run": tmp_path}
-    fit(model, data(), Natural(), sgd, identity={"data": "one"}, **options)
+    options = {"epochs": 2, "batch_size": 16}
+    fit(model, data(), Natural(), sgd, run=RunFolder(tmp_path, identity={"data": "one"}), **options)
     assert sgd.param_groups[0]["lr"] == 0.1
     with pytest.raises(UserError, match="another data"):
-        fit(model, data(), Natural(), sgd, identity={"data": "other"}, resume=True, **options)
+        fit(model, data(), Natural(), sgd, run=RunFolder(tmp_path, resume=True, identity={"data": "other"}), **options)
 
 
 def test_weights_that_are_no_longer_finite_are_not_saved(tmp_path):
@@ -290,28 +290,50 @@ def test_weights_that_are_no_longer_finite_are_not_saved(tmp_path):
 
 
 def test_bfloat16_autocast_trains():
-    _, history = train(6, autocast="bfloat16")
-    assert history[-1]["validation"]["accuracy"] > 0.9
+    model = spiking(7)
+    step = TrainingStep(Augment(crop=1), precision="bfloat16")
+    fit(model, data(), Natural(), optimiser(model), epochs=6, batch_size=16, step=step)
+    assert accuracy(model, data(20, 1)) > 0.9
 
 
 @pytest.mark.parametrize(
-    ("options", "text"),
+    ("made", "text"),
     [
-        ({"epochs": 0}, "epochs=0"),
-        ({"select": "best"}, "select='best'"),
-        ({"resume": True}, "run folder"),
-        ({"autocast": "float16"}, "float16"),
+        (lambda: train(epochs=0), "epochs=0"),
+        (lambda: train(judged={"select": "best"}), "select='best'"),
+        (
+            lambda: fit(spiking(), data(), Natural(), optimiser(spiking()), epochs=1, batch_size=2, step=3),
+            "TrainingStep",
+        ),
+        (lambda: TrainingStep(precision="float16"), "precision='float16'"),
+        (lambda: TrainingStep(constraints=OrthogonalRetraction(0.1)), "constraints=Orth.*a list"),
+        (lambda: RunFolder("x", config=3), "config of type int"),
+        (lambda: RunFolder("x", config={"model": {"nam": "x"}}), "model.nam is no option"),
+        (lambda: RunFolder("x", resume="yes"), "resume='yes'"),
     ],
 )
-def test_bad_arguments(options, text):
+def test_bad_arguments(made, text):
     with pytest.raises(UserError, match=text):
-        train(**options)
+        made()
+
+
+def test_values_of_one_thing_may_be_given_bare():
+    """A path is the folder of its name, images are a validation by them alone."""
+    found = []
+    for validation in (data(20, 1), Validation(data(20, 1))):
+        model = spiking(7)
+        options = {"epochs": 1, "batch_size": 16, "validation": validation}
+        (entry,) = fit(model, data(), Natural(), optimiser(model), **options)
+        found.append((entry["validation"], model))
+    assert found[0][0] == found[1][0]
+    assert same(found[0][1], found[1][1])
 
 
 def test_tensorboard_missing_is_one_clear_line(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    model, run = spiking(7), RunFolder(tmp_path, tensorboard=True)
     with pytest.raises(UserError, match=r"robustsnn\[tensorboard\]"):
-        train(1, run=tmp_path, tensorboard=True)
+        fit(model, data(), Natural(), optimiser(model), epochs=1, batch_size=16, run=run)
 
 
 def test_weights_rounded_to_float16_are_read_and_no_other_kind_is(tmp_path) -> None:

@@ -14,7 +14,8 @@ from robustsnn.ground.errors import UserError
 from robustsnn.objectives import Natural, SparsityRegularised
 from robustsnn.objectives.schedule import ByValidation, Cosine, Scheduled
 from robustsnn.training.fit import accuracy, constant, fit
-from robustsnn.training.validation import best_epoch, robust_accuracy, validate
+from robustsnn.training.saving import RunFolder
+from robustsnn.training.validation import Validation, best_epoch, robust_accuracy, validate
 
 LEVELS = torch.tensor([0, 51, 102, 128, 153, 204, 255], dtype=torch.uint8)
 
@@ -68,7 +69,7 @@ def test_an_image_that_is_wrong_as_it_is_does_not_count_even_if_the_attack_mends
 def test_validation_repeats_leaves_the_mode_and_names_its_attack():
     model, attack = Linear(), pgd(0.02, 3)
     model.train()
-    one, two = (validate(model, noise(), attack, 12, 8, seed=1, epoch=2) for _ in range(2))
+    one, two = (validate(model, Validation(noise(), attack, 12), 8, seed=1, epoch=2) for _ in range(2))
     assert one == two
     assert model.training
     assert one["validation"]["n"] == 30
@@ -86,7 +87,7 @@ def test_a_stochastic_model_is_validated_alike_after_any_other_draws():
     found = []
     for seed in (1, 2):
         torch.manual_seed(seed)
-        found.append(validate(Noisy(), noise(60), None, 0, 8, seed=0, epoch=0)["validation"]["accuracy"])
+        found.append(validate(Noisy(), Validation(noise(60)), 8, seed=0, epoch=0)["validation"]["accuracy"])
     assert found[0] == found[1] < 1
 
 
@@ -101,23 +102,24 @@ def test_the_best_epoch():
     assert best_epoch(history, "validation-robust") == 4
 
 
-def fitted(objective, epochs=4, **options):
+def fitted(objective, epochs=4, *, run=None, **judged):
     model = Linear()
     optimiser = torch.optim.SGD(model.parameters(), 0.05)
-    options = {"batch_size": 10, "validation": noise(40, 1), "schedule": constant, **options}
+    options = {"batch_size": 10, "validation": Validation(noise(40, 1), **judged), "schedule": constant, "run": run}
     return model, fit(model, noise(), objective, optimiser, epochs=epochs, **options)
 
 
 def test_selection_by_robust_accuracy_ends_with_the_weights_of_that_epoch(tmp_path):
     attack = pgd(0.05, 2, keep="last")
-    options = {"validation_attack": attack, "attacked": 20}
+    options = {"attack": attack, "attacked": 20}
     weights = [fitted(Natural(), epochs, **options)[0].weight for epochs in range(1, 9)]
     model, history = fitted(Natural(), 8, select="validation-robust", run=tmp_path, **options)
     chosen = best_epoch(history, "validation-robust")
     assert torch.equal(model.weight, weights[chosen - 1])
     assert {e["validation"]["n"] for e in history} == {40}
     assert {e["validation_attack"]["n"] for e in history} == {20}
-    resumed, _ = fitted(Natural(), 8, select="validation-robust", run=tmp_path, resume=True, **options)
+    again = RunFolder(tmp_path, resume=True)
+    resumed, _ = fitted(Natural(), 8, select="validation-robust", run=again, **options)
     assert torch.equal(resumed.weight, model.weight)
 
 
@@ -138,7 +140,7 @@ def test_lambda_is_logged_as_it_was_used():
 
 def test_by_validation_follows_its_rule_on_the_history_that_it_made():
     rule = ByValidation(rate=2.0)
-    _, history = fitted(Scheduled(SparsityRegularised(0.01), rule), 5, validation_attack=pgd(0.03, 2))
+    _, history = fitted(Scheduled(SparsityRegularised(0.01), rule), 5, attack=pgd(0.03, 2))
     for k, entry in enumerate(history):
         assert entry["lam"] == 0.01 * rule.factor(k, 5, history[:k])
     assert len({e["lam"] for e in history}) > 1
@@ -149,11 +151,10 @@ def test_by_validation_follows_its_rule_on_the_history_that_it_made():
     [
         (Natural(), {"select": "validation-robust"}, "give validation_attack"),
         (Scheduled(SparsityRegularised(0.1), ByValidation()), {}, "ByValidation.*give validation_attack"),
-        (Natural(), {"validation": None, "validation_attack": pgd(0.1, 1)}, "needs a validation set"),
-        (Natural(), {"validation": None, "select": "validation"}, "needs a validation set"),
+        (Natural(), {"attack": 3}, "attack=3.*an Attacker"),
         (Natural(), {"attacked": 5}, "attacked=5"),
-        (Natural(), {"attacked": 41, "validation_attack": pgd(0.1, 1)}, "attacked=41.*1 to 40"),
-        (Natural(), {"attacked": 0, "validation_attack": pgd(0.1, 1)}, "attacked=0"),
+        (Natural(), {"attacked": 41, "attack": pgd(0.1, 1)}, "attacked=41.*1 to 40"),
+        (Natural(), {"attacked": 0, "attack": pgd(0.1, 1)}, "attacked=0"),
     ],
 )
 def test_bad_arguments(objective, options, text):

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from robustsnn.attacks.streams import Randomness, Streams
 from robustsnn.attacks.threat import Space
+from robustsnn.ground.annotations import fits
 from robustsnn.ground.door import check_among, said_of
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.fields import fits
 from robustsnn.ground.widest import wide
 
 

@@ -79,10 +79,10 @@ class Exact:
         check_images(x[None], torch.tensor([y]))
         with evaluating(self.model), torch.no_grad():
             check_logits(self.model(x[None]), torch.tensor([y]))
-            return _Search(self, x, y, eps, free, seconds).verdict()
+            return _TrainSearch(self, x, y, eps, free, seconds).verdict()
 
 
-class _Search:
+class _TrainSearch:
     """One image: which combinations of trains are misclassified, and whether an image in the box has one."""
 
     def __init__(self, exact: Exact, x: Tensor, y: int, eps: float, free: Tensor | None, seconds: float) -> None:

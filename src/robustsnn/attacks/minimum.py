@@ -104,9 +104,9 @@ class MinimumNorm(Called):
             search = self._search(model, x, y, generator, 0.0)
         return search.nearest, search.norm
 
-    def _search(self, model: nn.Module, x: Images, y: Labels, generator: Randomness, enough: float) -> _Search:
+    def _search(self, model: nn.Module, x: Images, y: Labels, generator: Randomness, enough: float) -> _NearestSearch:
         x, y = check_call(self.threat, model, x, y)
-        search = _Search(self, model, x, y, Streams.of(generator, x))
+        search = _NearestSearch(self, model, x, y, Streams.of(generator, x))
         if len(x):
             others = search.judge()
             for restart in range(self.restarts):
@@ -115,7 +115,7 @@ class MinimumNorm(Called):
         return search
 
 
-class _Search:
+class _NearestSearch:
     """The nearest misclassified points so far, and the worst other points inside the threat."""
 
     def __init__(self, attack: MinimumNorm, model: nn.Module, x: Images, y: Labels, streams: Streams) -> None:

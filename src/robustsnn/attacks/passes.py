@@ -31,7 +31,7 @@ class Verdict(NamedTuple):
     stands: Tensor  # bool [B]: some draw classifies it correctly
 
 
-class Gradient(NamedTuple):
+class PointGradients(NamedTuple):
     """What a gradient says of `[B]` points."""
 
     loss: Tensor  # float32 [B], mean over the draws
@@ -40,12 +40,12 @@ class Gradient(NamedTuple):
     margin: Tensor  # float32 [B], mean over the draws
     stands: Tensor  # as in Verdict
 
-    def mean(self, other: Gradient) -> Gradient:
+    def mean(self, other: PointGradients) -> PointGradients:
         """Of this and another gradient at the same points; a point stands as long as any draw of either says so."""
         gradient = (self.gradient + other.gradient) / 2
         dead = gradient.flatten(1).abs().amax(1) == 0
         loss, margin = (self.loss + other.loss) / 2, (self.margin + other.margin) / 2
-        return Gradient(loss, gradient, dead, margin, self.stands | other.stands)
+        return PointGradients(loss, gradient, dead, margin, self.stands | other.stands)
 
     def replace_zeros(self, streams: Streams, at: Tensor) -> None:
         """Give samples whose gradient is zero a random direction in its place; `at`: their positions in the streams."""
@@ -82,7 +82,7 @@ def differentiate(
     memory: Memory,
     attempt: Attempt,
     at: Tensor,
-) -> Gradient:
+) -> PointGradients:
     """The gradient of a loss of the logits at z; counted in `attempt` at the positions `at`.
 
     The memory of a gradient rule moves at the first draw alone. A sample whose gradient has NaN entries alone counts
@@ -108,7 +108,7 @@ def differentiate(
     attempt.backwards[at] += draws
     attempt.nan_gradient[at] |= nan
     attempt.zero_gradient[at] |= dead & ~nan
-    return Gradient(losses, total, dead, margins, stands)
+    return PointGradients(losses, total, dead, margins, stands)
 
 
 def _gradient(

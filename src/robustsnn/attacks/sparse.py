@@ -109,7 +109,7 @@ class SparseFlips(Called):
         x, y = check_call(self.threat, model, x, y)
         if not bool(((x == 0) | (x == 1)).all()):
             raise UserError("inputs hold values other than 0 and 1: SparseFlips is for binary inputs, such as events")
-        search = _Search(self, model, x, y, Streams.of(generator, x))
+        search = _FlipSearch(self, model, x, y, Streams.of(generator, x))
         if len(x) == 0:
             return search.attempt
         with frozen(model):
@@ -152,7 +152,7 @@ def raised(value: Tensor, base: Tensor) -> Tensor:
     return value - base > 1e-6 * base.abs()
 
 
-class _Search:
+class _FlipSearch:
     """One run of `SparseFlips`, on inputs flattened to `[B, n]`."""
 
     def __init__(self, attack: SparseFlips, model: nn.Module, x: Images, y: Labels, streams: Streams) -> None:

@@ -14,7 +14,7 @@ from robustsnn.attacks import pgd, quick
 from robustsnn.bench.network import drawings, network, settle
 from robustsnn.bench.options import Options
 from robustsnn.bench.timing import now, paired, rounded, spread, titled
-from robustsnn.evaluation import run_suite
+from robustsnn.evaluation import Effort, run_suite
 from robustsnn.ground.modes import frozen, precision
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.seeds import generator
@@ -113,9 +113,7 @@ def _suite(
             model,
             (x, y),
             quick(EPS),
-            batch_size=options.batch,
-            seed=options.seed,
-            precision=autocast,
+            Effort(options.batch, options.seed, autocast),
             progress=progress,
         )
         taken = now(device) - started

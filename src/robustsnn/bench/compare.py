@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from robustsnn.ground.errors import UserError, in_short
+from robustsnn.ground.errors import UserError, in_short, in_words
+from robustsnn.ground.files import from_json
 from robustsnn.records.typed import is_number
 
 Figure: TypeAlias = float | dict[str, float]
@@ -21,7 +21,7 @@ _VERSIONS = ("torch", "python", "spikingjelly")
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedRow:
     """A figure that both files hold; `verdict` is empty where the ranges overlap or there are none."""
 
     name: str
@@ -34,8 +34,10 @@ class Row:
 def read(path: Path) -> dict[str, Any]:
     """A document of `bench`; UserError if the file is none."""
     try:
-        document = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        document = from_json(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(in_words(error)) from None
+    except (ValueError, RecursionError) as error:
         said = f"{path} cannot be read as a measurement ({error})"
         raise UserError(f"{said}; give a file that `robustsnn bench --json` wrote") from None
     if (
@@ -52,14 +54,14 @@ def read(path: Path) -> dict[str, Any]:
     return document
 
 
-def compare(old: dict[str, Any], new: dict[str, Any]) -> list[Row]:
+def compare(old: dict[str, Any], new: dict[str, Any]) -> list[ComparedRow]:
     """Every figure that both hold, in the order of the new one: ratio of medians new / old, and a verdict."""
     before = dict(_figures(old["results"]))
     rows = []
     for name, figure in _figures(new["results"]):
         if name in before and median(before[name]) != 0:
             ratio = median(figure) / median(before[name])
-            rows.append(Row(name, before[name], figure, ratio, _verdict(name, before[name], figure)))
+            rows.append(ComparedRow(name, before[name], figure, ratio, _verdict(name, before[name], figure)))
     return rows
 
 

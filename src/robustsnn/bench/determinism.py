@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 
-from robustsnn.data.augment import Augment
 from robustsnn.data.batches import Splits
 from robustsnn.names.config import Config
-from robustsnn.runs.build import build_constraints, build_model, build_objective, build_optimiser
+from robustsnn.runs.build import build_model, build_objective, build_optimiser, build_step
 from robustsnn.runs.folder import load_run
 from robustsnn.training.epoch import one_epoch
 
@@ -62,17 +61,14 @@ def step_digest(config: Config, data: Splits, device: str, threads: int) -> str:
         optimiser = build_optimiser(options, model)
         objective = build_objective(config.objective)
         batch = data.train.take(min(options.batch_size, len(data.train)))
-        augment = Augment(options.crop, options.flip, options.roll, options.cutout)
         one_epoch(
             model,
             batch,
             objective.at(0, options.epochs, []) if hasattr(objective, "at") else objective,  # type: ignore[arg-type]
             optimiser,
+            build_step(config, model),
             epoch=0,
             batch_size=len(batch),
-            augment=None if augment == Augment() else augment,
-            constraints=build_constraints(config.objective, model),
-            autocast=options.precision,
             seed=options.seed,
             tell=lambda done, loss: None,
         )

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from robustsnn.bench.compare import Figure, Row
+from robustsnn.bench.compare import ComparedRow, Figure
 
 
 def text(figure: Figure | None) -> str:
@@ -39,7 +39,7 @@ def show(document: dict[str, Any]) -> None:
         _print(_TABLES[part](found))
 
 
-def show_comparison(rows: list[Row], differs: str, alone: tuple[int, int]) -> None:
+def show_comparison(rows: list[ComparedRow], differs: str, alone: tuple[int, int]) -> None:
     """Print what differs in machine and versions, and a row for every figure of both files."""
     if differs:
         print(f"not like with like: {differs}")

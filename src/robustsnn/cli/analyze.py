@@ -69,10 +69,10 @@ def look(run: Path, parts: list[str], **options: Any) -> None:
         from robustsnn.ground.files import own_name
         from robustsnn.reporting.saved import read_studies
         from robustsnn.runs.analyses import analyze, file_stem
-        from robustsnn.studies.study import Network
+        from robustsnn.studies.study import NamedNetwork
 
         found = analyze(run, None, parts, progress=display, **options)
-    network = Network(own_name(run))
+    network = NamedNetwork(own_name(run))
     for study, content in read_studies(run / "analysis", [file_stem(name) for name in found]).values():
         print(f"{study.title}\n")
         print("".join(f"{text}\n\n" for block in study.blocks([(network, content)]) if (text := block_text(block))))

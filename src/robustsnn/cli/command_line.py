@@ -11,14 +11,15 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any, get_args
 
 from robustsnn.cli.commands import COMMANDS, Command, overview
 from robustsnn.cli.options import check_text
+from robustsnn.cli.streams import heard, printing
 from robustsnn.ground.errors import Advice, Stopped, UserError, exhausted, in_words
-from robustsnn.ground.progress import Display
+from robustsnn.ground.progress import Display, to_stderr
 from robustsnn.names import from_outside, near
 from robustsnn.names.config import DEVICE, Device
 from robustsnn.names.values import shown
@@ -39,6 +40,11 @@ _USUAL = (signal.SIG_DFL, signal.default_int_handler)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
+    with printing():
+        return heard(_main(argv))
+
+
+def _main(argv: Sequence[str] | None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug, Display.stage = "--debug" in arguments, ""
     arguments = [a for a in arguments if a != "--debug"]
@@ -51,26 +57,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         again = command.again if command else ""
         how, number = (f"ended by {stop}", stop.number) if isinstance(stop, Stopped) else ("interrupted", signal.SIGINT)
-        with suppress(OSError):  # the terminal may be gone
-            print(f"\nrobustsnn: {how}; what is complete is kept{again}", file=sys.stderr)
+        to_stderr(f"\nrobustsnn: {how}; what is complete is kept{again}")
         return 128 + number
     except BrokenPipeError:
         # Who reads help or a list may stop reading; work that was cut short is not done.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1 if command and command.writes else 0
     except (UserError, OSError) as error:
         if debug:
             raise
         if isinstance(error, OSError) and from_outside(error):
             return _outside(error)
-        print(
-            f"robustsnn: error: {_short(in_words(error) if isinstance(error, OSError) else str(error))}",
-            file=sys.stderr,
-        )
+        to_stderr(f"robustsnn: error: {_short(in_words(error) if isinstance(error, OSError) else str(error))}")
         return 2
     except Exception as error:  # the net for what no check has foreseen: of the input, if it asked for too much
         if isinstance(error, ValueError) and "embedded null" in str(error):  # what Python says of such a file's name
-            print("robustsnn: error: a file's name cannot hold the character NUL; give one without it", file=sys.stderr)
+            to_stderr("robustsnn: error: a file's name cannot hold the character NUL; give one without it")
             return 2
         what = exhausted(error)
         theirs = isinstance(error, SyntaxError) or from_outside(error)
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _outside(error)
         if debug or not what:
             raise
-        print(f"robustsnn: error: {_too_much(what, error, command)}", file=sys.stderr)
+        to_stderr(f"robustsnn: error: {_too_much(what, error, command)}")
         return 2
 
 
@@ -129,10 +130,10 @@ def _imports(frame: FrameType | None) -> bool:
 def _outside(error: Exception) -> int:
     """What somebody's own module raised: one line, and its traceback from there on, without ours."""
     trace = from_outside(error)
-    traceback.print_exception(type(error), error, trace)
+    to_stderr("".join(traceback.format_exception(type(error), error, trace)).rstrip("\n"))
     said = f"{type(error).__name__}: {_short(str(error))[:200]}"
     where = f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace else ""
-    print(f"robustsnn: error: your code raised {said}{where}", file=sys.stderr)
+    to_stderr(f"robustsnn: error: your code raised {said}{where}")
     return 2
 
 
@@ -145,9 +146,9 @@ def _short(message: str) -> str:
 def _advise(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
     """Advice in one line, other warnings as Python shows them."""
     if issubclass(category, Advice):
-        print(f"robustsnn: note: {message}", file=sys.stderr)
+        to_stderr(f"robustsnn: note: {message}")
     else:
-        sys.stderr.write(warnings.formatwarning(message, category, *where[:2]))
+        to_stderr(warnings.formatwarning(message, category, *where[:2]).rstrip("\n"))
 
 
 def _too_much(what: str, error: Exception, command: Command | None) -> str:
@@ -182,18 +183,15 @@ def _run(arguments: list[str]) -> int:
 @contextmanager
 def _device(arguments: list[str]) -> Iterator[None]:
     """Take `--device NAME` out of the arguments; it holds inside the block, in processes that begin there too."""
-    at = next((place for place, word in enumerate(arguments) if word.split("=")[0] == "--device"), None)
-    if at is None:
-        yield
-        return
-    flag, equal, name = arguments.pop(at).partition("=")
-    name = name if equal or at == len(arguments) else arguments.pop(at)
-    if name not in get_args(Device):
-        raise UserError(f"{flag} {shown(name)}: allowed are {', '.join(get_args(Device))}")
     before = os.environ.get(DEVICE)
-    os.environ[DEVICE] = name
+    while (at := next((k for k, word in enumerate(arguments) if word.split("=")[0] == "--device"), None)) is not None:
+        flag, equal, name = arguments.pop(at).partition("=")
+        name = name if equal or at == len(arguments) else arguments.pop(at)
+        if name not in get_args(Device):
+            raise UserError(f"{flag} {shown(name)}: allowed are {', '.join(get_args(Device))}; give one of them")
+        os.environ[DEVICE] = name  # the last one counts, as of other options
     try:
         yield
     finally:
-        os.environ.pop(DEVICE)
+        os.environ.pop(DEVICE, None)
         os.environ.update({} if before is None else {DEVICE: before})

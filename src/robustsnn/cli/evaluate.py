@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from robustsnn.cli.executor import SLURM, beside, cluster_of, executing, submitted
 from robustsnn.cli.options import listed, overwriting, path, radii, radius, trusting, value
+from robustsnn.cli.streams import printable
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.progress import one_voice, speaks
 from robustsnn.ground.ranges import Count, Seed
@@ -97,7 +99,7 @@ def run(arguments: list[str]) -> None:
 
             data = DataConfig(options.data, options.root)
             adopt(built, options.weights, data, options.run, overwrite=options.overwrite, progress=display)
-        from robustsnn.evaluation import Shard
+        from robustsnn.evaluation import Effort, Shard
         from robustsnn.runs.folder import evaluate_run, evaluate_together, summary
 
         work = partial(
@@ -109,9 +111,6 @@ def run(arguments: list[str]) -> None:
             curve=options.curve,
             flags=listed(options.flags),
             limit=options.limit,
-            batch_size=options.batch_size,
-            seed=options.seed,
-            precision=options.precision,
             sources=[Path(source) for source in listed(options.source)],
             shard=Shard(*shard) if shard else None,
             merge=None if options.merge is None else list(options.merge),
@@ -119,7 +118,8 @@ def run(arguments: list[str]) -> None:
             overwrite=options.overwrite,
             trust_code=options.trust_code or (built is not None and [built]),
         )
-        first, again = partial(work, resume=options.resume), partial(work, resume=True)
+        effort = Effort(options.batch_size, options.seed, options.precision, resume=options.resume)
+        first, again = partial(work, effort=effort), partial(work, effort=replace(effort, resume=True))
         if slurm is None:
             results = first(progress=display, say=display.say)
         else:
@@ -130,7 +130,7 @@ def run(arguments: list[str]) -> None:
         print(f"{options.run / 'outcomes'}: shard {options.shard} is done; when all are, the same command with --merge")
         return
     for name, entry in results["models"].items():
-        print(f"{name}: {summary(entry)}")
+        print(printable(f"{name}: {summary(entry)}"))
         for flag in entry["flags"]:
             kind = "flag" if flag["masking"] else "note"
             print(f"  {kind} {flag['name']}: {flag['message']}\n       {flag['todo']}")

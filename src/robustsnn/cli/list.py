@@ -10,6 +10,7 @@ ALSO = {
     "objectives": (
         "with any of them:  objective.retraction=BETA (SNN-RAT; its paper has adversarial and train.weight_decay=0),",
         "                   model.encoder.discretise=LEVELS, model.encoder.name=poisson or frequency (FEEL),",
+        "                   objective.perturbation=GAMMA (AWP; those that choose their points first),",
         "                   objective.schedule.name (of lambda), objective.constraint.name",
     ),
     "flags": ("those of this package are always looked for, and explained where they are raised",),

@@ -67,9 +67,7 @@ def radii(text: str) -> list[str]:
 def path(text: str) -> Path:
     """The `type` of a flag that is a file or a folder."""
     if not text.strip():
-        raise argparse.ArgumentTypeError(
-            "'': allowed is the name of a file or a folder; give one, . is the current folder"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r}: allowed is the name of a file or a folder, as . for this folder")
     return Path(text)
 
 

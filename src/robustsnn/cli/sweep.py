@@ -53,11 +53,11 @@ def run(arguments: list[str]) -> None:
     with Display() as display:
         display.loading()
         from robustsnn.runs.folder import show_rate
-        from robustsnn.runs.sweep import Look, sweep, table
+        from robustsnn.runs.sweep import SweepLook, sweep, table
 
         look = None
         if options.suite is not None:
-            look = Look(options.suite, options.eps, options.part, options.limit, options.seed)
+            look = SweepLook(options.suite, options.eps, options.part, options.limit, options.seed)
         how = {"look": look, "workers": options.workers, "slurm": slurm, "overwrite": options.overwrite}
         found = sweep(base, over, options.out, **how, progress=display)
     if look is not None:

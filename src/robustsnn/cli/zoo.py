@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 
 from robustsnn.cli.options import listed, overwriting, path, value
-from robustsnn.ground.errors import UserError
+from robustsnn.cli.streams import printable
+from robustsnn.ground.errors import UserError, shortened
 from robustsnn.ground.ranges import Count
 
 SECTIONS = {
@@ -45,6 +46,10 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--licence", type=str, default=None, help="of the weights, as MIT")
     parser.add_argument("--citation", type=str, default=None, help="of the weights")
     options = parser.parse_args(arguments)
+    own = SECTIONS.get(options.action, ())
+    for action, flag in ((action, flag) for action, flags in SECTIONS.items() for flag in flags if flag not in own):
+        if getattr(options, flag[2:]) != parser.get_default(flag[2:]):
+            raise UserError(f"{flag} is of zoo {action}, not of zoo {options.action}; leave it out")
     {"list": _list, "pull": _pull, "judge": _judge, "add": _add}[options.action](options)
 
 
@@ -57,10 +62,11 @@ def _list(options: argparse.Namespace) -> None:
     for folder in options.what or [FOLDER / "zoo"]:
         for name, entry in read_zoo(folder).items():
             kinds = [nested(entry.config, kind, "name") for kind in ("model", "objective", "data")]
-            print(f"{name}  {entry.key}  {', '.join(map(str, kinds))}")
+            print(printable(f"{name}  {entry.key}  {', '.join(shortened(str(kind)) for kind in kinds)}"))
             for result in entry.results:
                 if result.worst_case:
-                    print(f"  {threat_text(result)}, {result.suite}: {rate_text(result.worst_case)}")
+                    test = f"{threat_text(result)}, {result.suite}"
+                    print(printable(f"  {shortened(test, 120)}: {rate_text(result.worst_case)}"))
 
 
 def _one(options: argparse.Namespace) -> Path:
@@ -94,7 +100,7 @@ def _judge(options: argparse.Namespace) -> None:
             batch_size=options.batch_size,
             progress=display,
         ):
-            print(again, flush=True)
+            print(printable(str(again)), flush=True)
             failed += [] if again.holds else [again.what]
     if failed:
         raise UserError(f"{entry}: {len(failed)} figures are clearly lower here; correct them")

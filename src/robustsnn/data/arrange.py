@@ -14,7 +14,7 @@ from robustsnn.ground.errors import UserError
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ImagePart:
     """Images uint8 [N, C, H, W] or [N, T, C, H, W] and their labels int64 [N]; `place` is the file that holds them."""
 
     images: Tensor
@@ -23,7 +23,7 @@ class Part:
 
 
 def arrange(
-    parts: Mapping[str, Part],
+    parts: Mapping[str, ImagePart],
     name: str,
     *,
     classes: Sequence[str] | None = None,
@@ -81,7 +81,7 @@ def arrange(
     return Splits(made["train"], made["validation"], made["test"], note)
 
 
-def _ranks(part: Part, known: Tensor) -> Tensor:
+def _ranks(part: ImagePart, known: Tensor) -> Tensor:
     """The place of each label among those that are known, ascending."""
     rank = torch.searchsorted(known, part.labels).clamp(max=len(known) - 1)
     wrong = (known[rank] != part.labels).nonzero().flatten()

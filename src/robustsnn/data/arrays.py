@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from robustsnn.data.arrange import Part, arrange
+from robustsnn.data.arrange import ImagePart, arrange
 from robustsnn.data.batches import Splits
 from robustsnn.data.pixels import pixels, whole_labels
 from robustsnn.ground.archives import read_arrays, what_numpy_says
 from robustsnn.ground.errors import UserError, in_short
+from robustsnn.ground.files import from_json
 from robustsnn.ground.ranges import Count
 from robustsnn.ground.tensors import map_arrays
 
@@ -39,7 +39,7 @@ def tensors(root: Path | str, *, validation: int | None = None, test: Count | No
     arrays, metadata = map_arrays(path, "write it again")
     if "classes" in metadata:
         try:
-            names = json.loads(metadata["classes"])
+            names = from_json(metadata["classes"])
         except (ValueError, RecursionError):
             names = None
         if not isinstance(names, list):
@@ -79,7 +79,7 @@ def _npy(folder: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def parts_of(arrays: Mapping[str, np.ndarray], place: str) -> dict[str, Part]:
+def parts_of(arrays: Mapping[str, np.ndarray], place: str) -> dict[str, ImagePart]:
     """The parts that arrays are of by their names.
 
     `train_images` and `train_labels`, likewise `validation_...` (or `val_...`) and `test_...`; or `x_train` and
@@ -102,7 +102,7 @@ def parts_of(arrays: Mapping[str, np.ndarray], place: str) -> dict[str, Part]:
             counts = f"{len(arrays[images])} images and {len(arrays[labels])} labels"
             raise UserError(f"{place}: {images}: {counts}; give one to each")
     return {
-        part: Part(pixels(arrays[x], f"{place}: {x}"), whole_labels(arrays[y], f"{place}: {y}"), f"{place}: {x}")
+        part: ImagePart(pixels(arrays[x], f"{place}: {x}"), whole_labels(arrays[y], f"{place}: {y}"), f"{place}: {x}")
         for part, (x, y) in pairs.items()
     }
 

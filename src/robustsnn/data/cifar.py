@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from robustsnn.data.arrange import Part, arrange
+from robustsnn.data.arrange import ImagePart, arrange
 from robustsnn.data.batches import Splits
-from robustsnn.data.cifar_files import Found, Layout, find
+from robustsnn.data.cifar_files import CifarLayout, FoundFiles, find
 from robustsnn.data.cifar_format import binary_names, binary_records, python_names, python_records
 from robustsnn.data.download import Progress, fetch
 from robustsnn.ground.errors import UserError
@@ -34,13 +34,13 @@ OFFICIAL_COUNTS = (50_000, 10_000)
 @dataclass(frozen=True)
 class _Dataset:
     name: str
-    python: Layout
-    binary: Layout
+    python: CifarLayout
+    binary: CifarLayout
 
 
 _CIFAR10 = _Dataset(
     name="cifar10",
-    python=Layout(
+    python=CifarLayout(
         archive="cifar-10-python.tar.gz",
         folder="cifar-10-batches-py",
         train_files=tuple(f"data_batch_{number}" for number in range(1, 6)),
@@ -49,7 +49,7 @@ _CIFAR10 = _Dataset(
         records=partial(python_records, key=b"labels", classes=10),
         names=partial(python_names, key=b"label_names", classes=10),
     ),
-    binary=Layout(
+    binary=CifarLayout(
         archive="cifar-10-binary.tar.gz",
         folder="cifar-10-batches-bin",
         train_files=tuple(f"data_batch_{number}.bin" for number in range(1, 6)),
@@ -61,7 +61,7 @@ _CIFAR10 = _Dataset(
 )
 _CIFAR100 = _Dataset(
     name="cifar100",
-    python=Layout(
+    python=CifarLayout(
         archive="cifar-100-python.tar.gz",
         folder="cifar-100-python",
         train_files=("train",),
@@ -70,7 +70,7 @@ _CIFAR100 = _Dataset(
         records=partial(python_records, key=b"fine_labels", classes=100),
         names=partial(python_names, key=b"fine_label_names", classes=100),
     ),
-    binary=Layout(
+    binary=CifarLayout(
         archive="cifar-100-binary.tar.gz",
         folder="cifar-100-binary",
         train_files=("train.bin",),
@@ -140,7 +140,7 @@ def _load(
     return replace(splits, note=f"{splits.note} It is a subset: the official set has 50000 and 10000.")
 
 
-def _part(found: Found, files: tuple[str, ...]) -> Part:
+def _part(found: FoundFiles, files: tuple[str, ...]) -> ImagePart:
     parts = [found.layout.records(found.content[file], f"{found.place}/{file}") for file in files]
     images = torch.from_numpy(np.concatenate([images for images, _ in parts])).reshape(-1, 3, 32, 32)
-    return Part(images, torch.from_numpy(np.concatenate([labels for _, labels in parts])), found.place)
+    return ImagePart(images, torch.from_numpy(np.concatenate([labels for _, labels in parts])), found.place)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from robustsnn.data.aedat import SENSOR, read_aedat, read_npz, read_npz_events
-from robustsnn.data.arrange import Part, arrange
+from robustsnn.data.arrange import ImagePart, arrange
 from robustsnn.data.batches import Splits
 from robustsnn.data.class_folders import Progress
 from robustsnn.data.events import binned, check_frames, counts
@@ -90,7 +90,7 @@ def cifar10_dvs(
     labels = torch.tensor([label for label, files in enumerate(classes) for _ in files])
     held_out = np.concatenate([np.arange(len(files)) >= len(files) - test for files in classes])
     parts = {
-        part: Part(torch.from_numpy(images[which]), labels[torch.from_numpy(which)], str(root))
+        part: ImagePart(torch.from_numpy(images[which]), labels[torch.from_numpy(which)], str(root))
         for part, which in (("train", ~held_out), ("test", held_out))
     }
     del images  # which are in the parts now: half of the memory

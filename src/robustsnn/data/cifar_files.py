@@ -18,7 +18,7 @@ _MOST_BYTES = 1 << 28  # of one file; the largest official one has 155 MB
 
 
 @dataclass(frozen=True)
-class Layout:
+class CifarLayout:
     """One official form of a data set: its archive, the folder inside it, the files there and their format.
 
     `records` gives (images uint8 [n, 3072], labels int64 [n]) and `names` the class names, both from a
@@ -39,15 +39,15 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFiles:
     """Where a data set was found, in which layout, and the content of its files by name."""
 
     place: str
-    layout: Layout
+    layout: CifarLayout
     content: dict[str, bytes]
 
 
-def find(root: Path, layouts: Sequence[Layout], checksums: dict[str, str]) -> Found | None:
+def find(root: Path, layouts: Sequence[CifarLayout], checksums: dict[str, str]) -> FoundFiles | None:
     """The first of: `root`/folder of each layout, `root` itself as a folder of files, `root`/archive.
 
     None if there is none of them. `UserError` if what is there is incomplete, unreadable or damaged.
@@ -57,17 +57,17 @@ def find(root: Path, layouts: Sequence[Layout], checksums: dict[str, str]) -> Fo
             # A root that holds more than this data may well have a file named "test" or "meta".
             for folder, telling in ((root / layout.folder, layout.files), (root, layout.train_files)):
                 if any((folder / file).is_file() for file in telling):
-                    return Found(str(folder), layout, _from_folder(folder, layout))
+                    return FoundFiles(str(folder), layout, _from_folder(folder, layout))
         for layout in layouts:
             archive = root / layout.archive
             if archive.is_file():
-                return Found(str(archive), layout, _from_archive(archive, layout, checksums[layout.archive]))
+                return FoundFiles(str(archive), layout, _from_archive(archive, layout, checksums[layout.archive]))
     except OSError as error:
         raise UserError(f"cannot read the data in {root}: {error}; check the files and their permissions") from error
     return None
 
 
-def _from_folder(folder: Path, layout: Layout) -> dict[str, bytes]:
+def _from_folder(folder: Path, layout: CifarLayout) -> dict[str, bytes]:
     missing = [file for file in layout.files if not (folder / file).is_file()]
     if missing:
         raise UserError(f"{folder} lacks {', '.join(missing)}; extract {layout.archive} again")
@@ -78,7 +78,7 @@ def _from_folder(folder: Path, layout: Layout) -> dict[str, bytes]:
     return content
 
 
-def _from_archive(archive: Path, layout: Layout, md5: str) -> dict[str, bytes]:
+def _from_archive(archive: Path, layout: CifarLayout, md5: str) -> dict[str, bytes]:
     """The members of the expected names, read from the stream; nothing is extracted to disk."""
     content = {}
     with open(archive, "rb") as stream:

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 
-from robustsnn.data.arrange import Part
+from robustsnn.data.arrange import ImagePart
 from robustsnn.data.pixels import tensor
 from robustsnn.ground.errors import UserError, in_short
 from robustsnn.ground.memory import check_fits
@@ -22,14 +22,14 @@ _PARTS = {"train": ("train", "training"), "validation": ("validation", "valid", 
 
 
 @dataclass(frozen=True)
-class Samples:
+class ClassFiles:
     """The files of one part, class by class, and their labels."""
 
     files: list[Path]
     labels: list[int]
     place: str
 
-    def read(self, read: Callable[[Path], np.ndarray], shape: tuple[int, ...], progress: Progress | None) -> Part:
+    def read(self, read: Callable[[Path], np.ndarray], shape: tuple[int, ...], progress: Progress | None) -> ImagePart:
         """What `read` makes of each file, uint8 [N, *shape]."""
         check_fits(
             len(self.files) * float(np.prod(shape)), f"reading {len(self.files)} files", "the size of images or frames"
@@ -39,10 +39,10 @@ class Samples:
             images[number] = read(path)
             if progress is not None:
                 progress(number + 1, len(self.files), path.name)
-        return Part(tensor(images), torch.tensor(self.labels), self.place)
+        return ImagePart(tensor(images), torch.tensor(self.labels), self.place)
 
 
-def find(root: Path, suffixes: Collection[str]) -> tuple[dict[str, Samples], tuple[str, ...]]:
+def find(root: Path, suffixes: Collection[str]) -> tuple[dict[str, ClassFiles], tuple[str, ...]]:
     """The files with these suffixes, and the classes: the names of the folders, in order.
 
     Either `root/train/CLASS/*`, with `root/test/CLASS/*` and `root/val/CLASS/*` where they are (any of their usual
@@ -68,7 +68,7 @@ def find(root: Path, suffixes: Collection[str]) -> tuple[dict[str, Samples], tup
     return {part: _samples(folder, classes, suffixes) for part, folder in found.items()}, classes
 
 
-def _samples(top: Path, classes: tuple[str, ...], suffixes: Collection[str]) -> Samples:
+def _samples(top: Path, classes: tuple[str, ...], suffixes: Collection[str]) -> ClassFiles:
     files: list[Path] = []
     labels: list[int] = []
     kinds = ", ".join(suffixes)
@@ -84,7 +84,7 @@ def _samples(top: Path, classes: tuple[str, ...], suffixes: Collection[str]) -> 
         labels += [classes.index(folder.name)] * len(mine)
     if not files:
         raise UserError(f"{top} has no folders of classes; put the files ({kinds}) of each class into one")
-    return Samples(files, labels, str(top))
+    return ClassFiles(files, labels, str(top))
 
 
 def _folders(top: Path) -> list[Path]:

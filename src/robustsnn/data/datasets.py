@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from torch import Tensor
 
-from robustsnn.data.arrange import Part, arrange
+from robustsnn.data.arrange import ImagePart, arrange
 from robustsnn.data.batches import Splits
 from robustsnn.data.pixels import pixels, tensor, whole_labels
 from robustsnn.ground.errors import UserError, in_short
@@ -58,7 +58,7 @@ def from_dataset(
     return arrange(parts, name, classes=known, levels=255 if levels is None else levels, validation=drawn, seed=seed)
 
 
-def _part(data: MapStyle, place: str, levels: int | None) -> Part:
+def _part(data: MapStyle, place: str, levels: int | None) -> ImagePart:
     if not hasattr(data, "__len__") or not hasattr(data, "__getitem__") or not len(data):
         raise UserError(f"{place} of type {type(data).__name__}: give a data set with a length of 1 or more and items")
     images: np.ndarray | None = None
@@ -75,7 +75,7 @@ def _part(data: MapStyle, place: str, levels: int | None) -> Part:
         labels.append(label)
     assert images is not None  # it has a length
     made = pixels(images, place) if images.ndim < 5 else _frames(images, place, levels)
-    return Part(made, whole_labels(np.array(labels), place), place)
+    return ImagePart(made, whole_labels(np.array(labels), place), place)
 
 
 def _item(item: Any, place: str) -> tuple[np.ndarray, int]:

@@ -10,7 +10,7 @@ import torch
 
 from robustsnn.data.aedat import SENSOR
 from robustsnn.data.aedat3 import read_aedat3
-from robustsnn.data.arrange import Part, arrange
+from robustsnn.data.arrange import ImagePart, arrange
 from robustsnn.data.batches import Splits
 from robustsnn.data.class_folders import Progress
 from robustsnn.data.events import Events, check_frames
@@ -67,7 +67,7 @@ def dvs_gesture(
         place = str(root / f"trials_to_{part}.txt")
         if not images:
             raise UserError(f"{place} names no recording; get it again")
-        parts[part] = Part(torch.from_numpy(np.stack(images)), torch.tensor(labels), place)
+        parts[part] = ImagePart(torch.from_numpy(np.stack(images)), torch.tensor(labels), place)
     return arrange(parts, "dvs_gesture", classes=CLASSES, levels=levels, validation=validation, seed=seed)
 
 
@@ -90,9 +90,8 @@ def _gestures(path: Path) -> list[tuple[int, int, int]]:
             raise UserError(f"{path}: the line {line!r:.60} is not a class, a start and an end; get it again")
         label, start, end = map(int, parts)
         if not 1 <= label <= len(CLASSES) or end <= start:
-            raise UserError(
-                f"{path}: the line {line!r:.60} has a class outside 1..{len(CLASSES)}, or ends at its start"
-            )
+            said = f"{path}: the line {line!r:.60} has a class outside 1..{len(CLASSES)}, or ends at its start"
+            raise UserError(f"{said}; get it again")
         found.append((label, start, end))
     if not found:
         raise UserError(f"{path} has no gesture behind its first line; get it again")

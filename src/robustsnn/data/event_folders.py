@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from robustsnn.data.arrange import Part, arrange
+from robustsnn.data.arrange import ImagePart, arrange
 from robustsnn.data.batches import Splits
-from robustsnn.data.class_folders import Progress, Samples, find
+from robustsnn.data.class_folders import ClassFiles, Progress, find
 from robustsnn.data.event_files import columns
 from robustsnn.data.events import Events, check_frames, in_order
 from robustsnn.data.events import frames as integrate
@@ -47,7 +47,7 @@ def events(
     found, classes = find(Path(root), (".npz", ".h5", ".hdf5"))
     extents = [_extent(path) for path in found["train"].files] if sensor is None else [(sensor, sensor)]
     height, width = (max(sides) for sides in zip(*extents, strict=True))
-    cut = _Cut((height, width), frames, by, size, levels, "events")
+    cut = _FrameCut((height, width), frames, by, size, levels, "events")
     return arrange(
         cut.parts(found, progress),
         "events",
@@ -75,7 +75,7 @@ def n_mnist(
     `root` holds the extracted folders `Train` and `Test` with `0/00002.bin` ...; `seed` draws `validation` of the
     training recordings (a tenth), stratified by class. `UserError`, with the file's name, for what is damaged.
     """
-    cut = _Cut(N_MNIST, frames, by, size, levels, "n_mnist")
+    cut = _FrameCut(N_MNIST, frames, by, size, levels, "n_mnist")
     found, classes = find(Path(root), [".bin"])
     parts = cut.parts(found, progress)
     return arrange(parts, "n_mnist", classes=classes, levels=levels, validation=validation, seed=seed)
@@ -93,7 +93,7 @@ def _extent(path: Path) -> tuple[int, int]:
 
 
 @dataclass(frozen=True)
-class _Cut:
+class _FrameCut:
     """How the recordings of a sensor (height, width) become frames, see `events.frames`."""
 
     sensor: tuple[int, int]
@@ -111,7 +111,7 @@ class _Cut:
         """Of a frame."""
         return self.sensor if self.size is None else (self.size, self.size)
 
-    def parts(self, found: dict[str, Samples], progress: Progress | None) -> dict[str, Part]:
+    def parts(self, found: dict[str, ClassFiles], progress: Progress | None) -> dict[str, ImagePart]:
         """The frames of all files."""
         shape = (self.steps, 2, *self.shape)
         return {key: samples.read(self._frames, shape, progress) for key, samples in found.items()}

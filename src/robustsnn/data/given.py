@@ -14,7 +14,7 @@ from robustsnn.ground.door import check_images_of, check_labels, plain
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.seeds import seeded
 
-Data: TypeAlias = "ImageSet | tuple[Any, Any] | Dataset[Any] | DataLoader[Any]"
+Data: TypeAlias = ImageSet | tuple[Any, Any] | Dataset[Any] | DataLoader[Any]
 """Labelled images: a set, a pair (x, y) of tensors or numpy arrays, a torch Dataset of such pairs, or a DataLoader."""
 
 _HOW = "give an ImageSet, a pair (x, y) of tensors or arrays, a Dataset or a DataLoader of such pairs"

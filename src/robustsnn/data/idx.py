@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robustsnn.data.arrange import Part, arrange
+from robustsnn.data.arrange import ImagePart, arrange
 from robustsnn.data.batches import Splits
 from robustsnn.data.pixels import pixels, whole_labels
 from robustsnn.ground.errors import UserError
@@ -63,7 +63,7 @@ def _load(
         place = str(files[key, "images"])
         if len(images) != len(labels):
             raise UserError(f"{place} has {len(images)} images, {files[key, 'labels']} has {len(labels)} labels")
-        parts[key] = Part(pixels(images, place), whole_labels(labels, str(files[key, "labels"])), place)
+        parts[key] = ImagePart(pixels(images, place), whole_labels(labels, str(files[key, "labels"])), place)
     return arrange(parts, name, classes=classes, validation=validation, seed=seed)
 
 

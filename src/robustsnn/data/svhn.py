@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from robustsnn.data.arrange import Part, arrange
+from robustsnn.data.arrange import ImagePart, arrange
 from robustsnn.data.batches import Splits
 from robustsnn.data.pixels import pixels, whole_labels
 from robustsnn.data.reading import MOST_BYTES, content_of
@@ -34,7 +34,7 @@ def svhn(root: Path | str, *, validation: int | None = None, seed: int = 0) -> S
             raise UserError(
                 f"{path}: labels from {int(labels.min())} to {int(labels.max())} are not 1 to 10; get it again"
             )
-        parts[part] = Part(pixels(x.transpose(3, 0, 1, 2), str(path)).contiguous(), labels % 10, str(path))
+        parts[part] = ImagePart(pixels(x.transpose(3, 0, 1, 2), str(path)).contiguous(), labels % 10, str(path))
     return arrange(parts, "svhn", classes=[str(digit) for digit in range(10)], validation=validation, seed=seed)
 
 

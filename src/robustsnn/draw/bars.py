@@ -9,7 +9,7 @@ from robustsnn.draw.chart import legend_rows
 from robustsnn.draw.files import Figure
 from robustsnn.draw.scales import ticks
 from robustsnn.draw.sheet import INK, LETTER, PAPER, RULE, WIDTH, Sheet, colour, mark
-from robustsnn.draw.tables import Cell, Table
+from robustsnn.draw.tables import Cell, TextTable
 from robustsnn.draw.words import listing, short
 from robustsnn.records.exhibit import Bars
 
@@ -29,7 +29,7 @@ def bars_view(bars: Bars, stem: str) -> Figure:
     return Figure(stem, _drawn(bars) if bars.rows else None, data(bars), bars.title, bars.caption)
 
 
-def data(bars: Bars) -> Table:
+def data(bars: Bars) -> TextTable:
     """A line per row: which sets it is in, the lengths of its parts, its points with their intervals and n."""
     points = [f"{name}{part}".strip() for name in bars.points for part in ("", " low", " high", " n")]
     rows: list[list[Cell]] = []
@@ -38,7 +38,7 @@ def data(bars: Bars) -> Table:
         for point in row.points:
             line += [point.ours, *(point.interval or (None, None)), point.n]
         rows.append(line + [None] * (1 + len(bars.sets) + len(bars.parts) + len(points) - len(line)))
-    return Table(["row", *bars.sets, *bars.parts, *points], rows)
+    return TextTable(["row", *bars.sets, *bars.parts, *points], rows)
 
 
 def _drawn(bars: Bars) -> Sheet:

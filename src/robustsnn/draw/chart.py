@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from robustsnn.draw.files import Figure
 from robustsnn.draw.scales import Tick, tick_text, ticks
 from robustsnn.draw.sheet import INK, LETTER, MUTED, PAPER, RULE, WIDTH, Scale, Sheet, colour, mark
-from robustsnn.draw.tables import Cell, Table
+from robustsnn.draw.tables import Cell, TextTable
 from robustsnn.draw.words import count, listing, short
 from robustsnn.records.exhibit import Chart, Interval, Line
 
@@ -30,7 +30,7 @@ def chart_view(chart: Chart, stem: str) -> Figure:
     return Figure(stem, _drawn(near), data(chart), chart.title, caption)
 
 
-def data(chart: Chart) -> Table:
+def data(chart: Chart) -> TextTable:
     """The points of a chart, one line each; NaN is empty."""
     names = dict(chart.x_names)
     headers = ["line", f"x: {chart.x_label}", f"y: {chart.y_label}", "low", "high", *(["x in words"] if names else [])]
@@ -43,7 +43,7 @@ def data(chart: Chart) -> Table:
                 for value in (x, y, *(band or (None, None)))
             )
             rows.append([line.name, *numbers, *words])
-    return Table(headers, rows)
+    return TextTable(headers, rows)
 
 
 def _bands(line: Line) -> list[Interval | None]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from robustsnn.draw.sheet import Sheet
-from robustsnn.draw.tables import Table
+from robustsnn.draw.tables import TextTable
 
 _MIME = {"csv": "text/csv", "md": "text/markdown", "tex": "application/x-tex", "pdf": "application/pdf"}
 
@@ -48,7 +48,7 @@ class Figure:
 
     name: str
     drawing: Sheet | None
-    data: Table
+    data: TextTable
     title: str
     caption: str = ""
 

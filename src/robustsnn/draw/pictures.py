@@ -10,7 +10,7 @@ import numpy as np
 
 from robustsnn.draw.files import Figure
 from robustsnn.draw.sheet import INK, RULE, Sheet
-from robustsnn.draw.tables import Table
+from robustsnn.draw.tables import TextTable
 from robustsnn.ground.errors import UserError
 from robustsnn.records.exhibit import Picture, Pictures
 
@@ -24,7 +24,7 @@ def pictures_view(pictures: Pictures, stem: str) -> Figure:
         for place, shot in enumerate(shots):
             view = pictures.columns[place] if place < len(pictures.columns) else ""
             rows.append([subject, view, shot.caption, *_size(shot, pictures.title)])
-    table = Table(["subject", "view", "caption", "width", "height"], rows)
+    table = TextTable(["subject", "view", "caption", "width", "height"], rows)
     return Figure(stem, _drawn(pictures), table, pictures.title, pictures.caption)
 
 

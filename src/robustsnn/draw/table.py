@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from robustsnn.draw.files import Download, download
 from robustsnn.draw.tables import Cell as Text
-from robustsnn.draw.tables import Table
+from robustsnn.draw.tables import TextTable
 from robustsnn.records import exhibit
 
 DASH = "\N{EN DASH}"
@@ -98,7 +98,7 @@ def _interval(ends: exhibit.Interval | None, decimals: int) -> str:
     return f"[{figure_text(ends[0], decimals)}, {figure_text(ends[1], decimals)}]"
 
 
-def _figures(table: exhibit.Table) -> Table:
+def _figures(table: exhibit.Table) -> TextTable:
     """Complete numbers, one column per part of a figure."""
     parts = ("", " low", " high", " n", " paper")
     unit = f" ({table.unit})" if table.unit else ""
@@ -110,10 +110,10 @@ def _figures(table: exhibit.Table) -> Table:
             low, high = cell.interval or (None, None)
             line += [cell.ours, low, high, cell.n, cell.published]
         rows.append(line + [None] * (len(headers) - len(line)))
-    return Table(headers, rows)
+    return TextTable(headers, rows)
 
 
-def _words(table: exhibit.Table) -> Table:
+def _words(table: exhibit.Table) -> TextTable:
     """As it would be printed: our figure, and the published one in parentheses."""
     places = _places(table)
     rows: list[Sequence[Text]] = []
@@ -123,4 +123,4 @@ def _words(table: exhibit.Table) -> Table:
         printed = [f"{c.ours or DASH}{f' ({c.published})' if c.published else ''}" for c in cells]
         rows.append([label, *printed, *[DASH] * (len(table.columns) - len(cells))])
     unit = f" ({table.unit})" if table.unit else ""
-    return Table([table.head, *(f"{name}{unit}" for name in table.columns)], rows)
+    return TextTable([table.head, *(f"{name}{unit}" for name in table.columns)], rows)

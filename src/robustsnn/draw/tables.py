@@ -34,7 +34,7 @@ _MARKDOWN = "\\`*_{}[]<>|~&$#"
 
 
 @dataclass(frozen=True)
-class Table:
+class TextTable:
     """Headers and rows of equal length; None is an empty cell."""
 
     headers: Sequence[str]

@@ -1,6 +1,7 @@
 """Evaluation: suites run on labelled images, judged anew, counted per sample, and checked for masking."""
 
 from robustsnn.data.given import Data as Data
+from robustsnn.evaluation.effort import Effort as Effort
 from robustsnn.evaluation.judge import Judge as Judge
 from robustsnn.evaluation.measure import evaluate as evaluate
 from robustsnn.evaluation.measure import run_radii as run_radii

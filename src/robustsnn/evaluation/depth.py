@@ -20,7 +20,7 @@ TOLERATED = 0.01
 
 
 @dataclass(frozen=True)
-class Effort:
+class BreakTimes:
     """Break times of N images that were right on the clean image, in passes.
 
     A forward or a backward pass counts one, and so does the pass that found the clean image right: `passes` is
@@ -34,7 +34,7 @@ class Effort:
     ends: NDArray[np.int64]
 
     @staticmethod
-    def of(found: Outcomes, counted: NDArray[np.bool_]) -> Effort:
+    def of(found: Outcomes, counted: NDArray[np.bool_]) -> BreakTimes:
         """Of the images `counted`, `[N]` bool."""
         broken = found.broken[:, counted]
         spent = 1 + np.cumsum(found.forwards[:, counted] + found.backwards[:, counted], axis=0)
@@ -44,12 +44,12 @@ class Effort:
         rows = np.arange(len(spent))[:, None]
         met = found.attacked[:, counted] & ((rows <= first) | ~fell)
         ends = np.where(met, spent, 0).max(1, initial=0)
-        return Effort(passes, fell, ends[ends > 0])
+        return BreakTimes(passes, fell, ends[ends > 0])
 
-    def until(self, budget: float) -> Effort:
+    def until(self, budget: float) -> BreakTimes:
         """The same evaluation, had it been stopped after so many passes an image."""
         fell = self.fell & (self.passes <= budget)
-        return Effort(np.minimum(self.passes, int(budget)), fell, self.ends[self.ends <= budget])
+        return BreakTimes(np.minimum(self.passes, int(budget)), fell, self.ends[self.ends <= budget])
 
     @property
     def budget(self) -> int:
@@ -129,10 +129,10 @@ def depth(found: Outcomes, standing: NDArray[np.bool_], raised: list[str]) -> di
     that the curve ends at the worst case. `raised`: names of the flags of this evaluation.
     """
     n = len(standing)
-    effort = Effort.of(found, found.correct & (found.broken.any(0) | standing))
-    expected = effort.next_doubling()
+    times = BreakTimes.of(found, found.correct & (found.broken.any(0) | standing))
+    expected = times.next_doubling()
     return {
-        "points": effort.points(n),
+        "points": times.points(n),
         "next_doubling": expected,
         "survivors": survivors(found, standing),
         "at_most": _at_most(expected, n, raised),

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from robustsnn.attacks.suites import Suite
 from robustsnn.data.given import Data, labelled
-from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.depth import depth
+from robustsnn.evaluation.effort import USUAL, Effort
 from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Judge, device_of, fresh_draws
 from robustsnn.evaluation.masking import Checking, checks, rule_sets
@@ -23,6 +23,7 @@ from robustsnn.evaluation.probe import PROBE, Probe, untouched
 from robustsnn.evaluation.result import Evaluation
 from robustsnn.evaluation.rounded import rounded
 from robustsnn.evaluation.running import encode_images, run_suite
+from robustsnn.evaluation.shards import Shard
 from robustsnn.ground.door import check_list, check_meets, check_model, check_number, said_of
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import undisturbed
@@ -59,18 +60,21 @@ def run_radii(
     data: Data,
     suite: Callable[[float], Suite],
     eps: float,
+    effort: Effort = USUAL,
     *,
     curve: Sequence[float] = (),
     judge: Judge | None = None,
+    shard: Shard | None = None,
+    merge: Sequence[Path] | None = None,
     keep_images: bool = False,
     progress: Progress = silent,
-    **options: Any,
+    on_attack: Callback | None = None,
 ) -> Iterator[tuple[float, Suite, Outcomes, np.ndarray]]:
     """(radius, suite, outcomes, who stands at this and all smaller radii), in ascending order of the radii.
 
     Balls are nested, so at the further radii only samples that stood at all smaller ones are attacked.
-    `options` are those of `run_suite`. The worst images at `eps` are kept if asked for, or if the model draws
-    random numbers (they are then judged by many more draws).
+    The worst images at `eps` are kept if asked for, or if the model draws random numbers (they are then judged by
+    many more draws). The other arguments are those of `run_suite`.
     """
     check_list("curve", curve, "radii")
     for radius in (eps, *curve):
@@ -95,12 +99,15 @@ def run_radii(
             model,
             data,
             at,
+            effort,
             candidates=standing if radius != eps else None,
             after=done if radius != eps else (),
-            judge=judge,
+            shard=shard,
+            merge=merge,
             keep_images=keep_images and radius == eps,
+            judge=judge,
             progress=tell,
-            **options,
+            on_attack=on_attack,
         )
         done.append(at)
         now = found.standing()
@@ -115,13 +122,9 @@ def evaluate(
     data: Data,
     suite: Callable[[float], Suite],
     eps: float,
+    effort: Effort = USUAL,
     *,
     curve: Sequence[float] = (),
-    batch_size: int = 128,
-    seed: int = 0,
-    precision: Precision = "float32",
-    out: Path | None = None,
-    resume: bool = True,
     merge: Sequence[Path] | None = None,
     keep_images: bool = False,
     flags: Sequence[Checking] = (),
@@ -136,11 +139,10 @@ def evaluate(
         curve: further radii at which the worst case is measured, in ascending order; only samples that stood at
             all smaller radii are attacked. For the same reason the worst case at `eps` includes what fell at
             the smaller radii.
-        batch_size, seed, precision, out, resume, merge, progress: as in `run_suite`. What else is looked at, the
-            `checks` and `draws`, is computed in float32.
+        effort, merge, progress, on_attack: as for `run_suite`. What else is looked at, the `checks` and `draws`, is
+            computed in float32.
         keep_images: the outcomes hold the worst image of each sample at `eps`.
         flags: checks beside those that are always made, see `masking.Checking`.
-        on_attack: as for `run_suite`.
 
     The record of what is returned has `clean`, `worst_case` and each of `columns` as {"accuracy", "interval", "n"},
     `attacks` by repr, `curve` as a list with `eps`, `breaks` (which attacks broke the same samples), `checks` and, of
@@ -157,19 +159,10 @@ def evaluate(
     points: list[dict[str, Any]] = []
     clean: dict[str, Any] = {}
     made: Evaluation | None = None
-    options: dict[str, Any] = {
-        "merge": merge,
-        "judge": judge,
-        "batch_size": batch_size,
-        "seed": seed,
-        "precision": precision,
-        "out": out,
-        "resume": resume,
-        "on_attack": on_attack,
-    }
+    options: dict[str, Any] = {"curve": curve, "merge": merge, "keep_images": keep_images, "on_attack": on_attack}
     attacking = part(progress, 0, 19, 20)  # what follows the attacks takes seconds, and longer for few images
     for radius, at, found, standing in run_radii(
-        model, data, suite, eps, curve=curve, keep_images=keep_images, progress=attacking, **options
+        model, data, suite, eps, effort, judge=judge, progress=attacking, **options
     ):
         if not points:
             clean = rate(found.correct)
@@ -182,7 +175,7 @@ def evaluate(
                 "clean": {**clean, "right": plain(Right.of(images, found.correct))},
                 "suite": at.name,
                 **threat,
-                "precision": {"crafting": precision, "judging": "float32"},
+                "precision": {"crafting": effort.precision, "judging": "float32"},
                 "survivors_only": at.survivors_only,
                 "passes": used.passes,
                 **tabulate(found, used.members(), eps, at.survivors_only),
@@ -190,9 +183,9 @@ def evaluate(
             }
             smaller = sum(0 < other <= eps for other in {eps, *curve})
             attacking(smaller, len({eps, *curve} - {0}), "attacked; now the checks whether this can be believed")
-            entry["rounded"] = rounded(model, at.threat, found, judge, batch_size, seed)
+            entry["rounded"] = rounded(model, at.threat, found, judge, effort)
             left_out = 0 if neuron_layers(model) else len(at.members()) - len(at.without_rules().members())
-            entry |= _inspect(model, fresh, x, y, used, found, judge, batch_size, seed, flags, left_out)
+            entry |= _inspect(model, fresh, x, y, used, found, judge, effort, flags, left_out)
             entry["depth"] = depth(found, standing, [flag["name"] for flag in entry["flags"]])
             entry["worst_case"]["at_most"] = bool(entry["depth"]["at_most"])
             entry["curve"] = points  # which goes on
@@ -210,13 +203,12 @@ def _inspect(
     suite: Suite,
     found: Outcomes,
     judge: Judge,
-    batch_size: int,
-    seed: int,
+    effort: Effort,
     flags: Sequence[Checking],
     left_out: int,
 ) -> dict[str, Any]:
     """What broke what, and the checks."""
-    device = device_of(model, x)
+    device, batch_size, seed = device_of(model, x), effort.batch_size, effort.seed
     view: nn.Module = Encoded(model) if suite.threat.space == "encoded" else model
     before = Encoded(fresh) if view is not model and fresh is not None else fresh
     draws, sets = None, None

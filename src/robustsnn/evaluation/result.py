@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from robustsnn.attacks.suites import Suite
 from robustsnn.ground.units import grid_words, show_fraction
 from robustsnn.records.outcome import Outcomes
-from robustsnn.records.result import Rate
+from robustsnn.records.result import Accuracy
 from robustsnn.records.typed import record_of
 
 
-def _rate(part: dict[str, Any]) -> Rate:
-    return record_of(Rate, part, "a rate")
+def _rate(part: dict[str, Any]) -> Accuracy:
+    return record_of(Accuracy, part, "a rate")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,22 +38,22 @@ class Evaluation:
     suite: Suite
 
     @property
-    def clean(self) -> Rate:
+    def clean(self) -> Accuracy:
         """Accuracy without an attack."""
         return _rate(self.record["clean"])
 
     @property
-    def worst_case(self) -> Rate:
+    def worst_case(self) -> Accuracy:
         """Accuracy under all attacks together, per image: the figure to report."""
         return _rate(self.record["worst_case"])
 
     @property
-    def columns(self) -> dict[str, Rate]:
+    def columns(self) -> dict[str, Accuracy]:
         """Accuracy under the attacks of each column of the suite."""
         return {name: _rate(part) for name, part in self.record["columns"].items()}
 
     @property
-    def curve(self) -> dict[float, Rate]:
+    def curve(self) -> dict[float, Accuracy]:
         """Accuracy under all attacks, by radius; at 0 the clean one."""
         return {point["eps"]: _rate(point) for point in self.record["curve"]}
 

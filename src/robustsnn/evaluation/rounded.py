@@ -8,14 +8,13 @@ from torch import nn
 
 from robustsnn.attacks.grey import EIGHT_BITS, nearest
 from robustsnn.attacks.threat import Threat
+from robustsnn.evaluation.effort import Effort
 from robustsnn.evaluation.judge import Judge, device_of
 from robustsnn.ground.seeds import seeded
 from robustsnn.records.outcome import Outcomes
 
 
-def rounded(
-    model: nn.Module, threat: Threat, found: Outcomes, judge: Judge, batch_size: int, seed: int
-) -> dict[str, int] | None:
+def rounded(model: nn.Module, threat: Threat, found: Outcomes, judge: Judge, effort: Effort) -> dict[str, int] | None:
     """{"standing", "of"}: how many of the broken images are classified correctly again once rounded to 8 bits.
 
     One more judgement of the broken images. None where it says nothing: no images were kept, they are on a grid
@@ -26,9 +25,9 @@ def rounded(
         return None
     device, standing = device_of(model, torch.empty(0)), 0
     broken = np.flatnonzero(found.correct & ~found.standing())
-    for start in range(0, len(broken), batch_size):
-        at = broken[start : start + batch_size]
+    for start in range(0, len(broken), effort.batch_size):
+        at = broken[start : start + effort.batch_size]
         z, y = (torch.from_numpy(values[at]).to(device) for values in (found.images, found.label))
-        with seeded(seed, "rounded", start):
+        with seeded(effort.seed, "rounded", start):
             standing += int((judge(model, nearest(z, EIGHT_BITS), y)[0] < 0).sum())
     return {"standing": standing, "of": len(broken)}

@@ -18,12 +18,13 @@ from robustsnn.attacks.threat import check_images, verify
 from robustsnn.attacks.transfer import Transfer
 from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.crafting import Precision, check_precision
+from robustsnn.evaluation.effort import USUAL, Effort
 from robustsnn.evaluation.fingerprint import exact, fingerprint, model_digest
 from robustsnn.evaluation.fitting import encode, fit_to, judge_of
 from robustsnn.evaluation.judge import Judge, device_of
 from robustsnn.evaluation.shards import Shard, batch_path, collect
 from robustsnn.ground import modes
-from robustsnn.ground.door import check_kind, check_meets, check_model, check_seed, check_whole
+from robustsnn.ground.door import check_kind, check_meets, check_model
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_json
 from robustsnn.ground.progress import Callback, Progress, silent
@@ -39,14 +40,10 @@ def run_suite(
     model: nn.Module,
     data: Data,
     suite: Suite,
+    effort: Effort = USUAL,
     *,
     candidates: Sequence[bool] | np.ndarray | None = None,
     after: Sequence[Suite] = (),
-    batch_size: int = 128,
-    seed: int = 0,
-    precision: Precision = "float32",
-    out: Path | None = None,
-    resume: bool = True,
     shard: Shard | None = None,
     merge: Sequence[Path] | None = None,
     keep_images: bool = False,
@@ -58,7 +55,7 @@ def run_suite(
 
     Shape, budget and data range of every attacked batch are checked. What a sample draws depends on (seed,
     attack, its index) alone. A model that does not repeat itself is judged by the majority of 21 passes, and
-    its gradients are means of 10. With `out`, outcomes are saved after each batch and attack in a folder of
+    its gradients are means of 10. With an `effort.out`, outcomes are saved after each batch and attack in a folder of
     their own there, named by suite, norm, eps and a fingerprint of all they depend on (weights, data, suite,
     sources, candidates, batch size, seed, versions). The same call finds them again: an interrupted
     evaluation continues and ends in identical arrays, and no other evaluation can pick them up.
@@ -67,20 +64,13 @@ def run_suite(
         model: images -> logits, on any device; its mode, gradients and rules are left as they were.
         data: labelled images, pixels also for a suite in encoded space.
         suite: what to run. Gradient rules are left out for a model without neuron layers.
+        effort: batch size, seed, precision of crafting, where outcomes are kept, and whether saved ones are used.
         candidates: bool, which samples to attack at all (all, if None); of the shard's samples, with a shard.
         after: the suites whose survivors the candidates are. They stand for the candidates in the
             fingerprint, which is then the same for all shards.
-        batch_size: images per batch. It may change results by rounding, so it is part of the fingerprint.
-        seed: of all random numbers.
-        precision: of the products of convolutions and linear layers while attacks are crafted. Judging is in
-            float32 always. An image that bfloat16 alone calls misclassified, so that the attack may have stopped
-            too early there, is attacked once more in float32. UserError for bfloat16 with the suites
-            `crafting.RELIABLE`.
-        out: folder for outcomes, `NAME/evaluation.json` and `NAME/batch-NNNNN.npz`.
-        resume: use saved outcomes of the same evaluation; otherwise they are deleted first.
         shard: only these batches; the outcomes returned are theirs alone.
-        merge: folders like `out` that hold shards of this very evaluation. Their batches are copied into
-            `out`, and nothing is attacked any more: UserError if a batch is missing, incomplete, or there twice
+        merge: folders like `effort.out` that hold shards of this very evaluation. Their batches are copied into
+            `effort.out`, and nothing is attacked any more: UserError if a batch is missing, incomplete, or there twice
             with different content.
         keep_images: keep the worst image of each sample (first misclassified, or of largest margin).
         judge: how to judge; found out on the first images if None.
@@ -90,9 +80,9 @@ def run_suite(
     """
     check_model(model)
     check_kind("suite", suite, Suite, "robustsnn.attacks.quick(8/255)")
-    check_whole("batch_size", batch_size)
-    check_seed(seed)
-    check_precision(precision, suite)
+    check_kind("effort", effort, Effort, "robustsnn.evaluation.Effort(batch_size=64)")
+    check_precision(effort.precision, suite)
+    batch_size, seed, precision = effort.batch_size, effort.seed, effort.precision
     x, y = labelled(data)
     # A suite in encoded space sees the images behind the encoder, so the range is checked there again.
     encoded = suite.threat.space == "encoded"
@@ -120,13 +110,13 @@ def run_suite(
     if chosen is not None and chosen.shape != (of_shard,):
         raise UserError(f"candidates of shape {list(chosen.shape)}: give one bool for each of {of_shard} images")
     folder = None
-    if out is not None:
+    if effort.out is not None:
         marks = [x, y] if chosen is None or after else [x, y, torch.from_numpy(chosen)]
         settings = (exact(suite), exact(after), batch_size, seed, keep_images, judge.votes)
         # Outcomes that were saved before there was a choice of precision stay valid.
         mark = fingerprint(own, marks, settings if precision == "float32" else (*settings, precision))
-        folder = Path(out) / f"{suite.name}-{suite.threat.norm}-{suite.threat.eps:.6f}-{mark[:12]}"
-        if not resume and merge is None:  # the batches of other shards may lie in the same folder
+        folder = Path(effort.out) / f"{suite.name}-{suite.threat.norm}-{suite.threat.eps:.6f}-{mark[:12]}"
+        if not effort.resume and merge is None:  # the batches of other shards may lie in the same folder
             for number in mine:
                 batch_path(folder, number).unlink(missing_ok=True)
         if merge is not None:
@@ -154,7 +144,7 @@ def run_suite(
                 about = {"suite": suite.name, "eps": suite.threat.eps, "attack": attack.label, "column": column}
                 on_attack({**about, "batch": position + 1, "batches": len(mine), **figures})
 
-        work = _Batch(view or model, judge, xb, yb, start, seed, precision)
+        work = _AttackedBatch(view or model, judge, xb, yb, start, seed, precision)
         parts.append(work.outcomes(suite, wanted, keeps, None if folder is None else batch_path(folder, number), tell))
     if not parts:
         raise UserError(f"shard {shard.index}/{shard.count} is empty: there are fewer batches; use fewer shards")
@@ -170,7 +160,7 @@ def encode_images(model: nn.Module, x: Tensor, batch_size: int, seed: int) -> Te
 
 
 @dataclass
-class _Batch:
+class _AttackedBatch:
     """One batch of an evaluation: attacks it and writes down what happened."""
 
     model: nn.Module

@@ -45,7 +45,11 @@ def read_arrays(path: Path | str) -> dict[str, np.ndarray]:
             stream.seek(0)
             with warnings.catch_warnings(), np.load(stream, allow_pickle=False) as arrays:
                 warnings.simplefilter("ignore")  # numpy warns of odd headers that it can read
-                return {name: arrays[name] for name in arrays.files}
+                found = {name: arrays[name] for name in arrays.files}
+            for array in found.values():
+                if array.dtype.kind == "U":  # texts that no page can hold: a ValueError
+                    np.char.encode(array, "utf-8")
+            return found
         except BROKEN as error:
             raise ValueError(what_numpy_says(error)) from None
 

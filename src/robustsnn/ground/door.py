@@ -150,6 +150,15 @@ def check_list(name: str, value: Any, of: str) -> None:
         raise UserError(f"{name}={said_of(value)}: a list of {of} is needed, [] for none")
 
 
+def check_rising(name: str, values: Any) -> None:
+    """UserError unless it is a list or tuple of finite numbers above 0, at least one, each larger than the last."""
+    check_list(name, values, "numbers")
+    for value in values:
+        check_number(name, value, above=0)
+    if not values or list(values) != sorted(set(values)):
+        raise UserError(f"{name}={said_of(values)}: give numbers above 0, at least one, each larger than the last")
+
+
 def check_generator(value: Any) -> None:
     """UserError unless a value is what random numbers come from: a torch.Generator, or None."""
     if value is not None and not isinstance(value, torch.Generator):

@@ -95,6 +95,16 @@ def tensors_digest(path: Path | str) -> str:
         return hashlib.sha256(content).hexdigest()
 
 
+def from_json(text: str | bytes) -> Any:
+    """What JSON text says; ValueError for what is none, and for text in it that no file and no page can hold."""
+    value = json.loads(text)
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a text in it holds half of a character (a lone surrogate)") from None
+    return value
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Write `value` as indented JSON, atomically; NaN and infinity are refused (they are not JSON)."""
     write_atomic(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -80,6 +80,8 @@ def check_files(paths: Iterable[Path], overwrite: bool = False) -> None:
     for path in paths:
         _check_name(path)
         if not overwrite and os.path.lexists(path) and not ours(path):
+            if path.is_file():
+                open(path, "rb").close()  # one that may not be read is said to be that
             raise UserError(
                 f"{path} is there and was not written by robustsnn; give another name, move it away, or add "
                 f"--overwrite (in Python overwrite=True) to replace it"

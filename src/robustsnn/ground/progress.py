@@ -61,7 +61,7 @@ def one_voice() -> Iterator[None]:
         raise SystemExit(128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)) from None
 
 
-def _tell(text: str) -> None:
+def to_stderr(text: str) -> None:
     """A line on stderr. Long work goes on where nobody can read it: a closed pipe, a full disk, a dead connection."""
     with suppress(OSError, ValueError):  # the second: a file that is closed
         if sys.stderr is not None:  # closed before the start
@@ -119,7 +119,7 @@ class Display:
     def say(self, text: str) -> None:
         """A line that stays."""
         if speaks():
-            _tell(text)
+            to_stderr(text)
 
     def __call__(self, done: int, total: int, text: str) -> None:
         Display.stage = text
@@ -135,7 +135,7 @@ class Display:
                 self.bar.update(self.task, completed=share, description=escape(f"{left}  {text}"))
         elif speaks() and (now - self.told >= self.every or done == total):
             self.told = now
-            _tell(f"{100 * share:5.1f} %  {left}  {text}")
+            to_stderr(f"{100 * share:5.1f} %  {left}  {text}")
 
 
 @contextmanager

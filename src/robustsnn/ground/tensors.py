@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import write_atomic
+from robustsnn.ground.errors import UserError, in_words
+from robustsnn.ground.files import from_json, write_atomic
 
 _ENTRY = "robustsnn"
 _HEADER = 8 << 20
@@ -45,6 +45,8 @@ def _readable(path: Path | str, advice: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; {advice}") from None
+    except (PermissionError, IsADirectoryError) as error:
+        raise UserError(in_words(error)) from None
     except (SafetensorError, ValueError, OSError, RecursionError) as error:  # the last: JSON of many brackets
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is not a readable safetensors file ({reason}); {advice}") from None
@@ -53,7 +55,7 @@ def _readable(path: Path | str, advice: str) -> Iterator[None]:
 def read_tensors(path: Path | str, advice: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and metadata that `write_tensors` wrote; UserError, ending in the advice, for anything else."""
     with _readable(path, advice), safe_open(path, framework="pt") as file:
-        metadata = {key: json.loads(value) for key, value in (file.metadata() or {}).items()}
+        metadata = {key: from_json(value) for key, value in (file.metadata() or {}).items()}
         if list(metadata) == [_ENTRY]:  # older files have an entry for each value
             metadata = metadata[_ENTRY]
         if not isinstance(metadata, dict):
@@ -78,7 +80,7 @@ def map_arrays(path: Path | str, advice: str) -> tuple[dict[str, np.ndarray], di
             metadata = file.metadata() or {}
         with open(path, "rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length))
+            header = from_json(stream.read(length))
         arrays = {}
         for name, entry in header.items():
             if name != "__metadata__" and entry["dtype"] in _KINDS and 0 not in entry["shape"]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustsnn.interop.frameworks import framework_of
 from robustsnn.interop.own import OwnSlope, rule_of
-from robustsnn.interop.steps import OwnSteps, Recorded, Steps
+from robustsnn.interop.steps import OwnSteps, RecordedNeurons, Steps
 from robustsnn.interop.tape import Tape
 from robustsnn.neurons import Neurons
 
@@ -22,12 +22,12 @@ def listening(module: nn.Module, steps: Steps) -> AbstractContextManager[None]:
     return framework.listen(module, steps)
 
 
-def recorder(name: str, module: nn.Module) -> Recorded:
+def recorder(name: str, module: nn.Module) -> RecordedNeurons:
     """The layer of ours that stands for a foreign one while it is recorded."""
     framework = framework_of(module)
     assert framework is not None
     rule = OwnSteps(OwnSlope(framework.own(module), f"{type(module).__name__} {name}"))
-    return Recorded(name, framework.nominal(module), rule, framework.sequence, module)
+    return RecordedNeurons(name, framework.nominal(module), rule, framework.sequence, module)
 
 
 def twin(module: nn.Module, name: str, steps: int) -> Neurons | None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from robustsnn.ground.seeds import seeded
 from robustsnn.interop.frameworks import out_of_sight, spiking_modules
 from robustsnn.interop.proof import CUT, READ, obstacles, put, recorder, sent, twin, unequal
-from robustsnn.interop.steps import Recorded
+from robustsnn.interop.steps import RecordedNeurons
 from robustsnn.interop.tape import Tape
 from robustsnn.interop.wrapping import Wrapped
 from robustsnn.neurons import Neurons
@@ -115,7 +115,7 @@ def _replace(model: Wrapped, tape: Tape, logits: Tensor, spikes: Spikes, toleran
 
 def _record(model: Wrapped, logits: Tensor, spikes: Spikes, tolerance: float, x: Tensor) -> None:
     """Keep the recorded layers if the logits and spikes of a recorded pass are those of a plain one."""
-    layers = [layer for layer in model.recorded if isinstance(layer, Recorded)]
+    layers = [layer for layer in model.recorded if isinstance(layer, RecordedNeurons)]
     if not layers:
         return
     tape = _taped(model, x)

@@ -75,7 +75,7 @@ def _own(step: Any, theta: Tensor, surrogate: Any) -> Callable[[Tensor], Tensor]
     return lambda v: step.apply(v + theta, theta, surrogate)
 
 
-class _Fires:
+class _SpikeFunction:
     """In place of a `spike_fn`."""
 
     required_states = ("v_mem",)
@@ -97,7 +97,7 @@ def _resets(spikes: Tensor, state: dict[str, Tensor], value: float) -> dict[str,
 def listen(module: Any, listener: Listener) -> Iterator[None]:
     """See `Framework.listen`."""
     before = module.spike_fn, module.reset_fn
-    module.spike_fn = _Fires(listener, module.spike_fn)
+    module.spike_fn = _SpikeFunction(listener, module.spike_fn)
     if _to_zero(module):
         value = module.reset_fn.reset_value
         module.reset_fn = lambda spikes, state, _: _resets(spikes, state, value)

@@ -72,7 +72,7 @@ def sequence(module: Any) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor]
     return one_step() if getattr(module, "step_mode", "m") == "s" else ((lambda x: x), (lambda x: x))
 
 
-class _Fires(nn.Module):
+class _FireModule(nn.Module):
     """A module, since the node has one there."""
 
     def __init__(self, fire: Callable[[Tensor], Tensor]) -> None:
@@ -92,7 +92,7 @@ def listen(module: Any, listener: Listener) -> Iterator[None]:
             return listener.fire(v, surrogate)
         return torch.stack([listener.fire(step, surrogate) for step in v])  # a parallel neuron: all steps at once
 
-    module.surrogate_function = _Fires(fire)
+    module.surrogate_function = _FireModule(fire)
     if "detach_reset" in names:
         module.detach_reset = False  # the listener says whether the gradient goes through the reset
     before_2 = not hasattr(module, "single_step_functional_forward")

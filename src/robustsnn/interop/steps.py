@@ -24,7 +24,7 @@ from robustsnn.neurons import LIF, GradientRule, Neurons
 class Nominal(LIF):
     """What is known of a foreign neuron in the words of ours: the leak, threshold and gain that rate rules ask for.
 
-    Its potentials are known only during a pass, see `Seen`.
+    Its potentials are known only during a pass, see `SeenDynamics`.
     """
 
     def run(self, current: Tensor, steps: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -35,7 +35,7 @@ class Nominal(LIF):
 
 
 @dataclass(frozen=True, eq=False)
-class Seen(Nominal):
+class SeenDynamics(Nominal):
     """The dynamics of one layer in one pass: potentials and spikes as they were, the gradient through its own steps."""
 
     steps: Steps = field(kw_only=True)
@@ -50,7 +50,7 @@ class Seen(Nominal):
         return self.steps.pull(upstream, slopes, attached=not self.detach_reset)
 
 
-class _Step(torch.autograd.Function):
+class _ForeignSpike(torch.autograd.Function):
     """The spike that the framework fired, to the neuron's own state; its derivative is what the pass is told later.
 
     What a spike does in its layer (a reset) is separate from what it does behind it: the latter enters at `distances`.
@@ -76,7 +76,7 @@ class Steps:
     spikes of each call as leaves, from which the rest of the network goes on.
     """
 
-    def __init__(self, layer: Recorded) -> None:
+    def __init__(self, layer: RecordedNeurons) -> None:
         self.layer = layer
         self.inputs: list[Tensor] = []
         self.currents: list[Tensor] = []
@@ -98,7 +98,7 @@ class Steps:
         self.distances.append(distance)
         self.spikes.append(spike)
         self.owns.append(own)
-        return _Step.apply(distance, spike, self, len(self.spikes) - 1).view(shape)  # type: ignore[no-any-return]
+        return _ForeignSpike.apply(distance, spike, self, len(self.spikes) - 1).view(shape)  # type: ignore[no-any-return]
 
     def slope(self, t: int) -> Tensor:
         """ds[t]/du[t]: what the rule gave, or the framework's own where a membrane is read without any rule."""
@@ -114,10 +114,10 @@ class Steps:
             self.slopes, self.attached = None, before
         return list(self.layer.whole(filled(found, self.currents)).unbind())
 
-    def dynamics(self) -> Seen:
+    def dynamics(self) -> SeenDynamics:
         """The layer's neuron with what it did here."""
         neuron = self.layer.neuron
-        return Seen(**{f.name: getattr(neuron, f.name) for f in fields(LIF)}, steps=self)
+        return SeenDynamics(**{f.name: getattr(neuron, f.name) for f in fields(LIF)}, steps=self)
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,12 @@ class OwnSteps(Own):
     """`Own` of a recorded layer: its slopes are those of the steps it took, each with the threshold it had then."""
 
     def input_gradient(self, upstream: Tensor, current: Tensor, neuron: LIF) -> Tensor:
-        assert isinstance(neuron, Seen)
+        assert isinstance(neuron, SeenDynamics)
         slopes = [neuron.steps.slope(t) for t in range(len(upstream))]
         return torch.stack(neuron.through_time(upstream, [], slopes))
 
 
-class Recorded(Neurons):
+class RecordedNeurons(Neurons):
     """A layer of foreign neurons, over all steps of a pass that is recorded; called by the tape alone.
 
     Args:
@@ -152,7 +152,7 @@ class Recorded(Neurons):
         super().__init__(neuron, 1, rule)
         self.name, self.sequence = name, sequence
         self.called(module)
-        self.seen: Seen | None = None
+        self.seen: SeenDynamics | None = None
 
     def called(self, module: nn.Module) -> None:
         """The foreign layer is about to be called: how it takes sequences may have changed since the last time."""
@@ -179,12 +179,12 @@ class Recorded(Neurons):
     def forward(self, current: Tensor) -> Tensor:
         if self.seen is None:
             raise UserError("recorded neurons are called by the network that they are recorded in, not on their own")
-        return _Fire.apply(current, self.seen, self.rule)  # type: ignore[no-any-return]
+        return _FireAsSeen.apply(current, self.seen, self.rule)  # type: ignore[no-any-return]
 
 
-class _Fire(torch.autograd.Function):
+class _FireAsSeen(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, current: Tensor, neuron: Seen, rule: GradientRule) -> Tensor:
+    def forward(ctx: Any, current: Tensor, neuron: SeenDynamics, rule: GradientRule) -> Tensor:
         ctx.save_for_backward(current)
         ctx.neuron, ctx.rule = neuron, rule
         return torch.stack(neuron.steps.spikes)

@@ -8,10 +8,10 @@ leaf. Afterwards the pieces are put together again in another order, layer by la
     x -> piece -> I_1 [T, B, ...] -> neurons 1 -> s_1 [T, B, ...] -> piece -> I_2 -> ... -> piece -> logits
 
 A piece is an autograd function with the values that are known already; its backward pass goes through the part of the
-graph that was recorded. The neurons are `Recorded` layers, called as layers of ours are, so that rules, hooks and
-searches find in them what they find in ours. Within a layer the framework's own step is differentiated, with the slope
-that the rule gives in place of the step's derivative: whatever the step does, a synaptic current, a delayed reset or an
-adaptive threshold, stays in the gradient.
+graph that was recorded. The neurons are layers of `RecordedNeurons`, called as layers of ours are, so that rules,
+hooks and searches find in them what they find in ours. Within a layer the framework's own step is differentiated, with
+the slope that the rule gives in place of the step's derivative: whatever the step does, a synaptic current, a delayed
+reset or an adaptive threshold, stays in the gradient.
 
 Needed is an order of the layers: no spike may reach a current of the same or an earlier layer (a recurrence within a
 layer, that its own step makes, is part of the step).
@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robustsnn.interop.steps import Recorded, Steps, filled, gradients, no_second
+from robustsnn.interop.steps import RecordedNeurons, Steps, filled, gradients, no_second
 
 
 @dataclass
@@ -74,7 +74,7 @@ class _Piece(torch.autograd.Function):
 class Tape:
     """One pass of a network, and the same pass put together again layer by layer."""
 
-    def __init__(self, layers: dict[nn.Module, Recorded]) -> None:
+    def __init__(self, layers: dict[nn.Module, RecordedNeurons]) -> None:
         self.steps = {module: Steps(layer) for module, layer in layers.items()}
         self.order: list[Steps] = []
         self.leaf = self.logits = torch.zeros(0)  # where the pass begins, and where it ends
@@ -125,13 +125,13 @@ class Tape:
         return [g]
 
     def replay(self, x: Tensor) -> Tensor:
-        """The logits as a function of x by way of the `Recorded` layers; the pass was that of x."""
+        """The logits as a function of x by way of the `RecordedNeurons` layers; the pass was that of x."""
         cuts, known = [_Cut([self.leaf], lambda found: found[0])], [x]
         for steps in self.order:
             layer = steps.layer
             value = layer.whole([call.detach() for call in steps.inputs])
 
-            def split(g: Tensor, layer: Recorded = layer, steps: Steps = steps) -> list[Tensor]:
+            def split(g: Tensor, layer: RecordedNeurons = layer, steps: Steps = steps) -> list[Tensor]:
                 return layer.calls(g, steps.inputs)
 
             current = _Piece.apply(value, split, steps.inputs, list(cuts), *known)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustsnn.interop.frameworks import reset, spiking_modules
 from robustsnn.interop.proof import listening
-from robustsnn.interop.steps import Recorded
+from robustsnn.interop.steps import RecordedNeurons
 from robustsnn.interop.tape import Tape
 from robustsnn.interop.wiring import Wiring
 from robustsnn.neurons.normed import watched
@@ -82,7 +82,7 @@ class Wrapped(nn.Module):
     def tape(self, x: Tensor) -> Tape:
         """A pass that is recorded, with gradient."""
         modules = dict(self.net.named_modules())
-        tape = Tape({modules[layer.name]: layer for layer in self.recorded if isinstance(layer, Recorded)})
+        tape = Tape({modules[layer.name]: layer for layer in self.recorded if isinstance(layer, RecordedNeurons)})
         try:
             with torch.enable_grad(), tape.recording(listening):
                 tape.leaf = x.detach().requires_grad_()

@@ -21,6 +21,18 @@ def cross_entropy(logits: Logits, y: Labels) -> Tensor:
     return F.cross_entropy(at_least_float32(logits), y, reduction="none")
 
 
+def boosted_cross_entropy(logits: Logits, y: Labels) -> Tensor:
+    """-log p_y - log(1 - max_{k != y} p_k), p = softmax(z): the strongest rival is pushed down too.
+
+    1 - p_k is summed from the others, so it does not cancel where the rival has nearly everything. Source: Wang et
+    al., ICLR 2020 (MART).
+    """
+    z = at_least_float32(logits)
+    rival = z.scatter(1, y[:, None], float("-inf")).argmax(1, keepdim=True)
+    others = z.scatter(1, rival, float("-inf")).logsumexp(1)
+    return cross_entropy(z, y) + z.logsumexp(1) - others
+
+
 def _true_and_rival(logits: Logits, y: Labels) -> tuple[Tensor, Tensor]:
     """z_y and the largest other logit."""
     true = logits.gather(1, y[:, None])

@@ -18,5 +18,6 @@ from robustsnn.models.resnet_spiking import spiking_resnet50 as spiking_resnet50
 from robustsnn.models.resnet_wide import WideBlock as WideBlock
 from robustsnn.models.resnet_wide import wide_resnet as wide_resnet
 from robustsnn.models.resnet_wide import wide_resnet16 as wide_resnet16
+from robustsnn.models.twin import relu_twin as relu_twin
 from robustsnn.models.vggs import Plan as Plan
 from robustsnn.models.vggs import vgg as vgg

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from robustsnn.ground.errors import UserError, shortened
+from robustsnn.ground.errors import UserError, in_short, shortened
 
 KINDS = {
     "model": "models",
@@ -173,7 +173,8 @@ def find(kind: str, name: str, option: str = "", more: Collection[str] = ()) -> 
     among = list(dict.fromkeys([*more, *registered(kind), *others]))
     shorts = [short for entry in registered(kind).values() for short in entry.short]
     hint = near(name, [*among, *shorts]) or "; or module:attribute of your own"
-    raise UserError(f"{option or kind}={shortened(name)}: allowed are {', '.join(among) or 'none'}{hint}")
+    said = shortened(name) if name.strip() and name.isprintable() else in_short(name)
+    raise UserError(f"{option or kind}={said}: allowed are {', '.join(among) or 'none'}{hint}")
 
 
 def load(entry: Entry) -> Any:

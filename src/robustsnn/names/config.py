@@ -148,6 +148,8 @@ class ModelConfig:
             initialises them, as the papers' released code does (released).
         readout: logits are the last linear layer's outputs, averaged over time (average), as in released code; or it
             feeds neurons, whose spikes are counted (spikes), as in eq. 9 of the SR paper.
+        activation: spikes, or relu: the network's twin with a ReLU in the place of every neuron layer; options of
+            neuron, surrogate and rule have no effect on it, and under direct coding steps has none.
     """
 
     name: str = named("model", "vgg_small")
@@ -159,6 +161,7 @@ class ModelConfig:
     rule: RuleConfig = field(default_factory=RuleConfig)
     init: Literal["he", "released"] = "he"
     readout: Literal["average", "spikes"] = "average"
+    activation: Literal["spikes", "relu"] = "spikes"
 
 
 @dataclass
@@ -217,6 +220,8 @@ class ObjectiveConfig:
         retraction: SNN-RAT's beta: after each step weights move towards orthogonal rows, and shortcuts to convex
             ones; works with every objective.
         constraint: another one.
+        perturbation: AWP's gamma: each step is made at weights that are moved, by so large a share of themselves, to
+            where the loss is larger; null is none.
     """
 
     name: str = named("objective", "natural")
@@ -226,6 +231,7 @@ class ObjectiveConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     retraction: Annotated[float, Within(above=0, most=0.5)] | None = None
     constraint: ConstraintConfig = field(default_factory=ConstraintConfig)
+    perturbation: Share | None = None
 
 
 @dataclass
@@ -257,6 +263,8 @@ class TrainConfig:
             same weights.
         graphs: on a GPU, record steps as CUDA graphs (natural, adversarial, sparsity, one_step): the same weights, in
             half of the time at batches that leave the GPU waiting.
+        average: decay per step of a moving average of the weights (EMA), for example 0.999; validation and the end of
+            training take the averaged network, with batch statistics of its own. null is none.
     """
 
     epochs: Annotated[int, Within(least=1, most=1_000_000)] = 20
@@ -280,6 +288,7 @@ class TrainConfig:
     sync_batchnorm: bool = False
     recompute: bool = False
     graphs: bool = False
+    average: Annotated[float, Within(least=0, below=1)] | None = None
 
 
 @dataclass
@@ -310,7 +319,8 @@ class Config:
         if self.objective.retraction is not None:
             # SNN-RAT puts the retraction in the place of weight decay.
             title = "RAT" if title == "AT" and self.train.weight_decay == 0 else f"{title}, retraction"
-        return title
+        title += "-AWP" if self.objective.perturbation is not None else ""
+        return f"{title}, ReLU" if self.model.activation == "relu" else title
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, complete, for YAML."""

@@ -19,12 +19,13 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from robustsnn.ground.annotations import alternatives
 from robustsnn.ground.errors import UserError
 from robustsnn.names import Entry, find, near
 from robustsnn.names.config import Config, names
 from robustsnn.names.documents import check_plain, plain, read_document
 from robustsnn.names.helping import HelpfulParser
-from robustsnn.names.values import allowed, bare, fitted, shown
+from robustsnn.names.values import allowed, fitted, shown
 
 T = TypeVar("T")
 FREE = "options"
@@ -214,8 +215,12 @@ def _settled(config: Any, sent: Collection[str] = (), source: str = "") -> dict[
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """A config file's content, without what a run's own adds to it: where it comes from, and about its names."""
-    document = read_document(path, "a config")
+    """The options that a config file says."""
+    return options_of(read_document(path, "a config"))
+
+
+def options_of(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without what a run's own adds to it: where it comes from, and about its names."""
     return {key: value for key, value in document.items() if key not in ("provenance", "about")}
 
 
@@ -254,7 +259,7 @@ def _set(kind: type, document: dict[str, Any], key: str, text: str) -> None:
 
 def _plain(text: str, name: str, kind: Any) -> Any:
     """What a flag's text says, read as YAML, or letter by letter where that is no other value of a kind with texts."""
-    lettered = kind is str or str in get_args(bare(kind))
+    lettered = str in alternatives(kind)
     try:
         value = plain(text)
         if lettered:

@@ -35,6 +35,8 @@ def shipped_file(said: Path | str, what: str) -> Path:
         if path.is_file():
             return path
         wrong = "is no file" if os.path.lexists(path) else "does not exist"
+    except PermissionError:
+        raise
     except (OSError, ValueError):  # a name that no file can have
         wrong = "does not exist"
     known = shipped(what)

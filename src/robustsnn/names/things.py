@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
+from robustsnn.ground.annotations import alternatives
 from robustsnn.ground.errors import UserError, exhausted
 from robustsnn.names import Entry, find, load, near
 from robustsnn.names.values import allowed as words
-from robustsnn.names.values import bare, fitted, shown
+from robustsnn.names.values import fitted, shown
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Thing:
             if parameter.default is parameter.empty and name not in (*had, *self.options):
                 where = self.given.get(name) or f"{_options(self.option)}.{name}"
                 kind = parameter.annotation
-                what = f", allowed is {words(kind)}" if bare(kind) in (int, float, str, bool) else ""
+                what = f", allowed is {words(kind)}" if {*alternatives(kind)} <= {int, float, str, bool} else ""
                 raise UserError(f"{self} needs {where}; give it{what}")
 
     def __call__(self, *first: Any, **common: Any) -> Any:

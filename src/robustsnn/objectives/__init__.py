@@ -5,12 +5,14 @@ from robustsnn.objectives.constraints import Constraint as Constraint
 from robustsnn.objectives.constraints import ConvexShortcuts as ConvexShortcuts
 from robustsnn.objectives.constraints import OrthogonalRetraction as OrthogonalRetraction
 from robustsnn.objectives.hire import Hire as Hire
+from robustsnn.objectives.mart import MART as MART
 from robustsnn.objectives.membrane import MembraneGuard as MembraneGuard
 from robustsnn.objectives.natural import Natural as Natural
 from robustsnn.objectives.natural import Objective as Objective
 from robustsnn.objectives.one_step import OneStep as OneStep
 from robustsnn.objectives.pairing import AdversarialLogitPairing as AdversarialLogitPairing
 from robustsnn.objectives.pairing import CleanLogitPairing as CleanLogitPairing
+from robustsnn.objectives.perturbed import WeightPerturbed as WeightPerturbed
 from robustsnn.objectives.regularised import GradientRegularised as GradientRegularised
 from robustsnn.objectives.schedule import ByValidation as ByValidation
 from robustsnn.objectives.schedule import Constant as Constant

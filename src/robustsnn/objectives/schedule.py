@@ -173,7 +173,9 @@ class ByValidation:
         for entry in history:
             now = entry.get("validation", {})
             if "robust" not in now:
-                raise UserError("ByValidation needs the robust accuracy of each epoch; give fit a validation_attack")
+                raise UserError(
+                    "ByValidation needs the robust accuracy of each epoch; give fit a validation with an attack"
+                )
             clean = max(clean, now["accuracy"])
             if now["accuracy"] < clean - self.drop:
                 factor /= self.rate

@@ -60,8 +60,15 @@ class TRADES:
         return replace(self.attack, loss=loss).run(model, x, y, generator=generator).images
 
     def __call__(self, model: nn.Module, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
+        return self.at_points(model, self.inputs(model, x, y, generator), y)
+
+    def inputs(self, model: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Images:
+        """Both ends, `[2, B, ...]`: x and x'."""
         x = self.over.inputs(model, x, y, generator)
-        attacked = self.craft(model, x, y, generator)
-        logits = model(x)
-        moved = divergence(logits, model(attacked), self.temperature)
+        return torch.stack([x, self.craft(model, x, y, generator)])
+
+    def at_points(self, model: nn.Module, x: Images, y: Labels) -> tuple[Terms, Logits]:
+        """What is asked at the two ends."""
+        logits = model(x[0])
+        moved = divergence(logits, model(x[1]), self.temperature)
         return {**self.over.terms(logits, y), "divergence": self.lam * self.temperature**2 * moved}, logits

@@ -5,6 +5,6 @@ from robustsnn.recipes.making import reproduce as reproduce
 from robustsnn.recipes.recipe import Found as Found
 from robustsnn.recipes.recipe import Look as Look
 from robustsnn.recipes.recipe import Need as Need
-from robustsnn.recipes.recipe import Network as Network
 from robustsnn.recipes.recipe import Recipe as Recipe
+from robustsnn.recipes.recipe import RecipeNetwork as RecipeNetwork
 from robustsnn.recipes.recipe import Setting as Setting

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from robustsnn.recipes.recipe import Found, Look, Network, Results
+from robustsnn.recipes.recipe import Found, Look, RecipeNetwork, Results
 from robustsnn.records.exhibit import Cell, Claim, Interval, Verdict
 from robustsnn.statistics.binomial import clopper_pearson
 from robustsnn.statistics.paired import paired_interval
@@ -48,7 +48,7 @@ def value(values: Sequence[float], n: int | None = None, published: float | None
 
 
 def difference(
-    results: Results, a: Network, b: Network, column: str, look: Look | None = None
+    results: Results, a: RecipeNetwork, b: RecipeNetwork, column: str, look: Look | None = None
 ) -> tuple[float, Interval]:
     """Accuracy of a minus that of b in points, and a 95 % interval of it, see `gap`."""
     return gap(hits(results[a], column, look), hits(results[b], column, look))
@@ -69,7 +69,7 @@ def gap(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> tuple[float, Interv
 def more(
     results: Results,
     text: str,
-    pairs: Sequence[tuple[Network, Network]],
+    pairs: Sequence[tuple[RecipeNetwork, RecipeNetwork]],
     columns: Sequence[str],
     look: Look | None = None,
 ) -> Claim:

@@ -21,7 +21,7 @@ WORST = "worst case"
 """The column of what stands under all attacks of a suite."""
 
 
-class Network(Hashable, Protocol):
+class RecipeNetwork(Hashable, Protocol):
     """What is trained: a frozen dataclass, say, of what tells two networks of a paper apart."""
 
     @property
@@ -45,7 +45,7 @@ class Network(Hashable, Protocol):
         """What stands for the paper's radius eps/255 at that scale."""
         ...
 
-    def read_as(self, reading: str) -> Network:
+    def read_as(self, reading: str) -> RecipeNetwork:
         """The network that another reading of the paper trains in its place, in a folder of its own; UserError for one
         that is not known."""
         ...
@@ -64,7 +64,7 @@ class Look:
 
     suite: str
     eps: int
-    source: Network | None = None
+    source: RecipeNetwork | None = None
 
     @property
     def label(self) -> str:
@@ -79,7 +79,7 @@ class Subject:
     model: Classifier
     data: Splits
     images: ImageSet
-    network: Network
+    network: RecipeNetwork
     scale: Scale
     seed: int
     progress: Progress
@@ -93,7 +93,7 @@ Measure: TypeAlias = Callable[[Subject], Any]
 class Need:
     """A network, attacks on it, and what is measured in it."""
 
-    network: Network
+    network: RecipeNetwork
     looks: tuple[Look, ...] = ()
     measures: tuple[Measure, ...] = ()
 
@@ -127,7 +127,7 @@ class Found:
     measures: dict[str, Any]
 
 
-Results = Mapping[Network, Sequence[Found]]
+Results = Mapping[RecipeNetwork, Sequence[Found]]
 """Per network one `Found` for each seed."""
 
 
@@ -148,7 +148,7 @@ class Recipe:
 
 def merged(needs: Sequence[Need]) -> list[Need]:
     """Each network once, with all that is needed of it."""
-    found: dict[Network, Need] = {}
+    found: dict[RecipeNetwork, Need] = {}
     for need in needs:
         before = found.get(need.network, Need(need.network))
         looks = tuple(dict.fromkeys((*before.looks, *need.looks)))

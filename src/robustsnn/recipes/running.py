@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +9,17 @@ from typing import Any
 
 from robustsnn.attacks import Source
 from robustsnn.data.batches import ImageSet, batches
-from robustsnn.evaluation import run_suite
+from robustsnn.evaluation import Effort, run_suite
 from robustsnn.evaluation.fitting import fit_to, judge_of
 from robustsnn.evaluation.judge import Judge
 from robustsnn.ground.claim import claimed
-from robustsnn.ground.files import write_json
+from robustsnn.ground.files import from_json, write_json
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.provenance import versions
 from robustsnn.ground.units import fraction
 from robustsnn.models import Classifier
 from robustsnn.names.config import Config
-from robustsnn.recipes.recipe import WORST, Found, Look, Need, Network, Setting, Subject, merged
+from robustsnn.recipes.recipe import WORST, Found, Look, Need, RecipeNetwork, Setting, Subject, merged
 from robustsnn.runs.build import suite
 from robustsnn.runs.folder import is_trained, load_run, train_run, weights_digest
 from robustsnn.runs.jobs import Done, Job, values
@@ -36,7 +35,7 @@ def find_out(
     workers: int | None,
     slurm: Slurm | None,
     progress: Progress,
-) -> dict[Network, list[Found]]:
+) -> dict[RecipeNetwork, list[Found]]:
     """What was found about each network from each seed; first all are trained, then attacked and analysed.
 
     Whatever is complete in `runs` is used. UserError, after everything else is done and kept, if a network failed.
@@ -44,16 +43,16 @@ def find_out(
     wanted = merged(needs)
     scale = setting.scale
 
-    def read(network: Network) -> Network:
+    def read(network: RecipeNetwork) -> RecipeNetwork:
         return network if setting.reading is None else network.read_as(setting.reading)
 
-    def config(network: Network, seed: int) -> Config:
+    def config(network: RecipeNetwork, seed: int) -> Config:
         return read(network).config(scale, seed, root)
 
-    def at(network: Network, seed: int) -> Path:
+    def at(network: RecipeNetwork, seed: int) -> Path:
         return runs / read(network).folder(scale, seed)
 
-    def trained(network: Network, seed: int) -> bool:
+    def trained(network: RecipeNetwork, seed: int) -> bool:
         return is_trained(config(network, seed), at(network, seed))
 
     tasks = [(need, seed) for need in wanted for seed in setting.seeds]
@@ -131,7 +130,7 @@ def _clean(model: Classifier, data: ImageSet) -> list[bool]:
 def _kept(path: Path, digest: str) -> Any:
     """What was measured earlier with these weights and versions; None if there is nothing that can be used."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = from_json(path.read_text(encoding="utf-8"))
         return content["found"] if (content["made_with"], content["versions"]) == (digest, versions()) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -152,7 +151,7 @@ def _attacked(
         made = replace(
             made, name=f"{made.name}-black-box", columns=tuple(c for c in made.columns if c[0].startswith("BB "))
         )
-    found = run_suite(model, data, made, seed=seed, out=run / "outcomes", progress=progress)
+    found = run_suite(model, data, made, Effort(seed=seed, out=run / "outcomes"), progress=progress)
     x = data.floats()[0]
     members = [column for column, _ in fit_to(model, made, x, judge_of(model, x, made)).members()]
     columns = dict.fromkeys(members)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from robustsnn.ground import archives
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_words
 from robustsnn.records.typed import remedy
 
 
@@ -17,6 +17,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """All arrays of a file. UserError, naming it, where it cannot be read."""
     try:
         return archives.read_arrays(path)
+    except OSError as error:
+        raise UserError(in_words(error)) from None
     except Exception as error:  # whatever zipfile, zlib and numpy raise for damaged bytes; no list of it exists
         reason = " ".join((str(error) or type(error).__name__).split())[:200]
         raise UserError(f"{path} cannot be read as arrays ({reason}); {remedy(str(path))}") from None

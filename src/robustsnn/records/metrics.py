@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_words
+from robustsnn.ground.files import from_json
 from robustsnn.records.typed import is_number, record_of
 
 
@@ -46,9 +46,11 @@ def read_metrics(path: Path) -> list[Epoch]:
     try:
         for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), start=1):
             if line.strip():
-                epoch = record_of(Epoch, json.loads(line), f"{path}, line {number}")
+                epoch = record_of(Epoch, from_json(line), f"{path}, line {number}")
                 epochs[epoch.epoch] = epoch
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(in_words(error)) from error
+    except (ValueError, RecursionError) as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} cannot be read as lines of JSON ({error}); train the run again") from error

@@ -57,7 +57,7 @@ class Right:
 
 
 @dataclass(frozen=True)
-class Rate:
+class Accuracy:
     """A share of `n` images classified correctly, with its 95 % interval where one was saved.
 
     `at_most`: attacks were still breaking images when they ended, so that more of them would lower it.
@@ -76,14 +76,14 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class At(Rate):
+class At(Accuracy):
     """The worst case at a radius."""
 
     eps: float = field(kw_only=True)
 
 
 @dataclass(frozen=True)
-class Attack(Rate):
+class AttackResult(Accuracy):
     """One member of the suite: what stood after it, what it met, what it broke, and passes per image that it met."""
 
     label: str = ""
@@ -98,7 +98,7 @@ class Attack(Rate):
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckResult:
     """A check that was made: what it found, whether and when it raises, why that matters and what to do.
 
     `masking`: robustness may be an artefact; else it is a note on the evaluation. One that does not say counts as the
@@ -121,7 +121,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Draws:
+class DrawnAccuracy:
     """Accuracy of a stochastic model at its worst points, over `n` fresh draws."""
 
     n: int
@@ -166,7 +166,7 @@ class Breaks:
 
 
 @dataclass(frozen=True)
-class Passes(Rate):
+class Passes(Accuracy):
     """The share that stands after so many passes an image."""
 
     passes: Positive = field(kw_only=True)
@@ -254,20 +254,20 @@ class Result:
     `sources`: of transferred attacks. `about`: what was known of the suite.
     """
 
-    clean: Rate | None = None
+    clean: Accuracy | None = None
     suite: str = ""
     norm: str = ""
     eps: float | None = None
     space: Literal["pixel", "encoded", ""] = ""
     survivors_only: bool = False
-    columns: dict[str, Rate] = field(default_factory=dict)
-    attacks: dict[str, Attack] = field(default_factory=dict)
+    columns: dict[str, Accuracy] = field(default_factory=dict)
+    attacks: dict[str, AttackResult] = field(default_factory=dict)
     breaks: Breaks | None = None
-    worst_case: Rate | None = None
+    worst_case: Accuracy | None = None
     curve: tuple[At, ...] = ()
-    flags: tuple[Check, ...] = ()
-    checks: tuple[Check, ...] = ()
-    draws: Draws | None = None
+    flags: tuple[CheckResult, ...] = ()
+    checks: tuple[CheckResult, ...] = ()
+    draws: DrawnAccuracy | None = None
     cost: Cost = Cost()
     precision: Precision = Precision()
     passes: int | None = None

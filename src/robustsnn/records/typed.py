@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
 import re
 import sys
@@ -14,7 +13,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_words
+from robustsnn.ground.files import from_json
 
 Record = TypeVar("Record")
 _MADE_BY = {
@@ -66,8 +66,10 @@ def refuse(where: str, value: Any, wanted: str) -> UserError:
 def read_json(path: Path) -> dict[str, Any]:
     """The table in a JSON file. UserError where it is none."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        value = from_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(in_words(error)) from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}); {remedy(str(path))}") from error
     return _table(value, str(path))
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import write_json
 from robustsnn.records.result import Result
 from robustsnn.records.typed import plain, read_record
@@ -24,13 +27,19 @@ class Weights:
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.place)
-        if not self.far and (not path.parts or path.is_absolute() or ".." in path.parts or "\\" in self.place):
+        below = path.parts and not path.is_absolute() and ".." not in path.parts
+        if not self.far and not (below and self.place.isprintable() and not {"\\", ":"} & {*self.place}):
             raise ValueError(f"place = {self.place!r:.80} is neither an address nor a path below the entry's folder")
 
     @property
     def far(self) -> bool:
         """Whether they must be fetched."""
-        return self.place.startswith(("https://", "http://"))
+        return is_address(self.place)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is where a file can be fetched."""
+    return re.fullmatch(r"https?://[^/\s]\S*", text) is not None
 
 
 @dataclass(frozen=True)
@@ -74,14 +83,20 @@ class ZooEntry:
 
 def key_of(config: dict[str, Any], weights: Weights) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of what determines a network: its model, its data, its weights."""
-    data = {name: value for name, value in (config.get("data") or {}).items() if name not in ("root", "download")}
+    said = config.get("data") or {}
+    if not isinstance(said, dict):
+        raise ValueError(f"config.data = {said!r:.80} is no table of entries")
+    data = {name: value for name, value in said.items() if name not in ("root", "download")}
     text = json.dumps([config.get("model"), data, weights.sha256], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_zoo(folder: Path) -> dict[str, ZooEntry]:
-    """The entries of a folder by the names of their files, in the order of the alphabet."""
-    return {path.stem: ZooEntry.load(path) for path in sorted(folder.glob("*.json"))}
+    """The entries of a folder by the names of their files, in the order of the alphabet. UserError for none."""
+    names = [name for name in sorted(os.listdir(folder)) if name.endswith(".json") and not name.startswith(".")]
+    if not names:
+        raise UserError(f"{folder} holds no entry; make one by robustsnn zoo add RUN --zoo {folder}")
+    return {name.removesuffix(".json"): ZooEntry.load(folder / name) for name in names}
 
 
 def threat_of(result: Result) -> tuple[str, str, int, float]:

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from robustsnn.records.result import Attack, Result
+from robustsnn.records.result import AttackResult, Result
 from robustsnn.reporting.reading import Model
 
 LONG = 12  # of more attacks, those that broke nothing are folded away
 
 
 @dataclass(frozen=True)
-class Row:
+class AttackRow:
     """One attack: its place in the order of execution, and its gain per thousand passes."""
 
     place: int
     name: str
-    attack: Attack
+    attack: AttackResult
     gain: float | None
     per: str
 
@@ -28,8 +28,8 @@ class AttackTable:
 
     model: Model
     result: Result
-    shown: list[Row]
-    folded: list[Row]
+    shown: list[AttackRow]
+    folded: list[AttackRow]
     broken: float | None
     black_boxes: int
     several: bool  # columns
@@ -41,7 +41,9 @@ def attack_tables(models: Sequence[Model]) -> list[AttackTable]:
 
 
 def _table(model: Model, result: Result) -> AttackTable:
-    rows = [Row(place, name, one, *_gain(one)) for place, (name, one) in enumerate(result.attacks.items(), start=1)]
+    rows = [
+        AttackRow(place, name, one, *_gain(one)) for place, (name, one) in enumerate(result.attacks.items(), start=1)
+    ]
     idle = [row for row in rows if not row.attack.broken]
     folded = idle if len(rows) > LONG else []
     shown = [row for row in rows if row not in folded]
@@ -51,7 +53,7 @@ def _table(model: Model, result: Result) -> AttackTable:
     return AttackTable(model, result, shown, folded, fell if result.survivors_only else None, black, several)
 
 
-def _gain(attack: Attack) -> tuple[float | None, str]:
+def _gain(attack: AttackResult) -> tuple[float | None, str]:
     """Broken images per 1000 gradient evaluations; per 1000 forwards for an attack without gradients."""
     for way, name in ((attack.backwards, "gradients"), (attack.forwards, "forwards")):
         passes = (way or 0.0) * (attack.attacked or 0)  # the file holds means per image

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustsnn.ground.claim import claimed_files
-from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import own_name, write_atomic
 from robustsnn.ground.ours import check_files
 from robustsnn.ground.units import grid_words
 from robustsnn.names import untwinned
-from robustsnn.records.result import Rate, Result, Results
+from robustsnn.records.result import Accuracy, Result, Results
 from robustsnn.records.zoo import ZooEntry, read_zoo, threat_of
 from robustsnn.reporting.citations import citations
 from robustsnn.reporting.reading import Run
@@ -24,7 +23,7 @@ SUITES = ("reliable", "quick", "exhaustive")
 
 
 @dataclass(frozen=True)
-class Network:
+class BoardNetwork:
     """An entry with its name, and as the run that it was."""
 
     name: str
@@ -54,18 +53,18 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Row:
+class BoardRow:
     """What is known of a network under one threat.
 
     `reported`: the lowest figure that is no suite's of ours, and `by`, how it was measured. `standing`: by suite.
     """
 
-    network: Network
+    network: BoardNetwork
     result: Result
-    reported: Rate | None
+    reported: Accuracy | None
     by: str
-    standing: dict[str, Rate | None]
-    clean: Rate | None
+    standing: dict[str, Accuracy | None]
+    clean: Accuracy | None
     flags: int
 
     @property
@@ -73,7 +72,7 @@ class Row:
         return eps_text(self.result.eps or 0.0)
 
 
-def rows_of(network: Network) -> list[Row]:
+def rows_of(network: BoardNetwork) -> list[BoardRow]:
     """A row for each threat that the network was judged under."""
     threats: dict[tuple[object, ...], list[Result]] = {}
     for result in (*network.entry.results, *network.entry.reported):
@@ -81,12 +80,12 @@ def rows_of(network: Network) -> list[Row]:
     return [_row(network, found) for found in threats.values()]
 
 
-def _row(network: Network, found: list[Result]) -> Row:
+def _row(network: BoardNetwork, found: list[Result]) -> BoardRow:
     judged = {untwinned(result.suite): result for result in found if untwinned(result.suite) in SUITES}
     others = [result for result in found if untwinned(result.suite) not in SUITES]
     lowest = min(others, key=lambda result: _share(result.worst_case), default=Result())
     clean = [result.clean for result in found if result.clean]
-    return Row(
+    return BoardRow(
         network,
         found[0],
         lowest.worst_case,
@@ -97,7 +96,7 @@ def _row(network: Network, found: list[Result]) -> Row:
     )
 
 
-def _share(rate: Rate | None) -> float:
+def _share(rate: Accuracy | None) -> float:
     return rate.accuracy if rate else 2.0
 
 
@@ -106,12 +105,10 @@ def write_board(zoo: Path, out: Path, *, overwrite: bool = False) -> Path:
 
     The bytes depend on the entries alone. UserError where there are none, or one makes no sense.
     """
-    networks = [Network(name, entry, _run(name, entry)) for name, entry in read_zoo(zoo).items()]
-    if not networks:
-        raise UserError(f"{zoo} holds no entry; make one by robustsnn zoo add RUN --zoo {zoo}")
+    networks = [BoardNetwork(name, entry, _run(name, entry)) for name, entry in read_zoo(zoo).items()]
     rows = sorted((row for network in networks for row in rows_of(network)), key=_order)
     used = [suite for suite in SUITES if any(row.standing.get(suite) for row in rows)]
-    groups: dict[str, list[Row]] = {}
+    groups: dict[str, list[BoardRow]] = {}
     for row in rows:
         space = f", {row.result.space} space" if row.result.space not in ("", "pixel") else ""
         groups.setdefault(f"{row.network.data}, {row.result.norm}{space}{grid_words(row.result.levels)}", []).append(
@@ -141,7 +138,7 @@ def _run(name: str, entry: ZooEntry) -> Run:
     return Run(Path(name), entry.config, [], Results(results), None)
 
 
-def _order(row: Row) -> tuple[object, ...]:
+def _order(row: BoardRow) -> tuple[object, ...]:
     """By data and threat, then what stands after the strongest suite there is, the highest first."""
     known = [rate for suite in ("exhaustive", "reliable", "quick") if (rate := row.standing.get(suite))]
     return row.network.data, *threat_of(row.result), -_share(known[0]) if known else 0.0, row.network.name

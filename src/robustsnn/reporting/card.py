@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,7 +16,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import own_name, write_atomic
 from robustsnn.ground.ours import check_files
 from robustsnn.records.metrics import Epoch
-from robustsnn.records.result import Rate, Result
+from robustsnn.records.result import Accuracy, Result
 from robustsnn.reporting import wording
 from robustsnn.reporting.card_limits import limits
 from robustsnn.reporting.citations import citations
@@ -179,7 +180,7 @@ def _rates(result: Result) -> list[tuple[str, str, str, str]]:
     return [(name, *_cells(rate)) for name, rate in named if rate is not None]
 
 
-def _cells(rate: Rate) -> tuple[str, str, str]:
+def _cells(rate: Accuracy) -> tuple[str, str, str]:
     return (
         wording.accuracy_text(rate),
         wording.interval_text(rate) or "not saved",
@@ -191,12 +192,12 @@ def _again(run: Run, model: Model) -> str:
     result = model.result
     assert result is not None
     eps = "" if result.eps is None else f" --eps {wording.eps_text(result.eps)}"
-    norm = f" --norm {result.norm}" if result.norm not in ("", "Linf", "L0") else ""
+    norm = f" --norm {quote(result.norm)}" if result.norm not in ("", "Linf", "L0") else ""
     seed = "" if result.seed is None else f" --seed {result.seed:.0f}"
     source = " --source RUN" if any("Transfer(" in name for name in result.attacks) else ""
     images = None if result.clean is None else result.clean.n
     limit = "" if images is None else f" --limit {images}"
-    return f"robustsnn evaluate AGAIN --suite {result.suite}{eps}{norm}{limit}{seed}{source}"
+    return f"robustsnn evaluate AGAIN --suite {quote(result.suite)}{eps}{norm}{limit}{seed}{source}"
 
 
 def _flat(values: Any) -> list[tuple[str, str]]:

@@ -37,6 +37,8 @@ def citations(run: Run) -> list[tuple[str, list[str]]]:
         cite(registered("objective")["adversarial"].cite, "training on attacked images")
     if run.setting("objective", "retraction") is not None:
         cite(registered("constraint")["retraction"].cite, "retraction")
+    if run.setting("objective", "perturbation") is not None:
+        cite(registered("objective")["awp"].cite, "weight perturbation")
     for option in list(_PARTS)[1:]:
         cite_named(option)
     for result in run.results.models.values():

@@ -22,7 +22,7 @@ _VERDICTS = ("holds", "does not hold", "undecided")
 
 
 @dataclass(frozen=True)
-class Section:
+class ExhibitSection:
     """An exhibit with the place of its section on the page, its blocks as they are shown, and what is its own."""
 
     exhibit: Exhibit
@@ -57,7 +57,7 @@ def write_exhibits(
             "title": title or "Tables and figures, made again",
             "counted": counted(exhibits),
             "sections": [
-                Section(
+                ExhibitSection(
                     e,
                     anchor,
                     parts(e.blocks, anchor),

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from robustsnn.draw.tables import Cell, Table
-from robustsnn.records.result import Rate, Result
+from robustsnn.draw.tables import Cell, TextTable
+from robustsnn.records.result import Accuracy, Result
 from robustsnn.reporting.reading import Model
 from robustsnn.reporting.summary import apart, threat
 from robustsnn.reporting.wording import accuracy_text, draws_text, interval_text, test_text
 
 
 @dataclass(frozen=True)
-class Entry:
+class MainCell:
     """One cell. `standing`: 'best' in its column, 'close' where the order to the best is not settled, or ''."""
 
-    rate: Rate | None
+    rate: Accuracy | None
     standing: str
 
     @property
@@ -36,18 +36,18 @@ class MainTable:
     """
 
     headers: list[str]
-    rows: list[tuple[Model, list[Entry]]]
+    rows: list[tuple[Model, list[MainCell]]]
     tests: dict[str, str]
     caption: str
 
-    def words(self) -> Table:
+    def words(self) -> TextTable:
         """For Markdown and LaTeX: '48.1 (42.8–53.4)', in percent."""
         extra = ["attacked with"] if self.tests else []
         rows = [
             [model.name, *(self.tests[model.name] for _ in extra), *(_words(entry.rate) for entry in row)]
             for model, row in self.rows
         ]
-        return Table(["model", *extra, *self.headers], rows)
+        return TextTable(["model", *extra, *self.headers], rows)
 
     def best(self) -> set[tuple[int, int]]:
         """Row and column in `words` of what is highest in its column."""
@@ -55,7 +55,7 @@ class MainTable:
         cells = ((i, k, entry) for i, (_, row) in enumerate(self.rows) for k, entry in enumerate(row, first))
         return {(i, k) for i, k, entry in cells if entry.standing == "best"}
 
-    def numbers(self) -> Table:
+    def numbers(self) -> TextTable:
         """For CSV: shares, interval ends and n in columns of their own."""
         parts = ("", " low", " high", " n")
         headers = [
@@ -75,7 +75,7 @@ class MainTable:
                 draws = None if result.draws is None else result.draws.n
                 start = [result.suite, result.norm, result.eps, result.space, draws]
             rows.append([model.name, *start, *(cell for entry in row for cell in _numbers(entry.rate))])
-        return Table(headers, rows)
+        return TextTable(headers, rows)
 
 
 def main_table(models: Sequence[Model]) -> MainTable:
@@ -96,7 +96,7 @@ def main_table(models: Sequence[Model]) -> MainTable:
     return MainTable(["worst case", "clean", *attacks], rows, tests, _caption(models))
 
 
-def _columns(result: Result) -> dict[str, Rate]:
+def _columns(result: Result) -> dict[str, Accuracy]:
     """The columns that are figures of their own: not those whose attacks met only what others had left."""
     return {} if result.survivors_only else result.columns
 
@@ -111,22 +111,22 @@ def _caption(models: Sequence[Model]) -> str:
     return f"Accuracy in % with its 95 % interval{images}. Attacks: {'; '.join(tests)}.{''.join(draws)}"
 
 
-def _mark(column: Sequence[Rate | None], comparable: bool) -> list[Entry]:
+def _mark(column: Sequence[Accuracy | None], comparable: bool) -> list[MainCell]:
     rates = [rate for rate in column if rate is not None]
     if not comparable or len(rates) < 2:
-        return [Entry(rate, "") for rate in column]
+        return [MainCell(rate, "") for rate in column]
     top = max(rate.accuracy for rate in rates)
     best = [rate for rate in rates if rate.accuracy == top]
-    return [Entry(rate, "" if rate is None else _standing(rate, best)) for rate in column]
+    return [MainCell(rate, "" if rate is None else _standing(rate, best)) for rate in column]
 
 
-def _standing(rate: Rate, best: Sequence[Rate]) -> str:
+def _standing(rate: Accuracy, best: Sequence[Accuracy]) -> str:
     if rate in best:
         return "best"
     return "" if rate.interval is None or all(apart(rate, other) for other in best) else "close"
 
 
-def _words(rate: Rate | None) -> str:
+def _words(rate: Accuracy | None) -> str:
     if rate is None:
         return "\N{EN DASH}"
     at_most = "at most " if rate.at_most else ""
@@ -136,7 +136,7 @@ def _words(rate: Rate | None) -> str:
     return f"{at_most}{100 * rate.accuracy:.1f} ({100 * low:.1f}\N{EN DASH}{100 * high:.1f})"
 
 
-def _numbers(rate: Rate | None) -> list[Cell]:
+def _numbers(rate: Accuracy | None) -> list[Cell]:
     if rate is None:
         return [None] * 4
     low, high = rate.interval or (None, None)

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import Any
 
-from robustsnn.draw.tables import Table
-from robustsnn.records.result import Rate
-from robustsnn.reporting.main_table import Entry, MainTable
+from robustsnn.draw.tables import TextTable
+from robustsnn.records.result import Accuracy
+from robustsnn.reporting.main_table import MainCell, MainTable
 from robustsnn.reporting.reading import Model
 from robustsnn.reporting.wording import test_text
 
 CAPTION = "Mean and standard deviation over training seeds, accuracy in %."
-Row = tuple[Model, Sequence[Entry]]
+Row = tuple[Model, Sequence[MainCell]]
 
 
-def over_seeds(table: MainTable) -> Table | None:
+def over_seeds(table: MainTable) -> TextTable | None:
     """A row for each network of the table that was trained from two seeds or more; None without one.
 
     'x ± s' are mean and standard deviation (that of a sample, with n - 1) of the accuracies over the seeds, in percent.
@@ -27,7 +27,7 @@ def over_seeds(table: MainTable) -> Table | None:
     for model, entries in table.rows:
         groups.setdefault(_network(model), []).append((model, entries))
     rows = [_row(group) for group in groups.values() if len(_seeds(group)) == len(group) > 1]
-    return Table(["model", "seeds", *table.headers], rows) if rows else None
+    return TextTable(["model", "seeds", *table.headers], rows) if rows else None
 
 
 def _network(model: Model) -> str:
@@ -53,7 +53,7 @@ def _row(group: Sequence[Row]) -> list[str]:
     return [name, str(len(group)), *(_words([entry.rate for entry in column]) for column in columns)]
 
 
-def _words(rates: Sequence[Rate | None]) -> str:
+def _words(rates: Sequence[Accuracy | None]) -> str:
     known = [rate for rate in rates if rate is not None]
     if len(known) < len(rates):
         return "\N{EN DASH}"

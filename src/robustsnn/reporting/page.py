@@ -23,7 +23,7 @@ from robustsnn.reporting.pictures import Gallery, gallery
 from robustsnn.reporting.reading import Model, Run, models_of, read_runs
 from robustsnn.reporting.render import render
 from robustsnn.reporting.settings import config_sheet, cost_words, objective_words, provenance_sheet
-from robustsnn.reporting.studies import Section, section, sections
+from robustsnn.reporting.studies import StudySection, section, sections
 from robustsnn.reporting.summary import data_name, summary
 from robustsnn.reporting.trust import trust
 from robustsnn.reporting.verdict import verdict
@@ -112,7 +112,7 @@ _TRAINING = (
 )
 
 
-def _sections(models: Sequence[Model]) -> list[Section]:
+def _sections(models: Sequence[Model]) -> list[StudySection]:
     """About results and studies, in the order of the page."""
     return [
         *section("depth", "Depth", "How deep the attacks went", shown.depths(models)),

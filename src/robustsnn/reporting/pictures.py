@@ -20,7 +20,7 @@ CLASSES = 3  # so many of the likeliest are shown
 
 
 @dataclass(frozen=True)
-class Share:
+class ClassShare:
     """A class and its softmax probability; `true`: it is the label."""
 
     name: str
@@ -44,8 +44,8 @@ class Shot:
     outcome: str
     sparsity: str
     attack: str
-    before: list[Share]
-    after: list[Share]
+    before: list[ClassShare]
+    after: list[ClassShare]
     layers: list[Layer]
 
 
@@ -138,12 +138,12 @@ def _shot(model: Model, samples: Samples, k: int) -> Shot:
     )
 
 
-def _likeliest(samples: Samples, probability: np.ndarray | None, k: int) -> list[Share]:
+def _likeliest(samples: Samples, probability: np.ndarray | None, k: int) -> list[ClassShare]:
     if probability is None:
         return []
     shares = np.nan_to_num(probability[k].astype(np.float64))
     order = np.argsort(-shares, kind="stable")[:CLASSES]
-    return [Share(samples.class_name(int(c)), float(shares[c]), int(c) == int(samples.label[k])) for c in order]
+    return [ClassShare(samples.class_name(int(c)), float(shares[c]), int(c) == int(samples.label[k])) for c in order]
 
 
 def _sparsity(gradient: np.ndarray) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 from robustsnn import names
 from robustsnn.ground.archives import read_arrays
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import own_name, tensors_digest
+from robustsnn.ground.files import from_json, own_name, tensors_digest
 from robustsnn.names.documents import read_document
 from robustsnn.names.values import nested
 from robustsnn.records.metrics import Epoch, read_metrics
@@ -127,7 +126,7 @@ def _made_with(path: Path) -> list[str]:
     """The digests of the weights that a file names; none if it names none."""
     try:
         if path.suffix == ".json":
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = from_json(path.read_text(encoding="utf-8"))
             if "made_with" in content:
                 return [content["made_with"]]
             return [entry["weights"] for entry in content["models"].values() if "weights" in entry]

@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from robustsnn.draw.words import count, listing
 from robustsnn.records.exhibit import Bar, Bars, Block, Cell, Chart, Line, Row, Table, Words
-from robustsnn.records.result import FIRST, Breaks, Depth, Doubling, Rate
+from robustsnn.records.result import FIRST, Accuracy, Breaks, Depth, Doubling
 from robustsnn.reporting.reading import Model
 from robustsnn.reporting.wording import eps_text, figure, space_text, test_text, threat_text
 
@@ -16,7 +16,7 @@ MOST = 12
 """Of more sets of attacks that broke the same images the largest are drawn."""
 
 
-def cell(rate: Rate | None, times: float = 1.0) -> Cell:
+def cell(rate: Accuracy | None, times: float = 1.0) -> Cell:
     """A rate as a figure, in another unit."""
     if rate is None:
         return Cell()
@@ -24,7 +24,7 @@ def cell(rate: Rate | None, times: float = 1.0) -> Cell:
     return Cell(times * rate.accuracy, None if ends is None else (times * ends[0], times * ends[1]), rate.n)
 
 
-def curve(name: str, colour: int, x: Sequence[float], rates: Sequence[Rate]) -> Line:
+def curve(name: str, colour: int, x: Sequence[float], rates: Sequence[Accuracy]) -> Line:
     """Accuracies with their intervals."""
     return Line(name, tuple(x), tuple(r.accuracy for r in rates), tuple(r.interval for r in rates), colour=colour)
 
@@ -143,11 +143,11 @@ def _breaks(model: Model, title: str, breaks: Breaks) -> Bars:
 
 def curves(models: Sequence[Model]) -> list[Block]:
     """Accuracy against eps, a chart and a table per norm and space."""
-    groups: dict[str, list[tuple[Model, dict[float, Rate]]]] = {}
+    groups: dict[str, list[tuple[Model, dict[float, Accuracy]]]] = {}
     for model in models:
         if model.result is not None and model.result.curve:
             where = f"{model.result.norm or 'norm not saved'}, {space_text(model.result.space)}"
-            points: dict[float, Rate] = {
+            points: dict[float, Accuracy] = {
                 point.eps: point for point in sorted(model.result.curve, key=attrgetter("eps"))
             }
             groups.setdefault(where, []).append((model, points))

@@ -5,7 +5,6 @@ A registered study reads its own file. Of any other the file holds the blocks to
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 from robustsnn import names
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import from_json
 from robustsnn.records.exhibit import Block, Words, read_blocks
 
 
@@ -51,7 +51,7 @@ def read_studies(folder: Path, only: Collection[str] | None = None) -> dict[str,
 def _saved(path: Path) -> tuple[Saved, tuple[Block, ...]] | None:
     """Title and blocks in a file; None where it holds none."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = from_json(path.read_text(encoding="utf-8"))
         if not isinstance(content, Mapping) or "blocks" not in content:
             return None
         return Saved(str(content["title"])), read_blocks(content["blocks"])

@@ -13,7 +13,7 @@ from robustsnn.reporting.wording import count
 
 
 @dataclass(frozen=True)
-class Sheet:
+class SettingsTable:
     """Keys down, models across: the rows whose values differ, and the rows that agree."""
 
     models: list[Model]
@@ -21,19 +21,19 @@ class Sheet:
     same: list[tuple[str, list[str]]]
 
 
-def sheet(models: Sequence[Model], parts: Mapping[str, Mapping[str, Any]]) -> Sheet:
+def sheet(models: Sequence[Model], parts: Mapping[str, Mapping[str, Any]]) -> SettingsTable:
     """Lay out `parts` (model name -> nested values) with dotted keys; a value that is missing is a dash."""
     flat = {model.name: _flat(parts[model.name]) for model in models}
     keys = dict.fromkeys(key for values in flat.values() for key in values)
     rows = [(key, [flat[model.name].get(key, "\N{EN DASH}") for model in models]) for key in keys]
-    return Sheet(
+    return SettingsTable(
         list(models),
         [row for row in rows if len(set(row[1])) > 1],
         [row for row in rows if len(set(row[1])) == 1],
     )
 
 
-def config_sheet(models: Sequence[Model]) -> Sheet:
+def config_sheet(models: Sequence[Model]) -> SettingsTable:
     """The configuration, without name, provenance and what is told about its names."""
     hidden = ("name", "about", "provenance")
     return sheet(
@@ -42,7 +42,7 @@ def config_sheet(models: Sequence[Model]) -> Sheet:
     )
 
 
-def provenance_sheet(models: Sequence[Model]) -> Sheet:
+def provenance_sheet(models: Sequence[Model]) -> SettingsTable:
     """What was saved about when and with what each run was made and evaluated, and its seeds."""
     parts = {}
     for model in models:
@@ -78,8 +78,10 @@ def objective_words(run: Run) -> str:
     parts = {"{form}": str(entry.forms.get(form, f"form “{form}”")), "{attack}": _attack(attack), "{values}": values}
     for mark, part in parts.items():
         words = words.replace(mark, part)
+    gamma = run.setting("objective", "perturbation")
+    awp = "" if gamma is None else f" Each step at adversarially perturbed weights, by {gamma} of their norm (AWP)."
     after = "" if retraction is None else f" After each step orthogonal retraction, β = {retraction} (SNN-RAT)."
-    return words + after
+    return words + awp + after
 
 
 def cost_words(run: Run) -> str:

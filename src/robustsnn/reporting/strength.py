@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from robustsnn.records.result import Attack, Rate, Result
+from robustsnn.records.result import Accuracy, AttackResult, Result
 from robustsnn.reporting.reading import Model
 from robustsnn.reporting.wording import count, listing, percent
 
@@ -19,7 +19,7 @@ def by_attack(group: Sequence[tuple[Model, Result]], everyone: bool) -> list[str
     return _columns([(model.name, result.columns) for model, result in group if result.columns], everyone)
 
 
-def _first(name: str, attacks: Sequence[Attack]) -> str:
+def _first(name: str, attacks: Sequence[AttackResult]) -> str:
     """What fell to which attack, where each met only what those before it left."""
     fell = sorted((attack for attack in attacks if _broken(attack)), key=_broken, reverse=True)
     if not fell:
@@ -33,11 +33,11 @@ def _first(name: str, attacks: Sequence[Attack]) -> str:
     return f"Of {name}, {count(sum(map(_broken, fell)), 'image')} fell: {listing(first)}{none}."
 
 
-def _broken(attack: Attack) -> int:
+def _broken(attack: AttackResult) -> int:
     return attack.broken or 0
 
 
-def _columns(models: Sequence[tuple[str, Mapping[str, Rate]]], everyone: bool) -> list[str]:
+def _columns(models: Sequence[tuple[str, Mapping[str, Accuracy]]], everyone: bool) -> list[str]:
     said: dict[str, list[str]] = {}
     left: dict[str, str] = {}
     for name, columns in models:
@@ -51,7 +51,7 @@ def _columns(models: Sequence[tuple[str, Mapping[str, Rate]]], everyone: bool) -
     ]
 
 
-def _extremes(columns: Mapping[str, Rate]) -> tuple[str, str]:
+def _extremes(columns: Mapping[str, Accuracy]) -> tuple[str, str]:
     """Which columns leave least and most, and how much that is."""
     shares = sorted({rate.accuracy for rate in columns.values()})
     strongest = [column for column, rate in columns.items() if rate.accuracy == shares[0]]

@@ -14,7 +14,7 @@ from robustsnn.reporting.reading import Model
 
 
 @dataclass(frozen=True)
-class Section:
+class StudySection:
     """A section of the page."""
 
     anchor: str
@@ -24,12 +24,12 @@ class Section:
     note: str = ""
 
 
-def section(anchor: str, brief: str, title: str, blocks: Sequence[Block], note: str = "") -> list[Section]:
+def section(anchor: str, brief: str, title: str, blocks: Sequence[Block], note: str = "") -> list[StudySection]:
     """The section of these blocks; none if there are none."""
-    return [Section(anchor, brief, title, parts(blocks, anchor), note)] if blocks else []
+    return [StudySection(anchor, brief, title, parts(blocks, anchor), note)] if blocks else []
 
 
-def sections(models: Sequence[Model]) -> list[Section]:
+def sections(models: Sequence[Model]) -> list[StudySection]:
     """Of all studies of all models that were trained here, those that have something to show."""
     own = [model for model in models if model.trained_here]
     order = [*names.registered("study"), *sorted({name for model in own for name in model.run.studies})]

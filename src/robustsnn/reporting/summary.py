@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import TypeVar
 
-from robustsnn.records.result import Rate, Result
+from robustsnn.records.result import Accuracy, Result
 from robustsnn.reporting.reading import Model
 from robustsnn.reporting.strength import by_attack
 from robustsnn.reporting.wording import (
@@ -64,7 +64,7 @@ def summary(models: Sequence[Model]) -> list[tuple[str, list[str]]]:
     return [*parts, ("Caution", cautions)] if cautions else parts
 
 
-def claims(rates: Mapping[str, Rate]) -> list[tuple[str, str]]:
+def claims(rates: Mapping[str, Accuracy]) -> list[tuple[str, str]]:
     """Every pair (higher, lower) whose order is settled."""
     return [
         (a, b)
@@ -74,7 +74,7 @@ def claims(rates: Mapping[str, Rate]) -> list[tuple[str, str]]:
     ]
 
 
-def apart(one: Rate, other: Rate) -> bool:
+def apart(one: Accuracy, other: Accuracy) -> bool:
     """Whether the order of two shares is settled: by the test of their pairs, else by intervals that share no point."""
     if (p := paired(one, other)) is not None:
         return p < LEVEL
@@ -83,7 +83,7 @@ def apart(one: Rate, other: Rate) -> bool:
     return one.interval[0] > other.interval[1] or other.interval[0] > one.interval[1]
 
 
-def paired(one: Rate, other: Rate) -> float | None:
+def paired(one: Accuracy, other: Accuracy) -> float | None:
     """p-value of the exact paired test; None where it is not known image by image, or the images are others."""
     return None if one.right is None or other.right is None else one.right.against(other.right)
 
@@ -119,7 +119,7 @@ def _groups(
     return groups
 
 
-def _rates(rates: Mapping[str, Rate], start: str, verb: str, adverb: str) -> list[str]:
+def _rates(rates: Mapping[str, Accuracy], start: str, verb: str, adverb: str) -> list[str]:
     numbers = {rate.n for rate in rates.values() if rate.n is not None}
     images = f"{numbers.pop()} test images" if len(numbers) == 1 else "its test images"
     ending = f" {adverb}" if adverb else ""
@@ -136,11 +136,11 @@ def _rates(rates: Mapping[str, Rate], start: str, verb: str, adverb: str) -> lis
     return [text for text in (figures, _order(rates)) if text]
 
 
-def _range(rate: Rate) -> str:
+def _range(rate: Accuracy) -> str:
     return rate_text(rate).removeprefix(accuracy_text(rate)).strip()
 
 
-def _order(rates: Mapping[str, Rate]) -> str:
+def _order(rates: Mapping[str, Accuracy]) -> str:
     rates = {name: rate for name, rate in rates.items() if rate.interval is not None}
     if len(rates) < 2:
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from robustsnn.records.result import Check
+from robustsnn.records.result import CheckResult
 from robustsnn.reporting.reading import Model
 
 
@@ -13,7 +13,7 @@ from robustsnn.reporting.reading import Model
 class Sign:
     """A flag, and which models it was raised for with which message."""
 
-    flag: Check
+    flag: CheckResult
     messages: list[tuple[Model, str]]
 
 
@@ -23,7 +23,7 @@ class Trust:
 
     signs: list[Sign]
     models: list[Model]
-    rows: list[tuple[Check, list[Check | None]]]
+    rows: list[tuple[CheckResult, list[CheckResult | None]]]
     clear: list[Model]
 
 
@@ -36,7 +36,7 @@ def trust(models: Sequence[Model]) -> Trust | None:
             key = (flag.name, flag.masking, flag.why, flag.todo)
             signs.setdefault(key, Sign(flag, [])).messages.append((model, flag.message))
     checked = [(model, result.checks) for model, result in evaluated if result.checks]
-    rows: dict[tuple[str, str], Check] = {}
+    rows: dict[tuple[str, str], CheckResult] = {}
     for _, checks in checked:
         for check in checks:
             rows.setdefault((check.name, check.raised_if), check)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from robustsnn.records.result import Rate, Result
+from robustsnn.records.result import Accuracy, Result
 from robustsnn.reporting.reading import Model
 from robustsnn.reporting.summary import apart, threat
 from robustsnn.reporting.wording import accuracy_text, count, listing, percent, threat_text
@@ -34,7 +34,7 @@ def verdict(models: Sequence[Model]) -> str:
     return f"{which} is the most robust is not settled by {test}: {shares}.{_warned(near)}"
 
 
-def _survive(rate: Rate) -> str:
+def _survive(rate: Accuracy) -> str:
     of = f" of {rate.n} images" if rate.n else ""
     return f"{accuracy_text(rate)}{of} survive"
 
@@ -43,6 +43,6 @@ def _clean(result: Result) -> str:
     return f"; without an attack {percent(result.clean.accuracy)} are right" if result.clean else ""
 
 
-def _warned(judged: Sequence[tuple[Model, Result, Rate]]) -> str:
+def _warned(judged: Sequence[tuple[Model, Result, Accuracy]]) -> str:
     names = [model.name for model, result, _ in judged if any(flag.masking for flag in result.flags)]
     return f" There are warnings about {listing(names)}: see below." if names else ""

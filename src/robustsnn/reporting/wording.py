@@ -7,7 +7,7 @@ from robustsnn.draw.words import listing as listing
 from robustsnn.draw.words import percent as percent
 from robustsnn.ground.units import grid_words
 from robustsnn.names import known
-from robustsnn.records.result import Draws, Rate, Result
+from robustsnn.records.result import Accuracy, DrawnAccuracy, Result
 
 
 def eps_text(eps: float) -> str:
@@ -36,13 +36,13 @@ def test_text(result: Result) -> str:
     return threat_text(result) + (f", suite {result.suite}" if result.suite else "") + coarse
 
 
-def draws_text(draws: Draws) -> str:
+def draws_text(draws: DrawnAccuracy) -> str:
     """'majority vote; 20 single draws 31.0 % ± 1.0 (29.0 to 33.0)'."""
     mean, std, least, most = (100 * share for share in (draws.mean, draws.std, draws.least, draws.most))
     return f"majority vote; {draws.n} single draws {mean:.1f} % ± {std:.1f} ({least:.1f} to {most:.1f})"
 
 
-def accuracy_text(rate: Rate) -> str:
+def accuracy_text(rate: Accuracy) -> str:
     """'12.2 %', or 'at most 12.2 %' where the attacks had not converged."""
     return f"{'at most ' if rate.at_most else ''}{percent(rate.accuracy)}"
 
@@ -54,7 +54,7 @@ def figure(value: float | None) -> str:
     return f"{value:.4g}" if abs(value) < 9999.5 else f"{value:,.0f}".replace(",", "\N{NO-BREAK SPACE}")
 
 
-def interval_text(rate: Rate) -> str:
+def interval_text(rate: Accuracy) -> str:
     """The 95 % interval in percent, '[9.0, 16.0]'; empty where none was saved."""
     if rate.interval is None:
         return ""
@@ -62,7 +62,7 @@ def interval_text(rate: Rate) -> str:
     return f"[{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def rate_text(rate: Rate) -> str:
+def rate_text(rate: Accuracy) -> str:
     """A rate with its interval: '12.2 % [9.0, 16.0]'."""
     return f"{accuracy_text(rate)} {interval_text(rate)}".rstrip()
 

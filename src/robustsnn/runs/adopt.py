@@ -72,7 +72,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     file cannot take memory.
     """
     if path.suffix == ".safetensors":
-        return any_tensors(path, _CONVERT)
+        return any_tensors(path, f"save the weights {_CONVERT}")
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:

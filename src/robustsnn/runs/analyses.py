@@ -20,6 +20,7 @@ from robustsnn.ground.door import (
     check_list,
     check_model,
     check_number,
+    check_rising,
     check_seed,
     check_whole,
 )
@@ -38,7 +39,7 @@ from robustsnn.records.typed import plain
 from robustsnn.runs.build import attacker, rule_named
 from robustsnn.runs.folder import check_run, load_run, weights_digest
 from robustsnn.studies.energy.measure import energy
-from robustsnn.studies.study import Network, Study, Task
+from robustsnn.studies.study import NamedNetwork, Study, Task
 from robustsnn.studies.trail.record import Statistics
 from robustsnn.training.folder import settle
 
@@ -104,7 +105,7 @@ def analyze(
     check_among("statistics", statistics, get_args(Statistics))
     check_list("parts", parts, "studies, see `robustsnn list studies`")
     check_list("radii", radii, "radii")
-    check_list("sigma", sigma, "deviations")
+    check_rising("sigma", sigma)
     if not isinstance(model, Path | str):
         check_model(model)
     data = None if data is None else image_set(data)
@@ -145,7 +146,7 @@ def analyze(
         digest = None if run is None else weights_digest(run)
         found: dict[str, dict[str, Any]] = {}
         refused: list[str] = []
-        network = Network(name)
+        network = NamedNetwork(name)
         before, whole = 0.0, sum(study.weight for _, study in studies.values())
         for name, (entry, study) in studies.items():
             told = part(progress, before, study.weight, whole)

@@ -16,6 +16,7 @@ from robustsnn.attacks import Attack, Source, Suite, pgd
 from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.presets import ball
 from robustsnn.attacks.published import PAPER_RULES
+from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet, Splits
 from robustsnn.data.pad import padded
 from robustsnn.encoders import Discretise
@@ -26,6 +27,7 @@ from robustsnn.interop.frameworks import spiking_modules
 from robustsnn.models import Classifier
 from robustsnn.models.classifier import SpikeCounts, initialise
 from robustsnn.models.time import Layers
+from robustsnn.models.twin import relu_twin
 from robustsnn.names import Entry, explained, find, known, load, registered, untwinned
 from robustsnn.names.config import (
     DEVICE,
@@ -45,8 +47,10 @@ from robustsnn.names.things import Thing, resolve
 from robustsnn.neurons import LIF, STBP, GradientRule, Neurons, Surrogate
 from robustsnn.objectives import Adversarial, Objective
 from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, OrthogonalRetraction
+from robustsnn.objectives.perturbed import WeightPerturbed
 from robustsnn.objectives.schedule import Changing, Scheduled
 from robustsnn.training.epoch import Updating
+from robustsnn.training.step import TrainingStep
 
 
 def flag(name: str) -> Callable[..., Any]:
@@ -100,6 +104,12 @@ def about_suite(name: str) -> dict[str, Any]:
     """What the entry of a suite says, of its twins too; or of the attack that is one."""
     alone, _ = _alone(untwinned(name))
     return explained(find("attack", alone) if alone else find("suite", untwinned(name))).facts()
+
+
+def is_outside(name: str) -> bool:
+    """Whether the suite of that name is somebody's own code."""
+    alone, _ = _alone(untwinned(name))
+    return not alone and find("suite", untwinned(name)).outside
 
 
 def _alone(name: str) -> tuple[str, int | None]:
@@ -227,6 +237,8 @@ def make_model(
 ) -> Classifier:
     """The network for images of that shape."""
     neuron, rule = build_neuron(config.neuron), build_rule(config)
+    if config.activation == "relu" and config.readout == "spikes":
+        raise UserError("model.activation=relu leaves no spikes for model.readout=spikes; use average")
     model = _model(config)(
         image=image,
         classes=classes,
@@ -242,7 +254,7 @@ def make_model(
             raise UserError(f"model.readout=spikes: {type(model).__name__} reads out by itself; use average")
         layers = [*model.body] if isinstance(model.body, nn.Sequential) else [model.body]
         model.body = Layers(*layers, SpikeCounts(Neurons(neuron, config.steps, rule), config.steps))
-    return model
+    return relu_twin(model) if config.activation == "relu" else model
 
 
 def build_neuron(config: NeuronConfig) -> LIF:
@@ -345,10 +357,15 @@ def build_objective(config: ObjectiveConfig) -> Objective | Updating | Changing:
         given |= {"attack": attack} if own else {"over": Adversarial(attack)}
     _effective(given, dict.fromkeys(given), make, "objective")
     objective = make(**given)
-    if config.schedule == ScheduleConfig():
+    if config.schedule != ScheduleConfig():
+        schedule = resolve("schedule", config.schedule.name, config.schedule.options, option="objective.schedule.name")
+        objective = Scheduled(objective, schedule())
+    if config.perturbation is None:
         return objective
-    schedule = resolve("schedule", config.schedule.name, config.schedule.options, option="objective.schedule.name")
-    return Scheduled(objective, schedule())
+    try:
+        return WeightPerturbed(objective, config.perturbation)
+    except UserError as error:
+        raise UserError(f"objective.perturbation={config.perturbation:g}: {error}") from None
 
 
 PUBLISHED_LAMBDAS = {"cifar10": (0.008, 0.002), "cifar100": (0.002, 0.001)}
@@ -397,6 +414,16 @@ def build_constraints(config: ObjectiveConfig, model: nn.Module) -> tuple[Constr
     elif config.constraint.options:
         raise UserError("objective.constraint.options needs objective.constraint.name, for example retraction")
     return tuple(found)
+
+
+def build_step(config: Config, model: nn.Module) -> TrainingStep:
+    """What is done with each batch, beside loss and optimiser."""
+    options = config.train
+    augment = Augment(options.crop, options.flip, options.roll, options.cutout)
+    constraints = build_constraints(config.objective, model)
+    return TrainingStep(
+        None if augment == Augment() else augment, options.precision, constraints, options.graphs, options.average
+    )
 
 
 def build_optimiser(config: TrainConfig, model: torch.nn.Module) -> torch.optim.Optimizer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from robustsnn.evaluation.effort import Effort
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.ours import MANY, check_files
 from robustsnn.ground.progress import Progress, part, silent
@@ -84,5 +85,5 @@ def _run(name: str, run: Path, config: Config, limit: int | None, *, progress: P
     cost = TRAINING[name]
     train_run(config, run, resume=True, progress=part(progress, 0, cost, cost + EVALUATION))
     attacking = part(progress, cost, EVALUATION, cost + EVALUATION)
-    options: dict[str, Any] = {"curve": CURVE, "limit": limit, "batch_size": BATCH}
-    return evaluate_run(run, SUITE, EPS, resume=True, progress=attacking, **options)["models"]
+    found = evaluate_run(run, SUITE, EPS, Effort(BATCH), curve=CURVE, limit=limit, progress=attacking)
+    return found["models"]

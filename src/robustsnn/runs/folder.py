@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from robustsnn.attacks import Source
-from robustsnn.data.augment import Augment
 from robustsnn.data.batches import Splits
-from robustsnn.evaluation import Evaluation, Shard, evaluate, pictures, run_radii
+from robustsnn.evaluation import Effort, Evaluation, Shard, evaluate, pictures, run_radii
 from robustsnn.evaluation.adversarial import rejudge, save_images
 from robustsnn.evaluation.crafting import Precision, check_precision
 from robustsnn.evaluation.fitting import most_passes
@@ -35,16 +34,16 @@ from robustsnn.models.recompute import recomputed
 from robustsnn.names import find, load
 from robustsnn.names.config import Config, DataConfig, about
 from robustsnn.names.parsing import parse_config, read_config
-from robustsnn.records.result import Rate, Results
+from robustsnn.records.result import Accuracy, Results
 from robustsnn.records.typed import record_of
 from robustsnn.runs.build import (
     about_suite,
     build_attack,
-    build_constraints,
     build_data,
     build_model,
     build_objective,
     build_optimiser,
+    build_step,
     flag,
     pick_device,
     suite,
@@ -54,8 +53,13 @@ from robustsnn.runs.fitting import check_crop, check_model
 from robustsnn.runs.machine import machine, moved
 from robustsnn.training.checkpoint import load_weights
 from robustsnn.training.distributed import synchronise_norms
-from robustsnn.training.fit import check_validation, fit
+from robustsnn.training.fit import fit
 from robustsnn.training.folder import check_named, check_witness
+from robustsnn.training.saving import RunFolder
+from robustsnn.training.validation import Validation, check_watched
+
+ANEW = Effort(resume=False)
+"""Saved outcomes are made again."""
 
 
 def train_run(
@@ -107,11 +111,10 @@ def _train(
     if options.sync_batchnorm and processes.count > 1:
         synchronise_norms(model, processes)
     optimiser = build_optimiser(options, model)
-    augment = Augment(options.crop, options.flip, options.roll, options.cutout)
     attack = build_attack(options.validation_attack) if options.validation_attack else None
-    attacked = options.validation_attacked
-    check_validation(objective, data.validation, attack, attacked, options.select)
-    constraints = build_constraints(config.objective, model)
+    validation = Validation(data.validation, attack, options.validation_attacked, options.select)
+    check_watched(objective, validation)
+    step = build_step(config, model)
     document = None
     if not begun and processes.first:
         stale = ("witness.safetensors", "results.json", "samples.npz", "card.md")
@@ -133,23 +136,13 @@ def _train(
                 optimiser,
                 epochs=options.epochs,
                 batch_size=options.batch_size,
-                schedule=load(find("learning_rate", options.schedule, "train.schedule")),
-                validation=data.validation,
-                validation_attack=attack,
-                attacked=attacked,
-                augment=None if augment == Augment() else augment,
-                constraints=constraints,
-                select=options.select,
-                autocast=options.precision,
                 seed=options.seed,
-                run=run,
-                config=document,
-                resume=resume,
-                tensorboard=options.tensorboard,
-                identity=_identity(config, data),
+                schedule=load(find("learning_rate", options.schedule, "train.schedule")),
+                step=step,
+                validation=validation,
+                run=RunFolder(run, document, resume, tensorboard=options.tensorboard, identity=_identity(config, data)),
                 progress=progress,
                 processes=processes,
-                graphs=options.graphs,
             )
     except UserError:
         if processes.first and not begun and not (run / "state").exists():
@@ -257,14 +250,11 @@ def evaluate_run(
     run: Path,
     suites: str | Sequence[str],
     eps: float | str,
+    effort: Effort = ANEW,
     *,
     norm: str = "Linf",
     curve: Sequence[float | str] = (),
     limit: int | None = None,
-    batch_size: int = 128,
-    seed: int = 0,
-    precision: Precision = "float32",
-    resume: bool = False,
     sources: Sequence[Path] = (),
     shard: Shard | None = None,
     merge: Sequence[Path] | None = None,
@@ -279,11 +269,10 @@ def evaluate_run(
 
     Args:
         suites: names; several are run one after the other and become entries "NAME (SUITE)".
+        effort: batch size, seed, precision of crafting, and whether saved outcomes are used or made anew; where they
+            are kept is the run's folder, and those of other evaluations stay.
         norm: Linf or L2, for the suites that know both.
         limit: the first so many test images.
-        precision: of crafting the attacks, see `run_suite`; judging is in float32.
-        resume: use saved outcomes of the very same evaluation, otherwise they are made anew; those of other
-            evaluations stay.
         sources: runs to craft transfer attacks on, for suites that have such.
         shard: attack these batches alone, and write nothing but outcomes; returns {}.
         merge: other copies of this run whose shards are put together with its own (none, if they share one folder);
@@ -306,14 +295,15 @@ def evaluate_run(
     radii = [fraction(value) for value in curve]
     for build in builders.values():
         for value in (radius, *radii):
-            check_precision(precision, build(value))  # refuses that, and a bad eps, before anything is loaded
+            check_precision(effort.precision, build(value))  # refuses that, and a bad eps, before anything is loaded
     check_run(run)
     if shard is None:
         kept = [images_path(run, name) for name in names] if save else []
         check_files([run / "results.json", run / "samples.npz", *kept], overwrite)
         claim = claimed(run, overwrite=True)
     else:
-        settings = json.dumps([names, eps, norm, list(curve), limit, batch_size, seed, precision])
+        of_effort = [effort.batch_size, effort.seed, effort.precision]
+        settings = json.dumps([names, eps, norm, list(curve), limit, *of_effort])
         claim = claimed_part(run, f"{shard.index}-of-{shard.count}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}")
     with claim:
         config, model, data = load_run(run, trust_code=trust_code)
@@ -325,33 +315,27 @@ def evaluate_run(
         if merge is None:
             for name, build in builders.items():
                 made = [build(value) for value in dict.fromkeys((radius, *radii)) if value > 0]
-                say(cost_line(name, most_passes(model, test.floats()[0], made), len(made), len(test), precision))
+                say(cost_line(name, most_passes(model, test.floats()[0], made), len(made), len(test), effort.precision))
+        effort = replace(effort, out=run / "outcomes", resume=effort.resume or merge is not None)
         weights = weights_digest(run)
         entries: dict[str, Any] = {}
         for number, (name, build) in enumerate(builders.items()):
-            options: dict[str, Any] = {
-                "curve": radii,
-                "batch_size": batch_size,
-                "seed": seed,
-                "precision": precision,
-                "out": run / "outcomes",
-                "resume": resume or merge is not None,
-                "progress": part(progress, number, 1, len(names)),
-            }
+            told = part(progress, number, 1, len(names))
+            options: dict[str, Any] = {"curve": radii, "keep_images": save, "progress": told}
             if shard is not None:
-                for _ in run_radii(model, test, build, radius, shard=shard, keep_images=save, **options):
+                for _ in run_radii(model, test, build, radius, effort, shard=shard, **options):
                     pass
                 continue
             folders = None if merge is None else [other / "outcomes" for other in merge]
-            found = evaluate(model, test, build, radius, merge=folders, keep_images=save, flags=checked, **options)
+            found = evaluate(model, test, build, radius, effort, merge=folders, flags=checked, **options)
             if save:
-                keep_images(run, name, found, model, test.floats()[0], batch_size, seed, title=config.title())
+                keep_images(run, name, found, model, test.floats()[0], effort, title=config.title())
             title = config.title() if len(names) == 1 else f"{config.title()} ({name})"
-            entries[title] = {**found.to_dict(), **evaluated_with(name, seed, weights, loaded)}
+            entries[title] = {**found.to_dict(), **evaluated_with(name, effort.seed, weights, loaded)}
         if shard is not None:
             return {}
         first = next(iter(builders.values()))(radius)
-        return write_results(run, entries, weights, pictures(model, test, first, seed=seed))
+        return write_results(run, entries, weights, pictures(model, test, first, seed=effort.seed))
 
 
 def write_results(
@@ -364,11 +348,11 @@ def write_results(
 
 
 def keep_images(
-    run: Path, name: str, found: Evaluation, model: nn.Module, clean: Tensor, batch_size: int, seed: int, title: str
+    run: Path, name: str, found: Evaluation, model: nn.Module, clean: Tensor, effort: Effort, title: str
 ) -> None:
     """Write the adversarial images of a suite of that name into a run's folder; `clean` are the pixels."""
     if found.suite.threat.space == "encoded":
-        clean = encode_images(model, clean, batch_size, seed)
+        clean = encode_images(model, clean, effort.batch_size, effort.seed)
     save_images(images_path(run, name), clean, found.outcomes, found.suite, name=title)
 
 
@@ -394,25 +378,25 @@ def cost_line(suite: str, passes: int, radii: int, images: int, precision: Preci
 
 
 def evaluate_together(
-    run: Path, suites: str | Sequence[str], eps: float | str, *, limit: int | None, batch_size: int, **options: Any
+    run: Path, suites: str | Sequence[str], eps: float | str, effort: Effort = ANEW, **options: Any
 ) -> dict[str, Any]:
     """`evaluate_run` by the processes that torchrun started: each attacks its shard, then the first one merges.
 
     Outcomes and results are those of one process. Returns {} in the other processes. Without torchrun it is
     `evaluate_run`.
     """
-    options |= {"limit": limit, "batch_size": batch_size}
     if not started_together():
-        return evaluate_run(run, suites, eps, **options)
+        return evaluate_run(run, suites, eps, effort, **options)
     config, _, data = load_run(run, trust_code=options.get("trust_code", False))
     device = local_device(pick_device(config.train.device))
     with joined(device) as processes:
         if options["shard"] is not None or options["merge"] is not None:
             raise UserError("--shard and --merge are what torchrun's processes do by themselves; leave them out")
-        if batch_size < 1 or processes.rank * batch_size < (len(data.test) if limit is None else limit):
-            evaluate_run(run, suites, eps, **{**options, "shard": Shard(processes.rank + 1, processes.count)})
+        limit = options.get("limit")
+        if processes.rank * effort.batch_size < (len(data.test) if limit is None else limit):
+            evaluate_run(run, suites, eps, effort, **{**options, "shard": Shard(processes.rank + 1, processes.count)})
         processes.wait(device)
-        return evaluate_run(run, suites, eps, **{**options, "merge": []}) if processes.first else {}
+        return evaluate_run(run, suites, eps, effort, **{**options, "merge": []}) if processes.first else {}
 
 
 def rejudge_run(run: Path, images: Path, *, trust_code: bool | Collection[str] = False) -> dict[str, Any]:
@@ -439,4 +423,4 @@ def summary(entry: dict[str, Any]) -> str:
 
 def show_rate(part: dict[str, Any]) -> str:
     """Accuracy in percent with its interval; "at most" where the attacks had not converged."""
-    return str(record_of(Rate, part, "a rate"))
+    return str(record_of(Accuracy, part, "a rate"))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from robustsnn.evaluation import evaluate
+from robustsnn.evaluation import Effort, evaluate
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import write_json
+from robustsnn.ground.files import from_json, write_json
 from robustsnn.ground.ours import MANY, check_files
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.ground.provenance import versions
@@ -26,7 +26,7 @@ from robustsnn.studies.gradients.measure import gradients
 
 
 @dataclass(frozen=True)
-class Look:
+class SweepLook:
     """What every trained point is attacked with.
 
     Args:
@@ -49,7 +49,7 @@ def sweep(
     over: Mapping[str, Sequence[str]],
     out: Path,
     *,
-    look: Look | None = None,
+    look: SweepLook | None = None,
     workers: int | None = None,
     slurm: Slurm | None = None,
     overwrite: bool = False,
@@ -105,7 +105,7 @@ def _cost(config: Config) -> float:
     return max(1.0, config.train.epochs * config.model.steps * (3.0 + 2.0 * (attack.steps if attack else 0)))
 
 
-def finished(point: Point, run: Path, look: Look | None) -> Done | None:
+def finished(point: Point, run: Path, look: SweepLook | None) -> Done | None:
     """What is there of a point if nothing is left to do, else None."""
     if not (run / "weights.safetensors").exists():
         return None
@@ -127,7 +127,7 @@ def finished(point: Point, run: Path, look: Look | None) -> Done | None:
 def _kept(path: Path) -> dict[str, Any] | None:
     """What `measure` wrote to a file; None where it is damaged, and then it is made again."""
     try:
-        kept = json.loads(path.read_text("utf-8"))
+        kept = from_json(path.read_text("utf-8"))
         json.dumps(kept, allow_nan=False)  # it is written again, and NaN cannot be
         found = kept["results"]
         rates = [rate[name] for rate in (found["clean"], found["worst_case"]) for name in ("accuracy", "n")]
@@ -139,7 +139,7 @@ def _kept(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def measure(point: Point, run: Path, look: Look | None, *, progress: Progress = silent) -> dict[str, Any] | None:
+def measure(point: Point, run: Path, look: SweepLook | None, *, progress: Progress = silent) -> dict[str, Any] | None:
     """Train a point, or continue, and attack it; returns its figures.
 
     Those of validation images are kept in the run's `validation.json`. Test images make an evaluation of the run like
@@ -155,22 +155,22 @@ def measure(point: Point, run: Path, look: Look | None, *, progress: Progress = 
         return found
 
 
-def _asked(run: Path, look: Look) -> dict[str, Any]:
+def _asked(run: Path, look: SweepLook) -> dict[str, Any]:
     """All that the figures depend on."""
     return {"weights": weights_digest(run), "versions": versions(), **asdict(look)}
 
 
-def _figures(run: Path, look: Look, trusted: tuple[str, ...], progress: Progress) -> dict[str, Any]:
+def _figures(run: Path, look: SweepLook, trusted: tuple[str, ...], progress: Progress) -> dict[str, Any]:
     config, model, data = load_run(run, trust_code=trusted)
-    options: dict[str, Any] = {"seed": look.seed, "resume": True, "progress": progress}
+    effort = Effort(seed=look.seed)
     images = data.test if look.part == "test" else data.validation
     images = images if look.limit is None else images.take(look.limit)
     if look.part == "test":
-        found = evaluate_run(run, look.suite, look.eps, limit=look.limit, trust_code=trusted, **options)
+        found = evaluate_run(run, look.suite, look.eps, effort, limit=look.limit, trust_code=trusted, progress=progress)
         entry = found["models"][config.title()]
     else:
-        out = run / "outcomes" / "validation"
-        entry = evaluate(model, images, suite(look.suite), fraction(look.eps), out=out, **options).to_dict()
+        effort = replace(effort, out=run / "outcomes" / "validation")
+        entry = evaluate(model, images, suite(look.suite), fraction(look.eps), effort, progress=progress).to_dict()
     return {
         "clean": entry["clean"],
         "worst_case": entry["worst_case"],

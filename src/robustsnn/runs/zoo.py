@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from robustsnn.data.batches import ImageSet
 from robustsnn.data.given import labelled
+from robustsnn.evaluation.effort import Effort
 from robustsnn.evaluation.measure import digest_of
-from robustsnn.ground.claim import claimed
+from robustsnn.ground.claim import claimed, claimed_files
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import own_name, tensors_digest, write_atomic
-from robustsnn.ground.ours import check_files
+from robustsnn.ground.ours import check_files, ours
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.names.documents import read_document
-from robustsnn.names.parsing import parse_config, read_config
+from robustsnn.names.parsing import options_of, parse_config
 from robustsnn.names.shipped import shipped_file
-from robustsnn.records.result import Rate, Result, Results
+from robustsnn.names.values import shown
+from robustsnn.records.result import Accuracy, Result, Results
 from robustsnn.records.typed import record_of
-from robustsnn.records.zoo import Weights, ZooEntry, key_of, threat_of
+from robustsnn.records.zoo import Weights, ZooEntry, is_address, key_of, threat_of
 from robustsnn.reporting.summary import apart
 from robustsnn.reporting.wording import threat_text
+from robustsnn.runs.build import is_outside
 from robustsnn.runs.folder import check_run, evaluate_run, load_run
 from robustsnn.statistics.binomial import clopper_pearson
 
@@ -45,12 +50,17 @@ def add(
         url: where the weights can be fetched, in the place of a file.
         licence, citation: of the weights; None leaves what the entry says.
     """
+    if not runs:
+        raise UserError("an entry is made of a run that was judged; give its folder")
     run = runs[0]
     check_run(run)
+    if url is not None and not is_address(url):
+        raise UserError(f"url={shown(url)}: give an address that begins with https://, or leave it out")
     name, weights = own_name(run), run / "weights.safetensors"
     config = read_document(run / "config.yaml", "a config")
-    parse_config(read_config(run / "config.yaml"), str(run))  # nobody would build a network of other people's code
-    config["provenance"] = {k: v for k, v in (config.get("provenance") or {}).items() if k not in _LEFT_OUT}
+    _buildable(config, str(run))
+    made = config.get("provenance")
+    config["provenance"] = {k: v for k, v in (made if isinstance(made, dict) else {}).items() if k not in _LEFT_OUT}
     found: dict[tuple[str, str, int, float, str], Result] = {}
     versions = {}
     for folder in [folder for folder in runs if (folder / "results.json").exists()]:
@@ -67,24 +77,36 @@ def add(
     path, place = zoo / f"{name}.json", url or _below(zoo, weights) or f"{name}.safetensors"
     at = Weights(place, _sha256(weights))
     entry = ZooEntry(key_of(config, at), config, at, versions=versions)
-    if path.exists():
-        known = ZooEntry.load(path)
-        if known.key != entry.key:
-            raise UserError(f"{path} is of another network; rename the folder {run}, or give another --zoo")
-        found = {_mark(result): result for result in known.results} | found
-        entry = replace(known, weights=at, versions=versions)
-    entry = replace(
-        entry,
-        results=tuple(found[mark] for mark in sorted(found)),
-        licence=entry.licence if licence is None else licence,
-        citation=entry.citation if citation is None else citation,
-    )
-    if not at.far and not (zoo / place).exists():
-        write_atomic(zoo / place, weights.read_bytes())
-    if not at.far and _sha256(zoo / place) != at.sha256:
-        raise UserError(f"{zoo / place} holds other weights than {weights}; rename the folder {run}, or move the file")
-    entry.write(path)
+    with claimed_files([path]):  # its results are read, joined and written
+        if os.path.lexists(path):
+            known = ZooEntry.load(path)
+            if known.key != entry.key:
+                raise UserError(f"{path} is of another network; rename the folder {run}, or give another --zoo")
+            found = {_mark(result): result for result in known.results} | found
+            entry = replace(known, weights=at, versions=versions)
+        entry = replace(
+            entry,
+            results=tuple(found[mark] for mark in sorted(found)),
+            licence=entry.licence if licence is None else licence,
+            citation=entry.citation if citation is None else citation,
+        )
+        if not at.far and not os.path.lexists(zoo / place):
+            write_atomic(zoo / place, weights.read_bytes())
+        if not at.far and not _holds(zoo / place, at):
+            said = f"{zoo / place} holds other weights than {weights}"
+            raise UserError(f"{said}; rename the folder {run}, or move the file")
+        entry.write(path)
     return path
+
+
+def _buildable(config: dict[str, Any], source: str) -> None:
+    """UserError unless a run's config makes sense here, and names no code outside, which nobody would run."""
+    parse_config(options_of(config), source)
+
+
+def _holds(path: Path, weights: Weights) -> bool:
+    """Whether a file is that of these weights."""
+    return path.is_file() and _sha256(path) == weights.sha256
 
 
 def _mark(result: Result) -> tuple[str, str, int, float, str]:
@@ -106,24 +128,28 @@ def pull(said: Path | str, run: Path, *, root: str | None = None, overwrite: boo
     """Make the folder `run` the run of an entry, a file or a name of `robustsnn zoo list`; returns the entry.
 
     Nothing that the entry names is imported, and its weights are tensors of the SHA-256 that it says.
-    `root` is the folder of the data's files.
+    `root` is the folder of the data's files. UserError if the folder is another run already.
     """
     path = shipped_file(said, "zoo")
     entry = ZooEntry.load(path)
+    config = dict(entry.config)
+    if root is not None:
+        config["data"] = {**(config.get("data") or {}), "root": root}
+    _buildable(config, str(path))
+    written = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
     with claimed(run, overwrite=overwrite):
-        weights = run / "weights.safetensors"
-        check_files([weights, run / "config.yaml"], overwrite)
+        weights, target = run / "weights.safetensors", run / "config.yaml"
+        check_files([weights, target], overwrite)
+        if ours(target) and not (target.read_text("utf-8") == written and _holds(weights, entry.weights)):
+            raise UserError(f"{run} is another run already; give another --out")
         if entry.weights.far:
             _fetch(entry.weights, weights)
         else:
             source = path.parent / entry.weights.place
-            if not source.is_file() or _sha256(source) != entry.weights.sha256:
+            if not _holds(source, entry.weights):
                 raise UserError(f"{source} is not there, or not the file that {path} means; restore it")
             write_atomic(weights, source.read_bytes())
-        config = dict(entry.config)
-        if root is not None:
-            config["data"] = {**(config.get("data") or {}), "root": root}
-        write_atomic(run / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        write_atomic(target, written)
     return entry
 
 
@@ -146,8 +172,8 @@ class Again:
 
     result: Result
     what: str
-    said: Rate
-    ours: Rate
+    said: Accuracy
+    ours: Accuracy
 
     @property
     def holds(self) -> bool:
@@ -180,23 +206,31 @@ def judge(
     batch_size: int = 128,
     progress: Progress = silent,
 ) -> Iterator[Again]:
-    """Attack the first `limit` test images again, as each result of an entry was made, or those of these suites."""
+    """Attack the first `limit` test images again, as each result of an entry was made, or those of these suites.
+
+    A suite of somebody's own code is run only if it is named here; what an entry says is no reason to.
+    """
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         results = pull(said, run, root=root).results
         _, _, data = load_run(run)
         chosen = [result for result in results if not suites or result.suite in suites]
         if not chosen:
-            raise UserError(f"{said} has results of {', '.join(sorted({r.suite for r in results})) or 'no suite'}")
+            there = ", ".join(shown(name) for name in sorted({result.suite for result in results})) or "no suite"
+            asked = f"--suite {', '.join(suites)}: " if suites else ""
+            raise UserError(f"{asked}{said} has results of {there}; " + ("give one of them" if results else "judge it"))
+        outside = [name for name in dict.fromkeys(r.suite for r in chosen) if name not in suites and is_outside(name)]
+        if outside:
+            code = f"the suite {shown(outside[0])} of {said} is code outside this package, which would be run"
+            raise UserError(f"{code}; choose by --suite what is judged")
         for number, result in enumerate(chosen):
             found = evaluate_run(
                 run,
                 result.suite,
                 result.eps or 0.0,
+                Effort(batch_size, result.seed or 0, resume=False),
                 norm=result.norm,
                 limit=limit,
-                batch_size=batch_size,
-                seed=result.seed or 0,
                 progress=part(progress, number, 1, len(chosen)),
             )
             (entry,) = record_of(Results, found, "the results").models.values()
@@ -206,7 +240,7 @@ def judge(
                     yield Again(result, what.replace("_", " "), _same_images(said_rate, ours, data.test), ours)
 
 
-def _same_images(said: Rate, ours: Rate, test: ImageSet) -> Rate:
+def _same_images(said: Accuracy, ours: Accuracy, test: ImageSet) -> Accuracy:
     """What an entry says of the images that we attacked, the first ones of its own, where it says it of each."""
     right, here = said.right, ours.right
     if right is None or here is None or not here.n <= right.n <= len(test):
@@ -215,4 +249,4 @@ def _same_images(said: Rate, ours: Rate, test: ImageSet) -> Rate:
         return said
     first = right.first(here.n, here.images)
     hits = first.number.bit_count()
-    return Rate(hits / first.n, clopper_pearson(hits, first.n), first.n, said.at_most, right=first)
+    return Accuracy(hits / first.n, clopper_pearson(hits, first.n), first.n, said.at_most, right=first)

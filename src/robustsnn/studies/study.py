@@ -33,7 +33,7 @@ class Named(Protocol):
 
 
 @dataclass(frozen=True)
-class Network:
+class NamedNetwork:
     """A network where there is no page."""
 
     name: str
@@ -78,7 +78,8 @@ class Task:
 
         `passes`: what an image costs, in forward passes that take as long (measured on a WRN-16-4 on a CPU).
         """
-        return self.images.take(min(len(self.images), max(least, int(self.work / (self.macs * passes)))))
+        cost = max(1.0, self.macs * passes)  # of layers that nobody counts there are none
+        return self.images.take(min(len(self.images), max(least, int(self.work / cost))))
 
     def ask(self, measure: Callable[..., Found], images: ImageSet, **options: Any) -> Found:
         """What a measurement finds in the network at these images, with what every one is told."""
@@ -114,7 +115,7 @@ class Study(Generic[Found]):
     weight: float = 1.0
 
 
-class Recorded:
+class Summarised:
     """What was measured, of which a record is saved: less than there is in memory."""
 
     def record(self) -> Any:

@@ -12,6 +12,7 @@ from robustsnn.ground.errors import UserError
 from robustsnn.ground.tensors import read_tensors, write_tensors
 from robustsnn.models.classifier import renamed
 from robustsnn.names.values import shown
+from robustsnn.training.average import Average
 
 _ADVICE = "train the run first, or give its folder; a damaged file must be restored or trained anew"
 
@@ -55,9 +56,18 @@ def load_weights(path: Path | str, model: nn.Module) -> dict[str, Any]:
     return metadata
 
 
-def save_state(path: Path | str, model: nn.Module, optimiser: torch.optim.Optimizer, **metadata: Any) -> None:
-    """Write model and optimiser in one file, so that no crash can leave two halves of different age."""
+def save_state(
+    path: Path | str,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: Average | None = None,
+    **metadata: Any,
+) -> None:
+    """Write model, optimiser and averaged weights in one file, so that no crash can leave parts of different age."""
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    if average is not None:
+        tensors |= {f"average.{name}": tensor for name, tensor in average.weights.items()}
+        metadata["averaged"] = average.steps
     scalars: dict[str, Any] = {}
     for index, entries in optimiser.state_dict()["state"].items():
         for key, value in entries.items():
@@ -75,8 +85,10 @@ def _fits(value: Any, weight: Tensor) -> bool:
     return value is None or type(value) in (int, float, bool)
 
 
-def load_state(path: Path | str, model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
-    """Read what `save_state` wrote into model and optimiser; returns the metadata."""
+def load_state(
+    path: Path | str, model: nn.Module, optimiser: torch.optim.Optimizer, average: Average | None = None
+) -> dict[str, Any]:
+    """Read what `save_state` wrote into model, optimiser and averaged weights; returns the metadata."""
     path = Path(path)
     tensors, metadata = read_tensors(path, _ADVICE)
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "optimiser": {}}
@@ -84,6 +96,8 @@ def load_state(path: Path | str, model: nn.Module, optimiser: torch.optim.Optimi
         part, _, rest = name.partition(".")
         parts.setdefault(part, {})[rest] = tensor
     _load_into(model, parts["model"], path)
+    if average is not None:
+        average.restore(parts.get("average", {}), metadata.get("averaged"), path)
     scalars = metadata.pop("optimiser_scalars", {})
     if not isinstance(scalars, dict):
         raise UserError(f"{path} is damaged: its optimiser_scalars are {shown(scalars)}; train into another folder")

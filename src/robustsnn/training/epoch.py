@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from robustsnn.data.augment import Augment
 from robustsnn.data.batches import ImageSet, batches
 from robustsnn.ground.distributed import ALONE, Processes
 from robustsnn.ground.door import ask
@@ -19,10 +18,10 @@ from robustsnn.ground.seeds import generator, seeded
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import check_logits, correct
 from robustsnn.objectives import Objective
-from robustsnn.objectives.constraints import Constraint
 from robustsnn.training.distributed import average_statistics, go_on, over_the_batch, see, share_of, sum_gradients
 from robustsnn.training.graphs import Graphs, recordable
 from robustsnn.training.log import Means
+from robustsnn.training.step import TrainingStep
 
 
 @runtime_checkable
@@ -82,12 +81,10 @@ def one_epoch(
     data: ImageSet,
     objective: Objective | Updating,
     optimiser: torch.optim.Optimizer,
+    how: TrainingStep,
     *,
     epoch: int,
     batch_size: int,
-    augment: Augment | None,
-    constraints: Sequence[Constraint],
-    autocast: Literal["float32", "bfloat16"],
     seed: int,
     tell: Callable[[int, float], None],
     processes: Processes = ALONE,
@@ -105,7 +102,12 @@ def one_epoch(
     # Layers that draw from torch's global generator (dropout) repeat too; the caller's state is kept.
     with seeded(seed, "layers", epoch, *([processes.rank] if processes.rank else [])):
         walk = batches(
-            data, batch_size, generator=draws, augment=augment, device=device, rows=lambda n: processes.share(n).rows
+            data,
+            batch_size,
+            generator=draws,
+            augment=how.augment,
+            device=device,
+            rows=lambda n: processes.share(n).rows,
         )
         for step, (x, y) in enumerate(walk):
             share = processes.share(min(batch_size, len(data) - step * batch_size))
@@ -118,12 +120,14 @@ def one_epoch(
             if record:
                 made = iter([graphs.step(objective, x, y, generator=own)])  # type: ignore[union-attr]
             else:
-                made = _updates(objective, model, x, y, own, autocast)
+                made = _updates(objective, model, x, y, own, how.precision)
             for terms, logits in made:
                 loss = torch.stack([term.mean() for term in terms.values()]).sum()
                 figures, hits = over_the_batch(loss, terms, correct(logits.detach(), y).sum(), processes, share)
                 if not math.isfinite(figures["loss"]):
-                    raise UserError(f"{_diverged(epoch, step, figures)}; {_advice(objective, optimiser, autocast)}")
+                    raise UserError(
+                        f"{_diverged(epoch, step, figures)}; {_advice(objective, optimiser, how.precision)}"
+                    )
                 if not record and not loss.requires_grad:
                     raise UserError(
                         f"the loss of {objective!r:.80} does not depend on the weights of {type(model).__name__}: "
@@ -135,7 +139,7 @@ def one_epoch(
                 sum_gradients(model, processes)
                 average_statistics(model, processes, share)
                 optimiser.step()
-                for constraint in constraints:
+                for constraint in how.constraints:
                     constraint(model, generator=of_constraints)
                 for name, mean in figures.items():
                     means.add(name, mean * share.total, share.total)
@@ -144,7 +148,7 @@ def one_epoch(
             go_on(draws, own, processes, device)
     if not all(bool(tensor.isfinite().all()) for tensor in model.state_dict().values()):
         raise UserError(
-            f"the weights are not finite after epoch {epoch + 1}; {_advice(objective, optimiser, autocast)}"
+            f"the weights are not finite after epoch {epoch + 1}; {_advice(objective, optimiser, how.precision)}"
         )
     return means()
 

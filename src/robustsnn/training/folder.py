@@ -49,8 +49,15 @@ def write_config(run: Path, config: Mapping[str, Any] | None, model: nn.Module, 
     write_atomic(run / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
+def check_mapping(config: Any) -> None:
+    """UserError for a config that is neither None nor a mapping."""
+    if config is not None and not isinstance(config, Mapping):
+        raise UserError(f"config of type {type(config).__name__}: give a mapping of options, as a YAML file has it")
+
+
 def check_config(config: Mapping[str, Any] | None) -> None:
     """UserError where `write_config` would refuse it."""
+    check_mapping(config)
     if config is not None and "provenance" not in config:
         parse_config(dict(config), "config", trust_code=True)
 

@@ -13,13 +13,13 @@ from robustsnn.attacks.presets import pgd
 from robustsnn.attacks.threat import check_images
 from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.judge import device_of
-from robustsnn.ground.door import ask, check_list, check_number, check_whole
+from robustsnn.ground.door import ask, check_number, check_rising, check_seed, check_whole
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import generator, seeded
 from robustsnn.ground.types import Images, Logits
-from robustsnn.studies.smoothing.record import Level, Smoothed, certified_radius, rejected
+from robustsnn.studies.smoothing.record import Certificates, SigmaLevel, certified_radius, rejected
 
 CHOOSE = 5
 """A class is chosen by draws / CHOOSE votes of their own."""
@@ -38,7 +38,7 @@ def smoothing(
     batch_size: int = 128,
     seed: int = 0,
     progress: Progress = silent,
-) -> Smoothed:
+) -> Certificates:
     """Certify g, the network under noise, and attack g.
 
         g(x) = argmax_c P[f(x + e) = c],  e ~ N(0, sigma^2 I)
@@ -65,17 +65,18 @@ def smoothing(
     """
     check_whole("batch_size", batch_size)
     check_whole("draws", draws, least=CHOOSE)
-    for name, values in (("sigma", sigma), ("radii", radii)):
-        check_list(name, values, "numbers")
-        for value in values:
-            check_number(name, value, above=0)
-        if not values or list(values) != sorted(set(values)):
-            raise UserError(f"{name}={list(values)}: give at least one, rising")
-    if not 0.5 < confidence < 1:
+    check_seed(seed)
+    check_rising("sigma", sigma)
+    check_rising("radii", radii)
+    check_number("confidence", confidence, above=0.5)
+    if confidence >= 1:
         raise UserError(f"confidence={confidence}: allowed is above 0.5 and below 1")
     x, y = labelled(data)
     check_images(x, y)
     device, levels = device_of(model, x), []
+    passes, units = round(1.2 * draws + len(radii) * (1.2 * draws + 125)), len(x) * len(sigma)
+    text = f"smoothing, at most {passes:,} passes an image"
+    progress(0, units, text)
     with frozen(model):
         for number, deviation in enumerate(sigma):
             at = (0.0, *(deviation * radius for radius in radii))
@@ -91,9 +92,9 @@ def smoothing(
                     broken[i, 0] = g.differs(votes, label)
                     for k in range(1, len(at)):
                         broken[i, k] = broken[i, k - 1] or g.differs(g.votes(g.attacked(image, label, at[k])), label)
-                progress(number * len(x) + i + 1, len(x) * len(sigma), "smoothing")
-            levels.append(Level(deviation, certain, abstained, at, broken))
-    return Smoothed(len(x), draws, confidence, tuple(levels))
+                progress(number * len(x) + i + 1, units, text)
+            levels.append(SigmaLevel(deviation, certain, abstained, at, broken))
+    return Certificates(len(x), draws, confidence, tuple(levels))
 
 
 @dataclass(frozen=True)
