@@ -24,7 +24,7 @@ from robustsnn.names import load, registered
 from robustsnn.neurons import BPTR, IF, Neurons
 from robustsnn.records.exhibit import Block, Chart, Line, Pictures, Table, Words
 from robustsnn.records.typed import plain
-from robustsnn.reporting.figures import Found, decimals
+from robustsnn.reporting.figures import ShownQuantity, decimals
 from robustsnn.reporting.page import write_report
 from robustsnn.reporting.reading import Model, models_of, read_runs
 from robustsnn.studies.corruptions.measure import corruptions
@@ -33,7 +33,7 @@ from robustsnn.studies.energy.measure import energy
 from robustsnn.studies.gradients import show as gradients
 from robustsnn.studies.gradients.measure import gradients as gradients_of
 from robustsnn.studies.smoothing.measure import smoothing
-from robustsnn.studies.study import Network, Study
+from robustsnn.studies.study import NamedNetwork, Study
 from robustsnn.studies.theory import show as theory
 from robustsnn.studies.theory.density import density_bound
 from robustsnn.studies.theory.difference import finite_difference
@@ -344,7 +344,7 @@ def refusal(study: Study[Any], path: Path) -> str:
     """What is said of a file that is refused; "" if it can be shown."""
     assert study.read is not None
     try:
-        study.blocks([(Network("net"), study.read(path))])
+        study.blocks([(NamedNetwork("net"), study.read(path))])
     except UserError as error:
         return str(error)
     return ""
@@ -380,9 +380,9 @@ def test_an_analysis_of_other_weights_is_refused(runs: list[Path]) -> None:
 
 
 def test_found_figures_in_words() -> None:
-    assert Found((0.39, 0.4341), 8, 0.41234).text() == "0.412 [0.39, 0.434]"
-    assert Found(None, 8, 0.41234).text(percent=True) == "41.2 %"
-    assert Found(None, 0, None).text() == "undefined"
-    assert Found((0.95, 1.03), 8, 0.99).percents().interval == (95.0, 100.0)
+    assert ShownQuantity((0.39, 0.4341), 8, 0.41234).text() == "0.412 [0.39, 0.434]"
+    assert ShownQuantity(None, 8, 0.41234).text(percent=True) == "41.2 %"
+    assert ShownQuantity(None, 0, None).text() == "undefined"
+    assert ShownQuantity((0.95, 1.03), 8, 0.99).percents().interval == (95.0, 100.0)
     assert decimals([123.0, None, 0.0]) == 0
     assert decimals([0.0123]) == 4

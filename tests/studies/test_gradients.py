@@ -20,7 +20,7 @@ from robustsnn.models import Plan, vgg
 from robustsnn.neurons import ASSG, IF, RGA, STBP, Arctan, gradient_rule
 from robustsnn.studies.gradients.measure import gradients
 from robustsnn.studies.shared import norms
-from robustsnn.studies.shared.medians import Share, median, rank_correlation, share
+from robustsnn.studies.shared.medians import Proportion, median, rank_correlation, share
 
 X, Y = images(7, (1, 8, 8), low=0.0, high=1.0), torch.arange(7) % 4
 RULES = {"own": None, "arctan": STBP(Arctan()), "assg": ASSG()}
@@ -245,5 +245,5 @@ def test_ranks_and_shares():
     assert rank_correlation(a, np.exp(a)) == {"value": pytest.approx(1), "n": 4}
     assert rank_correlation(a, -a)["value"] == pytest.approx(-1)
     assert rank_correlation(a, np.ones(5))["value"] is None
-    assert share(np.array([], bool)) == Share(None, 0, None)
+    assert share(np.array([], bool)) == Proportion(None, 0, None)
     assert share(np.array([True, False])).share == 0.5

@@ -12,7 +12,7 @@ from robustsnn.records.typed import Interval
 
 
 @dataclass(frozen=True)
-class Figure:
+class Quantity:
     """95 % interval and number of samples of a value, which is the field that follows; None is undefined."""
 
     interval: Interval | None
@@ -36,10 +36,10 @@ class Figure:
         ends = "" if self.interval is None else f" [{said(self.interval[0])}, {said(self.interval[1])}]"
         return f"{said(self.value)}{' %' if percent else ''}{ends}"
 
-    def as_share(self) -> Found:
+    def as_share(self) -> ShownQuantity:
         """The same, the interval cut to what a share can be."""
         low, high = self.interval or (0.0, 0.0)
-        return Found(self.interval and (min(1.0, max(0.0, low)), min(1.0, max(0.0, high))), self.n, self.value)
+        return ShownQuantity(self.interval and (min(1.0, max(0.0, low)), min(1.0, max(0.0, high))), self.n, self.value)
 
     def percents(self) -> Cell:
         """A cell of a share in percent."""
@@ -52,13 +52,13 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Found(Figure):
+class ShownQuantity(Quantity):
     """A figure that no record holds as one."""
 
     figure: float | None
 
 
-def line(name: str, x: Iterable[float], y: Sequence[Figure], colour: int, style: Style = "line") -> Line:
+def line(name: str, x: Iterable[float], y: Sequence[Quantity], colour: int, style: Style = "line") -> Line:
     """Figures over x, with their intervals; a gap where one is undefined."""
     values = tuple(math.nan if one.value is None else one.value for one in y)
     return Line(name, tuple(map(float, x)), values, tuple(one.interval for one in y), style, colour)

@@ -115,7 +115,7 @@ class Study(Generic[Found]):
     weight: float = 1.0
 
 
-class Recorded:
+class Summarised:
     """What was measured, of which a record is saved: less than there is in memory."""
 
     def record(self) -> Any:

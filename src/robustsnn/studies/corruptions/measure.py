@@ -22,11 +22,11 @@ from robustsnn.studies.corruptions.kinds import STRENGTHS, Kind
 from robustsnn.studies.corruptions.record import Corruptions, OfKind
 from robustsnn.studies.shared.medians import accuracy, mean
 from robustsnn.studies.shared.response import Response, probability
-from robustsnn.studies.study import Recorded
+from robustsnn.studies.study import Summarised
 
 
 @dataclass(frozen=True, eq=False)
-class Corrupted(Recorded):
+class Corrupted(Summarised):
     """Hits of n images: `right` `[kinds, strengths, n]` and `clean` `[n]`.
 
     Args:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustsnn.records.arrays import beside
 from robustsnn.records.typed import SOME, plain, read_record
-from robustsnn.studies.shared.medians import Accuracy, Mean
+from robustsnn.studies.shared.medians import Mean, ShareRight
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class OfKind:
     of: str
     amounts: tuple[float, ...]
     mean: Mean
-    strengths: tuple[Accuracy, ...]
+    strengths: tuple[ShareRight, ...]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Corruptions:
     """
 
     n: int
-    clean: Accuracy
+    clean: ShareRight
     mean: Mean
     lost: Mean
     strengths: tuple[Mean, ...]

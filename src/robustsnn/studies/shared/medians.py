@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robustsnn.records.typed import Gap
-from robustsnn.reporting.figures import Figure
+from robustsnn.reporting.figures import Quantity
 from robustsnn.statistics.binomial import clopper_pearson
 from robustsnn.statistics.correlation import spearman
 from robustsnn.studies.shared.tally import Tally
@@ -23,7 +23,7 @@ Gaps: TypeAlias = tuple[Gap, ...]
 
 
 @dataclass(frozen=True)
-class Mean(Figure):
+class Mean(Quantity):
     """Of the samples where the value is defined, with its t-interval; `total` and `scatter` are those of `Tally`."""
 
     mean: float | None
@@ -32,21 +32,21 @@ class Mean(Figure):
 
 
 @dataclass(frozen=True)
-class Median(Figure):
+class Median(Quantity):
     """Of the samples where the value is defined, with an interval between order statistics."""
 
     median: float | None
 
 
 @dataclass(frozen=True)
-class Share(Figure):
+class Proportion(Quantity):
     """Of samples of some kind; the interval is that of Clopper and Pearson."""
 
     share: float | None
 
 
 @dataclass(frozen=True)
-class Accuracy(Figure):
+class ShareRight(Quantity):
     """The same of images, of those classified correctly."""
 
     accuracy: float
@@ -76,15 +76,15 @@ def median(values: Values) -> Median:
     return Median((float(known[k - 1]), float(known[n - k])) if k else None, n, float(np.median(known)) if n else None)
 
 
-def share(hits: NDArray[np.bool_]) -> Share:
+def share(hits: NDArray[np.bool_]) -> Proportion:
     """None of no samples."""
     n = len(hits)
-    return Share(clopper_pearson(int(hits.sum()), n), n, float(hits.mean())) if n else Share(None, 0, None)
+    return Proportion(clopper_pearson(int(hits.sum()), n), n, float(hits.mean())) if n else Proportion(None, 0, None)
 
 
-def accuracy(hits: NDArray[np.bool_]) -> Accuracy:
+def accuracy(hits: NDArray[np.bool_]) -> ShareRight:
     """Of at least one image."""
-    return Accuracy(clopper_pearson(int(hits.sum()), len(hits)), len(hits), float(hits.mean()))
+    return ShareRight(clopper_pearson(int(hits.sum()), len(hits)), len(hits), float(hits.mean()))
 
 
 def rank_correlation(a: Values, b: Values) -> dict[str, float | None]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from robustsnn.ground.errors import UserError
 from robustsnn.records.typed import Positive, Size
-from robustsnn.reporting.figures import Found
+from robustsnn.reporting.figures import ShownQuantity
 
 if TYPE_CHECKING:  # it is read where there is no torch
     from torch import Tensor
@@ -77,10 +77,10 @@ def _ratio(value: float, by: int) -> float:
     return value // by if isinstance(value, int) else value / by
 
 
-def found(tally: Tally, per: float = 1) -> Found:
+def found(tally: Tally, per: float = 1) -> ShownQuantity:
     """The mean of what was summed, in units of so many, as it is shown."""
     ends = tally.interval()
-    return Found(None if ends is None else (ends[0] / per, ends[1] / per), tally.n, tally.mean / per)
+    return ShownQuantity(None if ends is None else (ends[0] / per, ends[1] / per), tally.n, tally.mean / per)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import generator, seeded
 from robustsnn.ground.types import Images, Logits
-from robustsnn.studies.smoothing.record import Level, Smoothed, certified_radius, rejected
+from robustsnn.studies.smoothing.record import Certificates, SigmaLevel, certified_radius, rejected
 
 CHOOSE = 5
 """A class is chosen by draws / CHOOSE votes of their own."""
@@ -38,7 +38,7 @@ def smoothing(
     batch_size: int = 128,
     seed: int = 0,
     progress: Progress = silent,
-) -> Smoothed:
+) -> Certificates:
     """Certify g, the network under noise, and attack g.
 
         g(x) = argmax_c P[f(x + e) = c],  e ~ N(0, sigma^2 I)
@@ -93,8 +93,8 @@ def smoothing(
                     for k in range(1, len(at)):
                         broken[i, k] = broken[i, k - 1] or g.differs(g.votes(g.attacked(image, label, at[k])), label)
                 progress(number * len(x) + i + 1, units, text)
-            levels.append(Level(deviation, certain, abstained, at, broken))
-    return Smoothed(len(x), draws, confidence, tuple(levels))
+            levels.append(SigmaLevel(deviation, certain, abstained, at, broken))
+    return Certificates(len(x), draws, confidence, tuple(levels))
 
 
 @dataclass(frozen=True)

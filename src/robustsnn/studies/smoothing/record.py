@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from robustsnn.records.typed import SOME, having
 from robustsnn.statistics.binomial import clopper_pearson
-from robustsnn.studies.shared.medians import Accuracy, Share, Values, accuracy, kept, share
-from robustsnn.studies.study import Recorded
+from robustsnn.studies.shared.medians import Proportion, ShareRight, Values, accuracy, kept, share
+from robustsnn.studies.study import Summarised
 
 CURVE = np.linspace(0, 3, 25)
 """Radii of the curve, in sigma; beyond 3 no image has a certificate of less than some 5,000 draws."""
@@ -40,7 +40,7 @@ def rejected(own: int, other: int, confidence: float) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class Level(Recorded):
+class SigmaLevel(Summarised):
     """The classifier smoothed by noise of one sigma, at n images.
 
     Args:
@@ -62,7 +62,7 @@ class Level(Recorded):
 
     @property
     def contradictions(self) -> int:
-        """Images both certified and broken at a radius: possible by chance alone, see `Smoothed`."""
+        """Images both certified and broken at a radius: possible by chance alone, see `Certificates`."""
         both = [self.certified(radius) & broken for radius, broken in zip(self.radii, self.broken.T, strict=True)]
         return int(np.any(both, 0).sum())
 
@@ -80,7 +80,7 @@ class Level(Recorded):
 
 
 @dataclass(frozen=True)
-class Smoothed(Recorded):
+class Certificates(Summarised):
     """What `smoothing` found.
 
     Each certificate, and each break, holds with `confidence` over the draws of its image.
@@ -89,7 +89,7 @@ class Smoothed(Recorded):
     n: int
     draws: int
     confidence: float
-    levels: tuple[Level, ...]
+    levels: tuple[SigmaLevel, ...]
 
     def record(self) -> Smoothing:
         """What is saved of it."""
@@ -101,22 +101,22 @@ class Certified:
     """The share of images with the true class at every point of less than that distance."""
 
     radius: float
-    certified: Accuracy
+    certified: ShareRight
 
 
 @dataclass(frozen=True)
 class Between(Certified):
     """And the share that no attack broke: the accuracy lies between."""
 
-    standing: Accuracy
+    standing: ShareRight
 
 
 @dataclass(frozen=True)
 class AtSigma:
-    """What `Level` says of one sigma; `between` at the radii of the attacks."""
+    """What `SigmaLevel` says of one sigma; `between` at the radii of the attacks."""
 
     sigma: float
-    abstained: Share
+    abstained: Proportion
     curve: tuple[Certified, ...]
     between: Annotated[tuple[Between, ...], SOME]
     contradictions: int

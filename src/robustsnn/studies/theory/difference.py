@@ -27,12 +27,12 @@ from robustsnn.studies.shared import norms
 from robustsnn.studies.shared.medians import Values, kept, mean, median, share
 from robustsnn.studies.shared.passes import name_of
 from robustsnn.studies.shared.response import Response, probability
-from robustsnn.studies.study import Recorded
-from robustsnn.studies.theory.record import Differences, Step
+from robustsnn.studies.study import Summarised
+from robustsnn.studies.theory.record import DifferenceRecord, DifferenceStep
 
 
 @dataclass(frozen=True, eq=False)
-class FiniteDifference(Recorded):
+class FiniteDifference(Summarised):
     """What `finite_difference` found.
 
     Args:
@@ -83,10 +83,10 @@ class FiniteDifference(Recorded):
         h, error = np.log(np.array(points)).T
         return float(np.polyfit(h, error, 1)[0])
 
-    def record(self) -> Differences:
+    def record(self) -> DifferenceRecord:
         """What is saved of it."""
         rows = zip(self.steps, self.errors, self.relative, self.quotients, strict=True)
-        return Differences(
+        return DifferenceRecord(
             len(self.l1),
             self.loss,
             self.rule,
@@ -96,7 +96,7 @@ class FiniteDifference(Recorded):
             self.order,
             self.orders,
             tuple(
-                Step(h, mean(error), median(error), median(relative), share(quotient[self.l1 > 0] == 0))
+                DifferenceStep(h, mean(error), median(error), median(relative), share(quotient[self.l1 > 0] == 0))
                 for h, error, relative, quotient in rows
             ),
             kept({"l1": self.l1, "quotients": self.quotients}),

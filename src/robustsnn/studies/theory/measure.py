@@ -15,7 +15,7 @@ from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.studies.study import Found, Task
 from robustsnn.studies.theory.density import density_bound
 from robustsnn.studies.theory.difference import finite_difference
-from robustsnn.studies.theory.record import Differences, Refused, Theory
+from robustsnn.studies.theory.record import DifferenceRecord, Refused, Theory
 from robustsnn.studies.theory.sharing import sharing
 from robustsnn.studies.theory.signal import signal_to_noise
 
@@ -51,7 +51,7 @@ def trade_off(model: nn.Module, images: ImageSet, *, progress: Progress = silent
     )
 
 
-def _difference(*arguments: Any, **options: Any) -> Differences:
+def _difference(*arguments: Any, **options: Any) -> DifferenceRecord:
     return finite_difference(*arguments, **options).record()
 
 

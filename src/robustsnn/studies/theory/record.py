@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from robustsnn.records.typed import SOME, having, plain
 from robustsnn.statistics.correlation import Correlation
 from robustsnn.statistics.jackknife import Estimate
-from robustsnn.studies.shared.medians import Mean, Median, Share
+from robustsnn.studies.shared.medians import Mean, Median, Proportion
 from robustsnn.studies.shared.tally import Tally
 from robustsnn.studies.theory.signal_values import SignalToNoise
 
@@ -147,7 +147,7 @@ class DensityBound:
 
 
 @dataclass(frozen=True)
-class Step:
+class DifferenceStep:
     """The relative error of the finite difference of one h, and the quotient over the norm.
 
     `still`: quotients of 0, of samples whose gradient is not zero altogether.
@@ -157,11 +157,11 @@ class Step:
     error: Mean
     median_error: Median
     relative: Median
-    still: Share
+    still: Proportion
 
 
 @dataclass(frozen=True)
-class Differences:
+class DifferenceRecord:
     """What `FiniteDifference` says, over steps h that fall. `zero`: samples whose gradient is zero altogether."""
 
     n: int
@@ -172,7 +172,7 @@ class Differences:
     l1: Mean
     order: float | None
     orders: tuple[float | None, ...]
-    steps: Annotated[tuple[Step, ...], SOME]
+    steps: Annotated[tuple[DifferenceStep, ...], SOME]
     samples: Annotated[dict[str, tuple[Any, ...]], having("l1", "quotients")]
 
 
@@ -190,7 +190,7 @@ class Theory:
     signal: SignalToNoise | Refused | None = None
     sharing: Sharing | Refused | None = None
     density: DensityBound | Refused | None = None
-    difference: Differences | Refused | dict[str, Differences | Refused] | None = None
+    difference: DifferenceRecord | Refused | dict[str, DifferenceRecord | Refused] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, of what was asked."""

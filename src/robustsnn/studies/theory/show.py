@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from robustsnn.draw.table import figure_text
 from robustsnn.records.exhibit import Block, Cell, Chart, Line, Row, Table, Words
-from robustsnn.reporting.figures import Found, decimals, line
+from robustsnn.reporting.figures import ShownQuantity, decimals, line
 from robustsnn.reporting.wording import count, listing
 from robustsnn.studies.shared.tally import found as tally_found
 from robustsnn.studies.study import Named, Shown
-from robustsnn.studies.theory.record import DensityBound, Differences, Refused, Sharing, Theory
+from robustsnn.studies.theory.record import DensityBound, DifferenceRecord, Refused, Sharing, Theory
 from robustsnn.studies.theory.signal_values import Pair, SignalToNoise
 
 _ABOUT = (
@@ -92,7 +92,7 @@ def _sign(pair: Pair) -> int:
 
 def _over_steps(model: Named, entry: SignalToNoise) -> Line:
     found = [at.network.sup.snr for at in entry.at]
-    best = [Found(one.interval, one.n, one.corrected if one.interval else one.value) for one in found]
+    best = [ShownQuantity(one.interval, one.n, one.corrected if one.interval else one.value) for one in found]
     return line(model.name, (at.steps for at in entry.at), best, model.colour)
 
 
@@ -105,7 +105,7 @@ def _sharing(shown: Shown[Sharing]) -> list[Block]:
         else:
             decided = ends is not None and not ends[0] <= 0 <= ends[1]
             direction = "falls" if trend.value < 0 else "does not fall"
-            said = f"the correlation {direction} with depth, trend {Found(ends, trend.n, trend.value).text()}"
+            said = f"the correlation {direction} with depth, trend {ShownQuantity(ends, trend.n, trend.value).text()}"
             said += (
                 ""
                 if decided
@@ -116,7 +116,7 @@ def _sharing(shown: Shown[Sharing]) -> list[Block]:
         left = f"; {count(entry.undefined, 'weight')} without a correlation left out" if entry.undefined else ""
         words.append(f"{model.name}, {count(entry.n, 'image')}: {said}{left}.")
         tensors = [(one.depth, one.pearson) for one in entry.tensors if one.pearson is not None]
-        found = [Found(one.interval, one.n, one.value) for _, one in tensors]
+        found = [ShownQuantity(one.interval, one.n, one.value) for _, one in tensors]
         lines.append(line(model.name, (depth for depth, _ in tensors), found, model.colour, "points"))
     chart = Chart(
         "Correlation of zeros in the input gradient and in weight gradients",
@@ -153,7 +153,7 @@ def _bounds(entry: DensityBound) -> str:
     return f"{listing(said) or 'it cannot be evaluated'}.{conditions}"
 
 
-def _difference(shown: Shown[Differences]) -> list[Block]:
+def _difference(shown: Shown[DifferenceRecord]) -> list[Block]:
     words, lines = [_DIFFERENCE], []
     for model, entry in shown:
         name, style = f"{model.name}, {'smooth' if entry.smooth else 'spiking'}", "dashed" if entry.smooth else "line"
@@ -172,7 +172,7 @@ def _difference(shown: Shown[Differences]) -> list[Block]:
     return [Words(tuple(words), "The finite difference for the l1 norm"), chart]
 
 
-def _order(entry: Differences) -> str:
+def _order(entry: DifferenceRecord) -> str:
     # Of the last two h alone: it is as h tends to 0 that proposition 1 promises an order.
     order, last = next(iter(entry.orders[::-1]), None), entry.steps[-1]
     said = (
