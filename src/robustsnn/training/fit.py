@@ -20,9 +20,9 @@ from robustsnn.data.batches import ImageSet
 from robustsnn.data.given import Data, image_set
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.distributed import ALONE, Processes
-from robustsnn.ground.door import check_path, check_seed, check_whole
+from robustsnn.ground.door import check_progress, check_seed, check_whole
 from robustsnn.ground.errors import Advice, UserError
-from robustsnn.ground.files import write_atomic
+from robustsnn.ground.files import path_of, write_atomic
 from robustsnn.ground.modes import undisturbed
 from robustsnn.ground.progress import Callback, Progress, displayed
 from robustsnn.objectives import Objective
@@ -138,9 +138,9 @@ def fit(
     if config is not None and run is None:
         raise UserError("config is what the run folder says; give run=... too")
     check_config(config)
-    if run is not None:
-        check_path("run", run)
-    run = None if run is None else Path(run)
+    if progress is not None:
+        check_progress(progress)
+    run = None if run is None else path_of("run", run)
     if graphs and (isinstance(objective, Updating) or processes.count > 1):
         raise UserError("graphs=True is for one process and an objective of one loss per batch; leave it out")
     recorded = Graphs(model, autocast) if graphs else None

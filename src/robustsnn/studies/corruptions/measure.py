@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from robustsnn.data.given import Data, image_set
 from robustsnn.evaluation.judge import device_of
-from robustsnn.ground.door import check_whole
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import derived
@@ -21,6 +20,7 @@ from robustsnn.records.outcome import rate
 from robustsnn.studies.corruptions.events import EVENTS
 from robustsnn.studies.corruptions.images import IMAGES
 from robustsnn.studies.corruptions.kinds import STRENGTHS, Kind
+from robustsnn.studies.shared.checks import check_asked
 from robustsnn.studies.shared.medians import tally
 from robustsnn.studies.shared.response import Response, probability
 
@@ -76,7 +76,7 @@ def corruptions(
 
     Source of kinds and families: Hendrycks and Dietterich, ICLR 2019. Ours are made anew, see `IMAGES`.
     """
-    check_whole("batch_size", batch_size)
+    check_asked(model, seed, progress, batch_size=(batch_size, 1))
     x, y = image_set(data).floats()
     device, kinds = device_of(model, x), IMAGES if x.ndim == 4 else EVENTS
     clean = np.zeros(len(x), bool)
