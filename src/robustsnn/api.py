@@ -20,9 +20,9 @@ from robustsnn.evaluation import Effort, Evaluation, pictures
 from robustsnn.evaluation.crafting import Precision
 from robustsnn.evaluation.masking import Checking
 from robustsnn.ground.claim import claimed
-from robustsnn.ground.door import check_list, check_model, check_path
+from robustsnn.ground.door import check_callable, check_list, check_model, check_progress
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import write_atomic
+from robustsnn.ground.files import path_of, write_atomic
 from robustsnn.ground.modes import undisturbed
 from robustsnn.ground.ours import check_files
 from robustsnn.ground.progress import Callback, Progress, displayed, silent
@@ -64,7 +64,7 @@ def train(
     `trust_code`: True, or the names. With `overwrite` the folder may hold files of others, and those of equal names are
     replaced.
     """
-    check_path("out", out)
+    path_of("out", out)
     if isinstance(config, Path | str):
         config = parse_config(read_config(config_file(config)), str(config), trust_code=trust_code)
     elif isinstance(config, Mapping):
@@ -131,7 +131,11 @@ def evaluate(
     check_list("sources", sources, "models or folders of runs")
     check_list("curve", curve, "radii")
     if out is not None:
-        check_path("out", out)
+        path_of("out", out)
+    if progress is not None:
+        check_progress(progress)
+    if on_attack is not None:
+        check_callable("on_attack", on_attack, "print")
     check_mapping(config)
     if isinstance(suite, list | tuple):
         suite = listed(suite, norm)
@@ -203,6 +207,7 @@ def report(
         card: also write a model card, `card.md`, into the folder of each run.
         overwrite: replace files of these names that are no report's.
     """
+    path_of("out", out)
     if isinstance(results, Evaluation):
         results = {"model": results}
     if isinstance(results, Mapping):
@@ -212,7 +217,7 @@ def report(
             runs = [_folder(Path(folder) / str(number), *item) for number, item in enumerate(results.items())]
             write_report(runs, Path(out), title=title, overwrite=overwrite)
         return Path(out)
-    runs = [Path(run) for run in ([results] if isinstance(results, Path | str) else results)]
+    runs = [path_of("results", run) for run in (results if isinstance(results, list | tuple) else [results])]
     check_cards(runs if card else [], overwrite)
     write_report(runs, Path(out), title=title, overwrite=overwrite)
     if card:

@@ -102,6 +102,8 @@ def test_what_ran_out_is_told_from_other_errors():
     with pytest.raises((RuntimeError, OverflowError, TypeError, ValueError)) as caught:
         torch.zeros(3)[0:1].expand(1 << 70)
     assert "too large" in exhausted(caught.value)
+    assert "memory" in exhausted(ImportError("lib.so: failed to map segment from shared object"))
+    assert exhausted(ImportError("no module x")) == ""
     assert "nested" in exhausted(RecursionError())
     assert "too large" in exhausted(OverflowError("x"))
     assert exhausted(RuntimeError("expected a tensor")) == exhausted(UserError("out of memory")) == ""

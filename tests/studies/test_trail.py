@@ -335,7 +335,7 @@ def test_wrong_input_is_refused() -> None:
         trail(model, (X[:0], Y[:0]))
     with pytest.raises(UserError, match="at least 1"):
         trail(model, (X, Y), batch_size=0)
-    with pytest.raises(UserError, match="weights_of=-1: at least 0"):
+    with pytest.raises(UserError, match="weights_of=-1: a whole number of at least 0"):
         trail(model, (X, Y), weights_of=-1)
     with pytest.raises(UserError, match="label 12"):
         trail(model, (X, Y + 9))

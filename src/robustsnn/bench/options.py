@@ -85,7 +85,8 @@ class Options:
             _among(name, self.several(name), allowed)
         _among("growth_network", [self.growth_network], registered("model"))
         if self.image.count("x") != 2:
-            raise UserError(f"--image {self.image}: three numbers C x H x W are needed, for example 3x32x32; give them")
+            said = self.image or "''"
+            raise UserError(f"--image {said}: three numbers C x H x W are needed, for example 3x32x32; give them")
         self.shape  # noqa: B018
         for name in ("neuron_steps", "growth_steps", "growth_batches"):
             self.numbers(name)
@@ -128,7 +129,8 @@ def _whole(name: str, value: Any) -> int:
     """A whole number from 1 that a program can bear."""
     text = str(value).strip()
     if not text.isdecimal() or not 1 <= int(text) <= _MOST:
-        raise UserError(f"--{name} {text}: a whole number from 1 to {_MOST} is needed; give one, or leave --{name} out")
+        wanted = f"a whole number from 1 to {_MOST} is needed; give one, or leave --{name} out"
+        raise UserError(f"--{name} {text or repr(text)}: {wanted}")
     return int(text)
 
 

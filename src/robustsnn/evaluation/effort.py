@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import get_args
 
 from robustsnn.evaluation.crafting import Precision
-from robustsnn.ground.door import check_among, check_kind, check_path, check_seed, check_whole
+from robustsnn.ground.door import check_among, check_kind, check_seed, check_whole
+from robustsnn.ground.files import path_of
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Effort:
         check_seed(self.seed)
         check_among("precision", self.precision, get_args(Precision))
         if self.out is not None:
-            check_path("out", self.out)
+            path_of("out", self.out)
         check_kind("resume", self.resume, bool, "True")
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -119,6 +118,11 @@ def check_callable(name: str, value: Any, example: str) -> None:
         raise UserError(f"{name}={said_of(value)}: a function is needed, such as {example}")
 
 
+def check_progress(value: Any) -> None:
+    """UserError unless it can be told (units done, units in all, what is going on)."""
+    check_callable("progress", value, "lambda done, total, text: print(text)")
+
+
 _OF_THE_IMAGES = ("shape", "size", "channels", "dimension", "type", "same device")
 """Words of errors that images of another kind raise."""
 
@@ -136,12 +140,6 @@ def ask(model: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
             f"{type(model).__name__} fails on images of shape {list(x.shape)}, {kind} ({said[:200]}); give those that "
             f"it is made for{', x.float()' if x.dtype == torch.float64 else ''}"
         ) from error
-
-
-def check_path(name: str, value: Any) -> None:
-    """UserError unless a value names a file or a folder."""
-    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
-        raise UserError(f"{name}={said_of(value)}: the name of a file or a folder is needed, such as 'runs/mine'")
 
 
 def check_list(name: str, value: Any, of: str) -> None:

@@ -37,6 +37,7 @@ _FIXES = {
     errno.EEXIST: "a file is where a folder is needed; give another name",
     errno.ENOENT: "give the name of one that is there",
     errno.EMFILE: "raise the limit on open files (ulimit -n), then repeat the command",
+    errno.ENOMEM: "there is not enough memory; close other programs, or raise the limit (ulimit -v)",
     errno.EIO: "the disk or the network drive fails; give another place, then repeat the command",
 }
 
@@ -71,6 +72,7 @@ class Advice(UserWarning):
 
 
 _MEMORY = ("allocate memory", "out of memory", "bad_alloc", "Unable to allocate", "invalid buffer size")
+_MEMORY += ("failed to map segment",)  # of a library that is loaded late
 _NUMBERS = ("overflow", "out of range integral", "too large to convert", "too large to be represented", "numel:")
 
 
@@ -86,7 +88,7 @@ def exhausted(error: BaseException) -> str:
     said = str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "there is not enough memory"
-    if isinstance(error, RuntimeError | ValueError) and any(word in said for word in _MEMORY):
+    if isinstance(error, RuntimeError | ValueError | ImportError) and any(word in said for word in _MEMORY):
         return "there is not enough memory"
     plain = isinstance(error, RuntimeError | ValueError | TypeError)
     if isinstance(error, OverflowError) or (plain and any(word in said.lower() for word in _NUMBERS)):

@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from robustsnn.ground.errors import UserError, in_short
+
 
 def write_atomic(path: Path | str, content: bytes | str) -> None:
     """Write `content` under a temporary name beside `path`, flush it to disk, then rename.
@@ -39,6 +41,13 @@ def write_atomic(path: Path | str, content: bytes | str) -> None:
             error.filename, error.filename2 = str(path), None  # a full disk names no file, and nobody knows the other
         raise
     _sync_folder(path.parent)
+
+
+def path_of(name: str, value: Any) -> Path:
+    """The file or folder that a value names; UserError, with the argument's name, if it names none."""
+    if not isinstance(value, str | Path) or not str(value).strip() or "\0" in str(value):
+        raise UserError(f"{name}={in_short(value)}: the name of a file or a folder is needed, such as 'runs/mine'")
+    return Path(value)
 
 
 def own_name(folder: Path | str) -> str:

@@ -56,6 +56,8 @@ class Thing:
         except Exception as error:
             too_much = exhausted(error)
             entered = error.__traceback__ is not None and error.__traceback__.tb_next is not None
+            if "memory" in too_much and not self.options:
+                raise  # what is to be lowered is elsewhere
             if not too_much and (not isinstance(error, TypeError) or (self.entry.outside and entered)):
                 raise  # whose code it is says best what is wrong
             said = f"{_options(self.option)}={shown(dict(self.options), 200)} of {self.entry.name}"

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import write_json
+from robustsnn.ground.files import path_of, write_json
 from robustsnn.records.result import Result
 from robustsnn.records.typed import plain, read_record
 
@@ -71,7 +71,7 @@ class ZooEntry:
     @staticmethod
     def load(path: Path) -> ZooEntry:
         """Read `path`. UserError, with the place, where it makes no sense."""
-        return read_record(ZooEntry, path, SCHEMA)
+        return read_record(ZooEntry, path_of("path", path), SCHEMA)
 
     def write(self, path: Path) -> None:
         """Write to `path`; of results what says nothing is left out."""
@@ -93,6 +93,7 @@ def key_of(config: dict[str, Any], weights: Weights) -> str:
 
 def read_zoo(folder: Path) -> dict[str, ZooEntry]:
     """The entries of a folder by the names of their files, in the order of the alphabet. UserError for none."""
+    folder = path_of("folder", folder)
     names = [name for name in sorted(os.listdir(folder)) if name.endswith(".json") and not name.startswith(".")]
     if not names:
         raise UserError(f"{folder} holds no entry; make one by robustsnn zoo add RUN --zoo {folder}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robustsnn.ground.claim import claimed_files
-from robustsnn.ground.files import own_name, write_atomic
+from robustsnn.ground.files import own_name, path_of, write_atomic
 from robustsnn.ground.ours import check_files
 from robustsnn.ground.units import grid_words
 from robustsnn.names import untwinned
@@ -105,6 +105,7 @@ def write_board(zoo: Path, out: Path, *, overwrite: bool = False) -> Path:
 
     The bytes depend on the entries alone. UserError where there are none, or one makes no sense.
     """
+    zoo, out = path_of("zoo", zoo), path_of("out", out)
     networks = [BoardNetwork(name, entry, _run(name, entry)) for name, entry in read_zoo(zoo).items()]
     rows = sorted((row for network in networks for row in rows_of(network)), key=_order)
     used = [suite for suite in SUITES if any(row.standing.get(suite) for row in rows)]

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from robustsnn.ground import errors
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.files import own_name, write_atomic
@@ -36,7 +37,7 @@ def write_cards(runs: Sequence[Path], *, overwrite: bool = False) -> list[Path]:
             with claimed(path.parent, overwrite=True):
                 write_atomic(path, text)
         except OSError as error:
-            raise UserError(f"{path} cannot be written ({error}); make its folder writable") from error
+            raise UserError(errors.in_words(error)) from error
     return list(cards)
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from robustsnn.draw.blocks import Part, parts
 from robustsnn.draw.files import stem
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_words
 from robustsnn.ground.files import write_atomic
 from robustsnn.ground.ours import check_files
 from robustsnn.records.exhibit import Exhibit
@@ -74,7 +74,7 @@ def write_exhibits(
     try:
         write_atomic(out, page)
     except OSError as error:
-        raise UserError(f"{out} cannot be written ({error}); choose another place") from error
+        raise UserError(in_words(error)) from error
 
 
 def _common(lists: Sequence[Sequence[T]]) -> list[T]:

@@ -9,7 +9,7 @@ from typing import Any
 from robustsnn.draw.bars import bars_view
 from robustsnn.draw.files import download
 from robustsnn.ground.claim import claimed_files
-from robustsnn.ground.errors import UserError
+from robustsnn.ground.errors import UserError, in_words
 from robustsnn.ground.files import own_name, write_atomic
 from robustsnn.ground.ours import LATEX, MARKDOWN, check_files
 from robustsnn.reporting import results as shown
@@ -60,7 +60,7 @@ def write_report(runs: Sequence[Path], out: Path, *, title: str | None = None, o
                 write_atomic(out.with_suffix(f".{kind}"), text)
             write_atomic(out, page)
     except OSError as error:
-        raise UserError(f"{out} cannot be written ({error}); choose another place") from error
+        raise UserError(in_words(error)) from error
 
 
 def written(out: Path) -> list[Path]:

@@ -20,12 +20,13 @@ from robustsnn.ground.door import (
     check_list,
     check_model,
     check_number,
+    check_progress,
     check_rising,
     check_seed,
     check_whole,
 )
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import own_name, write_arrays, write_json
+from robustsnn.ground.files import own_name, path_of, write_arrays, write_json
 from robustsnn.ground.modes import evaluating, undisturbed
 from robustsnn.ground.ours import check_files
 from robustsnn.ground.progress import Progress, part, silent
@@ -98,12 +99,17 @@ def analyze(
     for name, value in (("limit", limit), ("batch_size", batch_size), ("draws", draws)):
         check_whole(name, value)
     check_seed(seed)
+    check_progress(progress)
     for name, value in (("mac", mac), ("ac", ac), ("work", work)):
         check_number(name, value, above=0)
     for name, value in (("loss", loss), ("attack", attack), ("rule", rule)):
         check_kind(name, value, str, "'own'" if name == "rule" else "'pgd'" if name == "attack" else "'cross_entropy'")
     check_among("statistics", statistics, get_args(Statistics))
     check_list("parts", parts, "studies, see `robustsnn list studies`")
+    for part_of in parts:
+        check_kind("parts", part_of, str, "'trail'")
+    if out is not None:
+        path_of("out", out)
     check_list("radii", radii, "radii")
     check_rising("sigma", sigma)
     if not isinstance(model, Path | str):

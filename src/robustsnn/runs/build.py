@@ -44,6 +44,7 @@ from robustsnn.names.config import (
     TrainingAttackConfig,
 )
 from robustsnn.names.things import Thing, resolve
+from robustsnn.names.values import shown
 from robustsnn.neurons import LIF, STBP, GradientRule, Neurons, Surrogate
 from robustsnn.objectives import Adversarial, Objective
 from robustsnn.objectives.constraints import Constraint, ConvexShortcuts, OrthogonalRetraction
@@ -166,7 +167,8 @@ def _effective(values: Mapping[str, Any], usual: Mapping[str, Any], thing: Thing
     """UserError where an option was given another value than the usual one, and the thing does not take it."""
     for name, value in values.items():
         if value != usual[name] and not thing.takes(name):
-            raise UserError(f"{group}.{name} has no effect on {thing.option}={thing.entry.name}")
+            said = f"{group}.{name}={shown(value)} has no effect on {thing.option}={thing.entry.name}"
+            raise UserError(f"{said}; leave {group}.{name} out")
 
 
 def _data(config: DataConfig) -> tuple[Thing, dict[str, Any]]:
@@ -179,7 +181,8 @@ def _data(config: DataConfig) -> tuple[Thing, dict[str, Any]]:
     places["root"] = "data.root, the folder of its files (or where to put them)"
     load = resolve("data", config.name, config.options, option="data.name", given=places, gives=Splits)
     if cut != FramesConfig() and not load.takes("frames"):
-        raise UserError(f"data.frames has no effect on data.name={config.name}; it is for event data")
+        said = f"data.frames has no effect on data.name={config.name}; it is for event data"
+        raise UserError(f"{said}, leave it out")
     given: dict[str, Any] = {key: getattr(config, key) for key in ("root", "download", "validation", "seed")}
     if load.takes("frames"):
         given |= {"frames": cut.steps, "by": cut.by, "levels": cut.levels, "size": cut.size}
@@ -284,7 +287,8 @@ def build_surrogate(config: SurrogateConfig) -> Surrogate:
     if config.value is None:
         return make()
     if not make.parameters:
-        raise UserError(f"model.surrogate.value has no effect on model.surrogate.name={config.name}")
+        said = f"model.surrogate.value={config.value} has no effect on model.surrogate.name={config.name}"
+        raise UserError(f"{said}; leave it out")
     return make(**{next(iter(make.parameters)): config.value})
 
 

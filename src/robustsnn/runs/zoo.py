@@ -17,8 +17,9 @@ from robustsnn.data.given import labelled
 from robustsnn.evaluation.effort import Effort
 from robustsnn.evaluation.measure import digest_of
 from robustsnn.ground.claim import claimed, claimed_files
+from robustsnn.ground.door import check_kind, check_list, check_progress, check_whole
 from robustsnn.ground.errors import UserError
-from robustsnn.ground.files import own_name, tensors_digest, write_atomic
+from robustsnn.ground.files import own_name, path_of, tensors_digest, write_atomic
 from robustsnn.ground.ours import check_files, ours
 from robustsnn.ground.progress import Progress, part, silent
 from robustsnn.names.documents import read_document
@@ -39,7 +40,12 @@ _LEFT_OUT = ("command", "started", "platform")
 
 
 def add(
-    runs: Sequence[Path], zoo: Path, *, url: str | None = None, licence: str | None = None, citation: str | None = None
+    runs: Path | str | Sequence[Path | str],
+    zoo: Path | str,
+    *,
+    url: str | None = None,
+    licence: str | None = None,
+    citation: str | None = None,
 ) -> Path:
     """Write the entry of a run that was judged into the folder `zoo`; returns its file, named by the run's folder.
 
@@ -50,10 +56,14 @@ def add(
         url: where the weights can be fetched, in the place of a file.
         licence, citation: of the weights; None leaves what the entry says.
     """
+    runs = [path_of("runs", run) for run in (runs if isinstance(runs, list | tuple) else [runs])]
     if not runs:
-        raise UserError("an entry is made of a run that was judged; give its folder")
-    run = runs[0]
+        raise UserError("runs=[]: an entry is made of a run that was judged; give its folder")
+    run, zoo = runs[0], path_of("zoo", zoo)
     check_run(run)
+    for word, value in (("url", url), ("licence", licence), ("citation", citation)):
+        if value is not None:
+            check_kind(word, value, str, "'MIT'" if word == "licence" else "a text")
     if url is not None and not is_address(url):
         raise UserError(f"url={shown(url)}: give an address that begins with https://, or leave it out")
     name, weights = own_name(run), run / "weights.safetensors"
@@ -124,16 +134,17 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def pull(said: Path | str, run: Path, *, root: str | None = None, overwrite: bool = False) -> ZooEntry:
+def pull(said: Path | str, run: Path | str, *, root: str | None = None, overwrite: bool = False) -> ZooEntry:
     """Make the folder `run` the run of an entry, a file or a name of `robustsnn zoo list`; returns the entry.
 
     Nothing that the entry names is imported, and its weights are tensors of the SHA-256 that it says.
     `root` is the folder of the data's files. UserError if the folder is another run already.
     """
-    path = shipped_file(said, "zoo")
+    path, run = shipped_file(path_of("said", said), "zoo"), path_of("run", run)
     entry = ZooEntry.load(path)
     config = dict(entry.config)
     if root is not None:
+        path_of("root", root)
         config["data"] = {**(config.get("data") or {}), "root": root}
     _buildable(config, str(path))
     written = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
@@ -210,6 +221,10 @@ def judge(
 
     A suite of somebody's own code is run only if it is named here; what an entry says is no reason to.
     """
+    check_whole("limit", limit)
+    check_whole("batch_size", batch_size)
+    check_list("suites", suites, "names of suites")
+    check_progress(progress)
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         results = pull(said, run, root=root).results
@@ -217,7 +232,7 @@ def judge(
         chosen = [result for result in results if not suites or result.suite in suites]
         if not chosen:
             there = ", ".join(shown(name) for name in sorted({result.suite for result in results})) or "no suite"
-            asked = f"--suite {', '.join(suites)}: " if suites else ""
+            asked = f"--suite {', '.join(map(str, suites))}: " if suites else ""
             raise UserError(f"{asked}{said} has results of {there}; " + ("give one of them" if results else "judge it"))
         outside = [name for name in dict.fromkeys(r.suite for r in chosen) if name not in suites and is_outside(name)]
         if outside:

@@ -17,7 +17,7 @@ from torch import nn
 from robustsnn.data.given import Data, image_set
 from robustsnn.ground.claim import claimed
 from robustsnn.ground.distributed import ALONE, Processes
-from robustsnn.ground.door import check_seed, check_whole
+from robustsnn.ground.door import check_progress, check_seed, check_whole
 from robustsnn.ground.errors import Advice, UserError
 from robustsnn.ground.modes import undisturbed
 from robustsnn.ground.progress import Callback, Progress, displayed
@@ -106,6 +106,8 @@ def fit(
     judging = validation if validation is None or isinstance(validation, Validation) else Validation(validation)
     check_watched(objective, judging)
     select = "last" if judging is None else judging.select
+    if progress is not None:
+        check_progress(progress)
     folder = run if run is None or isinstance(run, RunFolder) else RunFolder(run)
     if step.graphs and (isinstance(objective, Updating) or processes.count > 1):
         raise UserError("graphs=True is for one process and an objective of one loss per batch; leave it out")

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from robustsnn.ground.door import check_path
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.fields import check_fields
-from robustsnn.ground.files import write_atomic
+from robustsnn.ground.files import path_of, write_atomic
 from robustsnn.training import log
 from robustsnn.training.average import Average
 from robustsnn.training.checkpoint import load_state, load_weights, save_state, save_weights
@@ -45,7 +44,7 @@ class RunFolder:
     identity: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        check_path("run", self.path)
+        path_of("run", self.path)
         check_config(self.config)
         check_fields(self)
 

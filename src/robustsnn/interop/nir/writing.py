@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from robustsnn.ground.door import check_path
 from robustsnn.ground.errors import UserError
+from robustsnn.ground.files import path_of
 from robustsnn.ground.modes import evaluating
 from robustsnn.interop.nir.euler import DT, written
 from robustsnn.interop.nir.library import library
@@ -27,7 +27,7 @@ def write_nir(path: Path | str, model: Classifier, dt: float = DT) -> None:
     `pixel_std`): its input is (encode(x) - mean) / std, and its output [T, B, K] is to be averaged over time.
     """
     nir = library()
-    check_path("path", path)
+    path_of("path", path)
     nir.write(str(path), graph_of(model, dt))
 
 

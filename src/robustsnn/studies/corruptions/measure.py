@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from robustsnn.data.given import Data, image_set
 from robustsnn.evaluation.judge import device_of
-from robustsnn.ground.door import check_whole
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import derived
@@ -20,6 +19,7 @@ from robustsnn.studies.corruptions.events import EVENTS
 from robustsnn.studies.corruptions.images import IMAGES
 from robustsnn.studies.corruptions.kinds import STRENGTHS, Kind
 from robustsnn.studies.corruptions.record import Corruptions, OfKind
+from robustsnn.studies.shared.checks import check_asked
 from robustsnn.studies.shared.medians import accuracy, mean
 from robustsnn.studies.shared.response import Response, probability
 from robustsnn.studies.study import Summarised
@@ -66,7 +66,7 @@ def corruptions(
 
     Source of kinds and families: Hendrycks and Dietterich, ICLR 2019. Ours are made anew, see `IMAGES`.
     """
-    check_whole("batch_size", batch_size)
+    check_asked(model, seed, progress, batch_size=(batch_size, 1))
     x, y = image_set(data).floats()
     device, kinds = device_of(model, x), IMAGES if x.ndim == 4 else EVENTS
     clean = np.zeros(len(x), bool)

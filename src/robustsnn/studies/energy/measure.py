@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.judge import device_of, repeats
+from robustsnn.ground.door import check_number
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import evaluating
 from robustsnn.ground.progress import Progress, silent
@@ -19,6 +20,7 @@ from robustsnn.neurons import Neurons
 from robustsnn.studies.energy.activity import Spikes, tally
 from robustsnn.studies.energy.operations import Counter
 from robustsnn.studies.energy.record import Energy
+from robustsnn.studies.shared.checks import check_asked
 from robustsnn.studies.shared.fanout import weighted_layers
 from robustsnn.studies.shared.passes import draws_numbers
 from robustsnn.studies.shared.timesteps import steps_of
@@ -61,9 +63,10 @@ def energy(
 
     Raises UserError for energies that are not positive, and without images or without weight layers.
     """
-    for name, value in (("mac", mac), ("ac", ac), ("batch_size", batch_size)):
-        if not 0 < value < float("inf"):
-            raise UserError(f"{name}={value}: a number > 0 is needed")
+    check_asked(model, seed, progress, batch_size=(batch_size, 1))
+    check_number("mac", mac, above=0)
+    check_number("ac", ac, above=0)
+    mac, ac = float(mac), float(ac)
     x, _ = labelled(data)
     device = device_of(model, x)
     with evaluating(model), torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.judge import device_of
-from robustsnn.ground.door import check_whole
+from robustsnn.ground.door import check_list, check_number, said_of
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
@@ -20,6 +21,7 @@ from robustsnn.ground.widest import wide
 from robustsnn.neurons import GradientRule, gradient_rule
 from robustsnn.studies.gradients.record import Gradients, Magnitudes, Near, Normalised, Spread
 from robustsnn.studies.shared import norms
+from robustsnn.studies.shared.checks import check_asked
 from robustsnn.studies.shared.medians import kept, mean
 from robustsnn.studies.shared.passes import name_of
 from robustsnn.studies.shared.response import Response, probability
@@ -66,12 +68,9 @@ def gradients(
     Raises UserError for wrong options or labels, and if there is no finite gradient at the pixels.
     """
     rules = {"own": None} if rules is None else rules
-    for name, value, least in (("bins", bins, 1), ("keep", keep, 0), ("batch_size", batch_size, 1)):
-        check_whole(name, value, least)
-    if not rules:
-        raise UserError("rules={}: give at least one, or none at all for the network's own")
-    if not all(0 <= tolerance < 1 for tolerance in tolerances):
-        raise UserError(f"tolerances={list(tolerances)}: shares of the largest entry are in [0, 1)")
+    _check(rules, tolerances)
+    least = {"bins": (bins, 1), "keep": (keep, 0), "batch_size": (batch_size, 1)}
+    check_asked(model, seed, progress, loss=loss, rules=rules.values(), **least)
     x, y = labelled(data)
     device = device_of(model, x)
     found = {label: _Collected(tolerances, bins) for label in rules}
@@ -100,6 +99,16 @@ def gradients(
     }
     spreads = tuple(found[label].spread(label, name_of(rule), x[0].numel()) for label, rule in rules.items())
     return Gradients(len(x), x[0].numel(), name_of(loss), spreads, arrays)
+
+
+def _check(rules: Any, tolerances: Any) -> None:
+    if not isinstance(rules, Mapping) or not rules:
+        raise UserError(f"rules={said_of(rules)}: give labels with rules, at least one, or None for the network's own")
+    check_list("tolerances", tolerances, "shares")
+    for tolerance in tolerances:
+        check_number("tolerances", tolerance)
+        if not 0 <= tolerance < 1:
+            raise UserError(f"tolerances={list(tolerances)}: shares of the largest entry are in [0, 1)")
 
 
 class _Collected:

@@ -13,12 +13,14 @@ from robustsnn.attacks.presets import pgd
 from robustsnn.attacks.threat import check_images
 from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.judge import device_of
-from robustsnn.ground.door import ask, check_number, check_rising, check_seed, check_whole
+from robustsnn.ground.door import ask, check_number, check_rising
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import frozen
 from robustsnn.ground.progress import Progress, silent
 from robustsnn.ground.seeds import generator, seeded
 from robustsnn.ground.types import Images, Logits
+from robustsnn.losses import check_logits
+from robustsnn.studies.shared.checks import check_asked
 from robustsnn.studies.smoothing.record import Certificates, SigmaLevel, certified_radius, rejected
 
 CHOOSE = 5
@@ -63,9 +65,7 @@ def smoothing(
         sigma: deviations of the noise, in the units of the pixels.
         radii: of the attacks, in sigma.
     """
-    check_whole("batch_size", batch_size)
-    check_whole("draws", draws, least=CHOOSE)
-    check_seed(seed)
+    check_asked(model, seed, progress, batch_size=(batch_size, 1), draws=(draws, CHOOSE))
     check_rising("sigma", sigma)
     check_rising("radii", radii)
     check_number("confidence", confidence, above=0.5)
@@ -86,6 +86,7 @@ def smoothing(
                 with seeded(seed, "smoothing", i):
                     g = _Smoothed(model, deviation, draws, confidence, batch_size, generator(seed, "smoothing", i))
                     votes = g.votes(image)
+                    check_logits(votes[1:].float(), y[i : i + 1])
                     top = int(votes[0].argmax())
                     radius = certified_radius(int(votes[1, top]), draws, deviation, confidence)
                     certain[i], abstained[i] = radius * (top == label), not radius

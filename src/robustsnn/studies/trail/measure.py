@@ -13,7 +13,7 @@ from robustsnn.attacks.attempt import Attacker
 from robustsnn.attacks.streams import Streams
 from robustsnn.data.given import Data, labelled
 from robustsnn.evaluation.judge import device_of, repeats
-from robustsnn.ground.door import check_among
+from robustsnn.ground.door import check_among, said_of
 from robustsnn.ground.errors import UserError
 from robustsnn.ground.modes import batch_statistics, evaluating
 from robustsnn.ground.progress import Progress, silent
@@ -21,6 +21,7 @@ from robustsnn.ground.seeds import derived, seeded
 from robustsnn.ground.types import Images, Labels, Logits, Loss
 from robustsnn.losses import check_logits, cross_entropy
 from robustsnn.neurons import GradientRule
+from robustsnn.studies.shared.checks import check_asked
 from robustsnn.studies.shared.passes import all_weights, draws_numbers, finite, name_of
 from robustsnn.studies.shared.tally import Side
 from robustsnn.studies.trail.backward import Place, Seen, backward, layouts
@@ -78,9 +79,10 @@ def trail(
     Raises UserError if there are no images, if labels do not fit the logits, if the logits do not depend on the
     pixels, if logits or gradients are not finite, or if the network's operations change from batch to batch.
     """
-    for name, value, least in (("batch_size", batch_size, 1), ("weights_of", weights_of, 0), ("first", first, 0)):
-        if value < least:
-            raise UserError(f"{name}={value}: at least {least} is needed")
+    least = {"batch_size": (batch_size, 1), "weights_of": (weights_of, 0), "first": (first, 0)}
+    check_asked(model, seed, progress, loss=loss, rules=[rule], **least)
+    if attack is not None and not hasattr(attack, "run"):
+        raise UserError(f"attack={said_of(attack)}: give one, such as robustsnn.attacks.fgsm('8/255'), or None")
     check_among("statistics", statistics, get_args(Statistics))
     x, y = labelled(data)
     device = device_of(model, x)
