@@ -56,7 +56,7 @@ def test_a_wrong_value_is_named_with_what_is_allowed(wrong, said):
         (["--json", "/nowhere/at/all.json"], "--json /nowhere/at/all.json: give a file name in an existing folder"),
         (["--json", "."], "--json .: give a file name"),
         (["--compare", "a.json"], "compare"),
-        (["--compare", "a.json", "b.json"], "a.json cannot be read as a measurement"),
+        (["--compare", "a.json", "b.json"], "a.json: no such file or directory; give the name of one that is there"),
         (["--compare", "a.json", "b.json", "--rounds", "7"], "--compare measures nothing; leave out --rounds"),
         (["--speed", "1"], "speed"),
     ],

@@ -298,6 +298,7 @@ def test_dry_run_prints_a_config_that_is_complete_and_reads_back(capsys, tmp_pat
         "schedule": {"name": "constant", "options": {}},
         "retraction": None,
         "constraint": {"name": None, "options": {}},
+        "perturbation": None,
     }
     (tmp_path / "again.yaml").write_text(out)
     assert run("train", tmp_path / "again.yaml", "--dry_run", capture=capsys)[1] == out

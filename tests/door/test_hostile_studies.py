@@ -52,7 +52,9 @@ def test_a_label_beyond_the_classes_is_named_by_the_smoothed_classifier(label: i
         smoothing(spiking(), (images(2, (1, 8, 8)), torch.tensor([0, label])), draws=5)
 
 
-@pytest.mark.parametrize("value", [value for value in ODD if value != "x"] + [None, 3, "", " "], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "value", [value for value in ODD if value != "x"] + [None, 3, "", " "], ids=lambda value: type(value).__name__
+)
 def test_what_names_no_file_is_refused_by_the_zoo_and_the_report(value: Any, tmp_path: Path) -> None:
     asked = (
         lambda: pull(value, tmp_path / "run"),

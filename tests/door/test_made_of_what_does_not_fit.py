@@ -28,6 +28,7 @@ MADE = [
     *(objectives.Adversarial(PGD), objectives.TRADES(0.1, PGD), objectives.AdversarialLogitPairing(0.1, PGD)),
     *(objectives.CleanLogitPairing(0.1, 0.1), objectives.GradientRegularised(0.1), objectives.Hire(0.1)),
     *(objectives.MembraneGuard(0.1, 1.0), objectives.OneStep(0.1), objectives.SparsityRegularised(0.1)),
+    *(objectives.MART(0.1, PGD), objectives.WeightPerturbed()),
     *(objectives.OrthogonalRetraction(0.01), objectives.ConvexShortcuts(), objectives.Cosine(), objectives.WarmUp(1)),
     *(objectives.ByValidation(), objectives.Scheduled(objectives.SparsityRegularised(0.1), objectives.Constant())),
     *(evaluation.Judge(), evaluation.Shard(), evaluation.Effort(), training.RunFolder("run"), training.TrainingStep()),

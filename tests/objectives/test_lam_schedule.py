@@ -75,7 +75,7 @@ def test_by_validation_stays_in_its_bounds_and_moves_one_rate_at_a_time(history)
 
 
 def test_by_validation_says_what_it_lacks():
-    with pytest.raises(UserError, match="validation_attack"):
+    with pytest.raises(UserError, match="give fit a validation with an attack"):
         ByValidation().factor(1, 5, [{"validation": {"accuracy": 0.5, "n": 3}}])
 
 

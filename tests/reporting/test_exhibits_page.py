@@ -142,7 +142,7 @@ def test_wrong_arguments_say_the_fix(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="name each once"):
         write_exhibits([*some, *some], tmp_path / "page.html")
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="choose another place"):
+    with pytest.raises(UserError, match="a file is where a folder is needed; give another name"):
         write_exhibits(some, tmp_path / "file" / "page.html")
     broken = Exhibit("a", "b", "c", "d", (Pictures("heat", ("x",), (("r", (Picture(b"no"),)),)), pictures()))
     with pytest.raises(UserError, match="no PNG"):

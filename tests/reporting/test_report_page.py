@@ -309,7 +309,7 @@ def test_wrong_arguments_say_the_fix(runs: list[Path], out: Path, tmp_path: Path
         write_report([runs[0], runs[0]], out)
     with pytest.raises(UserError, match=r"must end in \.html"):
         write_report(runs, out.with_suffix(".csv"))
-    with pytest.raises(UserError, match="a part of it is a file where a folder is needed"):
+    with pytest.raises(UserError, match="a file is where a folder is needed; give another name"):
         write_report(runs, runs[0] / "config.yaml" / "report.html")
 
 
