@@ -11,7 +11,7 @@ from robustsnn.models.time import Fold, Layers
 from robustsnn.names import registered
 from robustsnn.names.config import Config, EncoderConfig, ModelConfig, ObjectiveConfig, TrainingAttackConfig
 from robustsnn.neurons import IF, Neurons, neuron_layers
-from robustsnn.runs.build import make_model
+from robustsnn.runs.build import check, make_model
 
 SMALL = {"vgg11": {"width": 1 / 16}, "wide_resnet16": {"width": 1}}
 SHAPE = (3, 32, 32)
@@ -71,6 +71,8 @@ def test_what_has_no_twin_is_refused():
         relu_twin(Neurons(IF(), 2))
     with pytest.raises(UserError, match=r"model\.activation=relu leaves no spikes"):
         made("vgg_small", "relu", readout="spikes")
+    with pytest.raises(UserError, match=r"model\.activation=relu leaves no spikes"):
+        check(Config(model=ModelConfig(activation="relu", readout="spikes")))
 
 
 def test_it_is_a_network_like_any_other_in_a_report():

@@ -146,6 +146,7 @@ def check(config: Config) -> None:
     """UserError where a name or an option of a config cannot be; what it names is imported, no data are read."""
     _data(config.data)
     _model(config.model).check(*_OF_A_MODEL)
+    _check_readout(config.model)
     build_neuron(config.model.neuron)
     build_rule(config.model)
     events = find("data", config.data.name).event
@@ -156,6 +157,11 @@ def check(config: Config) -> None:
     build_constraints(config.objective, nn.Linear(1, 1))
     if config.train.validation_attack is not None:
         build_attack(config.train.validation_attack)
+
+
+def _check_readout(config: ModelConfig) -> None:
+    if config.activation == "relu" and config.readout == "spikes":
+        raise UserError("model.activation=relu leaves no spikes for model.readout=spikes; use average")
 
 
 def _check_seed(name: str, seed: int) -> None:
@@ -240,8 +246,7 @@ def make_model(
 ) -> Classifier:
     """The network for images of that shape."""
     neuron, rule = build_neuron(config.neuron), build_rule(config)
-    if config.activation == "relu" and config.readout == "spikes":
-        raise UserError("model.activation=relu leaves no spikes for model.readout=spikes; use average")
+    _check_readout(config)
     model = _model(config)(
         image=image,
         classes=classes,
