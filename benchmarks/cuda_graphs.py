@@ -23,7 +23,8 @@ from robustsnn.bench.trainee import REGIMES, Trainee
 from robustsnn.ground.files import write_json
 from robustsnn.ground.seeds import generator
 from robustsnn.neurons import compilation
-from robustsnn.training.graphs import Graphs, Recordable
+from robustsnn.objectives.natural import TwoPart
+from robustsnn.training.graphs import Graphs
 
 # Of weights after two steps, relative to the largest change: spikes may differ where atomic sums are in another order.
 TOLERANCE = 0.05
@@ -37,7 +38,7 @@ class Graphed(Trainee):
         self.graphs = Graphs(self.model, self.autocast)
 
     def step(self, regime: str) -> None:
-        objective = cast(Recordable, REGIMES[regime])
+        objective = cast(TwoPart, REGIMES[regime])
         self.graphs.step(objective, self.x, self.y, generator=generator(self.seed, "bench", regime))
         self.optimiser.step()
 

@@ -14,6 +14,7 @@ from robustsnn.ground.modes import precision
 from robustsnn.ground.seeds import generator
 from robustsnn.names.config import TrainConfig
 from robustsnn.objectives import Adversarial, Natural, Objective, OneStep, SparsityRegularised
+from robustsnn.objectives.natural import total
 from robustsnn.runs.build import build_optimiser
 
 AT = Adversarial(pgd("2/255", 5, alpha=0.01, keep="last"))
@@ -60,7 +61,7 @@ class Trainee:
         """What an objective asks of the network on a batch, as a number."""
         with precision(self.autocast, self.device):
             terms, _ = objective(self.model, x, y, generator=draws)
-        return torch.stack([term.mean() for term in terms.values()]).sum()
+        return total(terms)
 
     def descend(self, loss: Tensor) -> None:
         """Backward pass and optimiser step."""

@@ -8,7 +8,7 @@ another: `inputs` chooses the points at which the network is trained, `terms` wh
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,24 @@ class PointObjective(Objective, Protocol):
     def inputs(self, model: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Images: ...
 
     def terms(self, logits: Logits, y: Labels) -> Terms: ...
+
+
+@runtime_checkable
+class TwoPart(Protocol):
+    """An objective that chooses its points first (and attacks there), then asks all that it asks at them.
+
+    `at_points` draws nothing, waits for no number, and makes the same launches at every call; `inputs` may do as it
+    likes.
+    """
+
+    def inputs(self, model: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Images: ...
+
+    def at_points(self, model: nn.Module, x: Images, y: Labels) -> tuple[Terms, Logits]: ...
+
+
+def total(terms: Terms) -> Tensor:
+    """The loss: the sum of the means of all terms."""
+    return torch.stack([term.mean() for term in terms.values()]).sum()
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +15,8 @@ from robustsnn.ground.fields import check_fields
 from robustsnn.ground.modes import batch_statistics
 from robustsnn.ground.ranges import Share
 from robustsnn.ground.types import Images, Labels, Logits
-from robustsnn.objectives.natural import Natural, Terms
+from robustsnn.objectives.natural import Natural, Terms, TwoPart, total
 from robustsnn.objectives.schedule import Past, Scheduled
-
-
-@runtime_checkable
-class Chosen(Protocol):
-    """An objective that chooses its points first (and attacks there), and asks the network at them afterwards."""
-
-    def inputs(self, model: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Images: ...
-
-    def at_points(self, model: nn.Module, x: Images, y: Labels) -> tuple[Terms, Logits]: ...
 
 
 @dataclass(frozen=True)
@@ -49,11 +39,11 @@ class WeightPerturbed:
         gamma: size of v as a share of that of w, in (0, 1].
     """
 
-    over: Chosen | Scheduled = field(default_factory=Natural)
+    over: TwoPart | Scheduled = field(default_factory=Natural)
     gamma: Share = 0.005
 
     def __post_init__(self) -> None:
-        if not isinstance(self._asked, Chosen):
+        if not isinstance(self._asked, TwoPart):
             raise UserError(
                 f"WeightPerturbed({in_short(self._asked)}): it needs an objective with inputs and at_points, such as "
                 "Adversarial, SparsityRegularised, OneStep, TRADES or MART"
@@ -61,7 +51,7 @@ class WeightPerturbed:
         check_fields(self)
 
     @property
-    def _asked(self) -> Chosen:
+    def _asked(self) -> TwoPart:
         return self.over.objective if isinstance(self.over, Scheduled) else self.over  # type: ignore[return-value]
 
     @property
@@ -90,8 +80,7 @@ class WeightPerturbed:
         weights = [weight for weight in model.parameters() if weight.requires_grad and weight.ndim > 1]
         with batch_statistics(model):
             terms, _ = over.at_points(model, x, y)
-            loss = torch.stack([term.mean() for term in terms.values()]).sum()
-            slopes = torch.autograd.grad(loss, weights, allow_unused=True)
+            slopes = torch.autograd.grad(total(terms), weights, allow_unused=True)
         moves = [self._move(weight.detach(), slope) for weight, slope in zip(weights, slopes, strict=True)]
         _shift(weights, moves, 1)
         try:

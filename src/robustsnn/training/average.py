@@ -20,6 +20,16 @@ BATCHES = 50
 """Of so many batches are the statistics of the average: each takes a forward pass, and an attack in AT."""
 
 
+@contextmanager
+def weights_come_back(model: nn.Module) -> Iterator[None]:
+    """Whatever is put into `model` inside, its own weights and statistics are back at the end."""
+    own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    try:
+        yield
+    finally:
+        model.load_state_dict(own)
+
+
 class Average:
     """The exponential moving average of a model's weights, taken after each step as a constraint is.
 
@@ -49,26 +59,6 @@ class Average:
         self.steps = steps
         for name, weight in weights.items():
             self.weights[name].copy_(weight)
-
-    @contextmanager
-    def shown(
-        self,
-        model: nn.Module,
-        data: ImageSet,
-        objective: Any,
-        how: TrainingStep,
-        *,
-        epoch: int,
-        batch_size: int,
-        seed: int,
-    ) -> Iterator[None]:
-        """Inside, `model` has the averaged weights and their statistics; its own come back at the end."""
-        own = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-        try:
-            self.put(model, data, objective, how, epoch=epoch, batch_size=batch_size, seed=seed)
-            yield
-        finally:
-            model.load_state_dict(own)
 
     def put(
         self,

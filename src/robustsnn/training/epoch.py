@@ -18,6 +18,7 @@ from robustsnn.ground.seeds import generator, seeded
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.losses import check_logits, correct
 from robustsnn.objectives import Objective
+from robustsnn.objectives.natural import total
 from robustsnn.training.distributed import average_statistics, go_on, over_the_batch, see, share_of, sum_gradients
 from robustsnn.training.graphs import Graphs, recordable
 from robustsnn.training.log import Means
@@ -122,7 +123,7 @@ def one_epoch(
             else:
                 made = _updates(objective, model, x, y, own, how.precision)
             for terms, logits in made:
-                loss = torch.stack([term.mean() for term in terms.values()]).sum()
+                loss = total(terms)
                 figures, hits = over_the_batch(loss, terms, correct(logits.detach(), y).sum(), processes, share)
                 if not math.isfinite(figures["loss"]):
                     raise UserError(

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -25,7 +25,7 @@ from robustsnn.objectives import Objective
 from robustsnn.objectives.schedule import Changing
 from robustsnn.training import log
 from robustsnn.training.arguments import check_arguments, learned
-from robustsnn.training.average import Average
+from robustsnn.training.average import Average, weights_come_back
 from robustsnn.training.epoch import Updating, one_epoch
 from robustsnn.training.folder import write_config, write_witness
 from robustsnn.training.graphs import Graphs
@@ -155,10 +155,10 @@ def fit(
                 **({"lam": now.lam} if hasattr(now, "lam") else {}),
                 "train": figures,
             }
-            judged: AbstractContextManager[None] = nullcontext()
-            if average is not None and judging is not None:
-                judged = average.shown(model, train, now, step, **at)
-            with judged:
+            shows = average if judging is not None else None
+            with nullcontext() if shows is None else weights_come_back(model):
+                if shows is not None:
+                    shows.put(model, train, now, step, **at)
                 if judging is not None:
                     entry |= validate(model, judging, batch_size, seed, epoch, processes)
                 history.append(entry)

@@ -12,7 +12,6 @@ A graph belongs to one shape; the last, smaller batch of an epoch takes the usua
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,28 +20,15 @@ from robustsnn.attacks.passes import gradients_by
 from robustsnn.ground.modes import precision
 from robustsnn.ground.types import Images, Labels, Logits
 from robustsnn.neurons import neuron_layers
-from robustsnn.objectives.natural import Terms
+from robustsnn.objectives.natural import Terms, TwoPart, total
 
 WARM_UP = 3
 """Calls before recording, in which libraries choose their kernels and take their memory."""
 
 
-@runtime_checkable
-class Recordable(Protocol):
-    """An objective in two parts: the points at which it trains, then all that it asks there.
-
-    `at_points` draws nothing, waits for no number, and makes the same launches at every call; `inputs` may do as it
-    likes.
-    """
-
-    def inputs(self, model: nn.Module, x: Images, y: Labels, generator: torch.Generator) -> Images: ...
-
-    def at_points(self, model: nn.Module, x: Images, y: Labels) -> tuple[Terms, Logits]: ...
-
-
 def recordable(objective: object) -> bool:
     """Whether an objective is all that its `inputs` and `at_points` say: no subclass has put another call over them."""
-    if not isinstance(objective, Recordable):
+    if not isinstance(objective, TwoPart):
         return False
     owners = [next(c for c in type(objective).__mro__ if name in vars(c)) for name in ("at_points", "__call__")]
     return owners[0] is owners[1]
@@ -100,7 +86,7 @@ class Graphs:
         self.gradients: dict[Hashable, list[Tensor | None]] = {}
         self.passes: dict[Hashable, _Pass] = {}
 
-    def step(self, objective: Recordable, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
+    def step(self, objective: TwoPart, x: Images, y: Labels, *, generator: torch.Generator) -> tuple[Terms, Logits]:
         """Terms `{name: [B]}` and logits of the objective; the gradient of the sum of their means is in `p.grad`."""
         with precision(self.autocast, x.device), gradients_by(self._of_attack):
             points = objective.inputs(self.model, x, y, generator).detach()
@@ -111,7 +97,7 @@ class Graphs:
             with precision(self.autocast, points.device):
                 terms, logits = objective.at_points(self.model, points, y)
             self.names = tuple(terms)
-            torch.stack([term.mean() for term in terms.values()]).sum().backward()
+            total(terms).backward()
             return logits.detach(), *(term.detach() for term in terms.values())
 
         key = (repr(objective), points.shape)
